@@ -1,0 +1,92 @@
+"""`python -m sandbox cvat`: starts a server and says where it listens."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from sandbox.cvat import CvatSandbox
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m sandbox", description=__doc__)
+    servers = parser.add_subparsers(dest="server", required=True)
+    cvat = servers.add_parser("cvat", help="a server that plays CVAT")
+    cvat.add_argument("--host", default="127.0.0.1")
+    cvat.add_argument("--port", type=int, default=8080, help="0 takes a free one")
+    cvat.add_argument("--samples", default="demo", help="demo, none, many:N or big:COUNTxMB")
+    cvat.add_argument("--export-seconds", type=float, default=0.5, help="how long every export takes")
+    cvat.add_argument("--workers", type=int, default=2, help="how many exports run at once")
+    cvat.add_argument("--data", type=Path, help="folder for media and exports (default: a temporary one)")
+    cvat.add_argument("--username", default="admin")
+    cvat.add_argument("--password", default="sandbox-Pass-123")
+    cvat.add_argument("--version", default="2.54.1", help="the server version it claims to be")
+    cvat.add_argument("--anonymous-per-minute", type=int, default=100, help="throttling of sign-ins and strangers")
+    cvat.add_argument("--seed", type=int, default=1)
+    cvat.add_argument("--control", action="store_true", help="switches under /sandbox/ (no sign-in)")
+    cvat.add_argument("--ready-file", type=Path, help="JSON with url, username, password, tokens, once it listens")
+    cvat.add_argument("--exit-with-parent", action="store_true", help="ends when the starting process does")
+    chosen = parser.parse_args(arguments)
+
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    parent = os.getppid()
+    server = CvatSandbox(
+        samples=chosen.samples,
+        export_seconds=chosen.export_seconds,
+        workers=chosen.workers,
+        host=chosen.host,
+        port=chosen.port,
+        data=chosen.data,
+        username=chosen.username,
+        password=chosen.password,
+        version=chosen.version,
+        anonymous_per_minute=chosen.anonymous_per_minute,
+        control=chosen.control,
+        seed=chosen.seed,
+    )
+    try:
+        server.start()
+    except OSError as error:
+        print(f"cannot listen on {chosen.host}:{chosen.port}: {error.strerror}", file=sys.stderr)
+        server.stop()
+        return 1
+    try:
+        print(
+            f"sandbox CVAT listening on {server.url}  user {server.username}  password {server.password}  "
+            f"read-only token {server.access_token}",
+            flush=True,
+        )
+        if chosen.ready_file is not None:
+            _write_ready(chosen.ready_file, server)
+        # Event.wait with a timeout, so that signals are seen and a lost parent is noticed.
+        while not ended.wait(0.2):
+            if chosen.exit_with_parent and os.getppid() != parent:
+                break
+    finally:
+        server.stop()
+    return 0
+
+
+def _write_ready(path: Path, server: CvatSandbox) -> None:
+    facts = {
+        "url": server.url,
+        "username": server.username,
+        "password": server.password,
+        "access_token": server.access_token,
+        "write_token": server.write_token,
+        "pid": os.getpid(),
+    }
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text(json.dumps(facts))
+    partial.rename(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
