@@ -53,7 +53,7 @@ class Archive:
             info.file_size = info.compress_size = size
             target.seek(self.zip.start_dir)
             info.header_offset = target.tell()
-            target.write(info.FileHeader(False))
+            target.write(info.FileHeader(zip64=False))
             target.flush()
             done = 0
             while done < size:

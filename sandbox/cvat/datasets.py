@@ -202,7 +202,7 @@ class _Xml:
 
     # --- writing -------------------------------------------------------------------------------------------
 
-    def open(self, name: str, **attributes: Any) -> None:
+    def open(self, name: str, /, **attributes: Any) -> None:
         self.lines.append("  " * self.depth + f"<{name}{_attributes(attributes)}>")
         self.depth += 1
 
@@ -210,7 +210,7 @@ class _Xml:
         self.depth -= 1
         self.lines.append("  " * self.depth + f"</{name}>")
 
-    def leaf(self, name: str, value: Any, **attributes: Any) -> None:
+    def leaf(self, name: str, value: Any, /, **attributes: Any) -> None:
         self.lines.append(
             "  " * self.depth + f"<{name}{_attributes(attributes)}>{escape(str(value))}</{name}>"
         )
@@ -453,8 +453,7 @@ def _shape_xml(shape: Json) -> tuple[str, dict[str, Any]]:
             "height": bottom - top + 1,
         }
     if kind == "cuboid":
-        names = ("xtl1", "ytl1", "xbl1", "ybl1", "xtr1", "ytr1", "xbr1", "ybr1")
-        names += ("xtl2", "ytl2", "xbl2", "ybl2", "xtr2", "ytr2", "xbr2", "ybr2")
+        names = [f"{axis}{corner}{face}" for face in (1, 2) for corner in ("tl", "bl", "tr", "br") for axis in "xy"]
         return "cuboid", {name: f"{value:.2f}" for name, value in zip(names, points, strict=True)}
     if kind == "skeleton":
         return "skeleton", {}
@@ -517,7 +516,7 @@ def _coco(world: World, tasks: Sequence[Task]) -> list[tuple[str, bytes]]:
                         | {"occluded": shape["occluded"], "rotation": shape["rotation"]},
                     }
                 )
-        info = {key: "" for key in ("contributor", "date_created", "description", "url", "version", "year")}
+        info = dict.fromkeys(("contributor", "date_created", "description", "url", "version", "year"), "")
         document = {
             "licenses": [{"name": "", "id": 0, "url": ""}],
             "info": info,

@@ -91,7 +91,8 @@ class Fault:
         unknown = set(raw) - known
         if unknown:
             raise ValueError(f"unknown keys of a fault: {', '.join(sorted(unknown))}")
-        return cls(**{key: tuple(value) if key == "args" else value for key, value in raw.items()})
+        values: dict[str, Any] = {key: tuple(value) if key == "args" else value for key, value in raw.items()}
+        return cls(**values)
 
 
 class FaultBook:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from itertools import pairwise
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -43,9 +44,9 @@ def json_logic(text: str, terms: Mapping[str, Term]) -> Callable[[Any], bool]:
             raise BadFilter(["filter: invalid expression"])
         operator, arguments = next(iter(node.items()))
         if operator == "and":
-            return all([holds(one, item) for one in arguments])
+            return all(holds(one, item) for one in arguments)
         if operator == "or":
-            return any([holds(one, item) for one in arguments])
+            return any(holds(one, item) for one in arguments)
         if operator == "!":
             inner = arguments[0] if isinstance(arguments, list) else arguments
             if isinstance(inner, dict) and set(inner) == {"var"}:
@@ -71,7 +72,7 @@ def _compare(operator: str, values: Sequence[Any]) -> bool:
     if operator in ("==", "!="):
         same = _comparable(values[0]) == _comparable(values[1])
         return same if operator == "==" else not same
-    pairs = list(zip(values, values[1:], strict=False))
+    pairs = list(pairwise(values))
     order: dict[str, Callable[[Any, Any], bool]] = {
         "<=": lambda a, b: a <= b,
         ">=": lambda a, b: a >= b,
@@ -119,10 +120,8 @@ def page_of(
     """One page's items, and `count`, `next` and `previous` as DRF writes them."""
     size_text = query.get("page_size", "10")
     count = len(items)
-    if size_text == "all":
-        size = max(1, count)
-    else:
-        size = int(size_text) if size_text.isdigit() and int(size_text) > 0 else 10
+    asked = int(size_text) if size_text.isdigit() else 0
+    size = max(1, count) if size_text == "all" else asked or 10
     page_text = query.get("page", "1")
     pages = max(1, -(-count // size))
     page = pages if page_text == "last" else int(page_text) if page_text.isdigit() else 0

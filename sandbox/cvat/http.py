@@ -178,7 +178,8 @@ def form_parts(content_type: str, body: bytes) -> list[FormPart]:
                     if key == "name":
                         name = value
                     elif key == "filename":
-                        filename = value
+                        # Django keeps the last part of the path only; the SDK sends whole local paths.
+                        filename = value.replace("\\", "/").rsplit("/", 1)[-1]
         if name is not None:
             found.append(FormPart(name, filename, content[:-2] if content.endswith(b"\r\n") else content))
     return found

@@ -187,6 +187,8 @@ class Router:
             if route is None:
                 pattern = re.escape(address).replace(r"\{rq_id\}", "(.+?)").replace(r"\{id\}", r"(\d+)")
                 pattern = pattern.replace(r"\{uuid\}", "([^/]+)")
+                # Annotations are the one API address with or without a slash; the SDK asks with it.
+                pattern = re.sub(r"annotations$", "annotations/?", pattern)
                 route = Route(re.compile(pattern), {}, anonymous, by_read_only)
                 self.routes[address] = route
             route.methods[method] = handler
@@ -236,10 +238,10 @@ def dispatch(router: Router, call: Call) -> Response:
             raise detail(403, FORBIDDEN)
         value = handler(call, *groups)
         response = value if isinstance(value, Response) else json_response(value)
-        if "text/html" in request.headers.get("accept", "") and response.status == 200:
-            if "vnd.cvat" not in request.headers["accept"] and "*/*" not in request.headers["accept"]:
-                # DRF's browsable page; nobody reads it.
-                return text_response("<!DOCTYPE html>\n<html><body>browsable API</body></html>\n", 200, HTML)
+        accept = request.headers.get("accept", "")
+        if "text/html" in accept and "vnd.cvat" not in accept and "*/*" not in accept and response.status == 200:
+            # DRF's browsable page; nobody reads it.
+            return text_response("<!DOCTYPE html>\n<html><body>browsable API</body></html>\n", 200, HTML)
         return response
     except Answered as answered:
         return answered.response

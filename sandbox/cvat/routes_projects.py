@@ -159,8 +159,9 @@ def register(router: Router) -> None:
             if "name" in raw:
                 raw["name"] = str(raw["name"]).strip()
             if "organization_id" in raw and raw["organization_id"] != project.organization_id:
-                for thing in (project, *call.world.tasks_of(project)):
-                    thing.owner_id = call.user.id  # measured: whoever moves it owns it
+                project.owner_id = call.user.id  # measured: whoever moves it owns it
+                for task in call.world.tasks_of(project):
+                    task.owner_id = call.user.id
             call.world.patch_project(project, raw)
             if labels:
                 call.world.change_labels(project, labels)

@@ -62,7 +62,7 @@ def _register_issues(router: Router) -> None:
         with world.lock:
             call.job(str(raw["job"]))
             moment = world.now()
-            row = {
+            row: dict[str, Any] = {
                 "id": world.next_id("issue"),
                 "job": raw["job"],
                 "frame": raw["frame"],
@@ -128,7 +128,7 @@ def _register_issues(router: Router) -> None:
 
 def _comment(call: Call, issue_id: int, message: str) -> dict[str, Any]:
     moment = call.world.now()
-    row = {
+    row: dict[str, Any] = {
         "id": call.world.next_id("comment"),
         "issue": issue_id,
         "owner_id": call.user.id,
@@ -152,10 +152,8 @@ def _register_settings(router: Router) -> None:
     def visible(call: Call, row: dict[str, Any]) -> bool:
         world = call.world
         thing: Project | Task
-        if row.get("project_id") is not None:
-            thing = world.projects[row["project_id"]]
-        else:
-            thing = world.tasks[row["task_id"]]
+        project_id = row.get("project_id")
+        thing = world.projects[project_id] if project_id is not None else world.tasks[row["task_id"]]
         return call.may_see(thing) and call.in_context(thing.organization_id)
 
     @router.add("GET", "/api/quality/settings")
@@ -239,7 +237,7 @@ def _register_webhooks(router: Router) -> None:
         else:
             organization = org.id if org else None
         moment = world.now()
-        row = {
+        row: dict[str, Any] = {
             "id": world.next_id("webhook"),
             "target_url": raw["target_url"],
             "description": raw.get("description") or "",
@@ -333,10 +331,8 @@ def _guide(call: Call, guide_id: str) -> Any:
     if guide is None:
         raise NoSuchObject("AnnotationGuide")
     thing: Project | Task
-    if guide.project_id is not None:
-        thing = call.world.project(guide.project_id)
-    else:
-        thing = call.world.task(guide.task_id or 0)
+    of_project = guide.project_id is not None
+    thing = call.world.project(guide.project_id) if of_project else call.world.task(guide.task_id)
     if not call.may_see(thing):
         raise detail(403, FORBIDDEN)
     return guide

@@ -279,7 +279,7 @@ def _review(world: World, task: Task, admin: User, alice: User) -> None:
     world.patch_task(task, {"assignee_id": alice.id})
     world.set_job(task.job_ids[0], assignee_id=alice.id)
     moment = world.now()
-    issue = {
+    issue: Json = {
         "id": world.next_id("issue"),
         "job": task.job_ids[1],
         "frame": 5,

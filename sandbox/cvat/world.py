@@ -14,8 +14,8 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from sandbox.cvat.annotations import Annotations, Json, LabelIndex, clamp_to_frames, stored_annotations
 from sandbox.cvat.media import MediaFile, MediaStore
@@ -581,7 +581,7 @@ class World:
 
     def _add_quality_settings(self, *, project_id: int | None = None, task_id: int | None = None) -> None:
         moment = iso(self.now())
-        row = {"id": self.next_id("quality"), "task_id": task_id, "project_id": project_id, **QUALITY_DEFAULTS}
+        row: Json = {"id": self.next_id("quality"), "task_id": task_id, "project_id": project_id, **QUALITY_DEFAULTS}
         self.quality_settings[row["id"]] = row | {"created_date": moment, "updated_date": moment}
 
     def add_empty_task(
@@ -717,7 +717,7 @@ class World:
             self.touch(task)
 
     def add_consensus_settings(self, task: Task) -> None:
-        row = {"id": self.next_id("consensus"), "task_id": task.id, "iou_threshold": 0.4, "quorum": 0.5}
+        row: Json = {"id": self.next_id("consensus"), "task_id": task.id, "iou_threshold": 0.4, "quorum": 0.5}
         self.consensus_settings[row["id"]] = row
 
     def fail_upload(self, task: Task, name: str = "broken.jpg") -> None:
@@ -768,7 +768,7 @@ class World:
     def add_asset(self, guide: Guide, filename: str, content: bytes, owner: User | None = None) -> Asset:
         with self.lock:
             owner = owner or next(iter(self.users.values()))
-            uuid = str(_uuid_from(self.random))
+            uuid = str(UUID(int=self.random.getrandbits(128), version=4))
             asset = Asset(uuid, filename, guide.id, owner.id, self.now(), content)
             self.assets[uuid] = asset
             return asset
@@ -1006,11 +1006,3 @@ def _step(frame_filter: str) -> int:
     return int(match.group(1)) if match else 1
 
 
-def _uuid_from(source: random.Random) -> Any:
-    from uuid import UUID
-
-    return UUID(int=source.getrandbits(128), version=4)
-
-
-def data_directory_of(world: World) -> Path:
-    return world.media.directory

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from sandbox.cvat import CvatSandbox
-from tests.sandbox.client import Client
+from sandbox_client import Client
 
 
 @pytest.fixture

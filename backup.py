@@ -1,0 +1,153 @@
+#!/usr/bin/env python3
+"""Saves everything on a CVAT server as files that CVAT itself can restore.
+
+A run: lock the modes, sign in once, list everything the account can see, decide what has changed, save it side by
+side, report. What every setting means stands in .env; what every file on disk is, in docs/backups.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from collections.abc import Iterator, Sequence
+
+from common import log
+from common.backups.journal import Journal, history
+from common.backups.store import Store
+from common.cvat.address import server_key
+from common.cvat.client import Account, Client, connect
+from common.cvat.compatibility import version_warnings
+from common.cvat.health import HealthGate
+from common.cvat.listing import inventory
+from common.cvat.settings import missing_server_settings
+from common.exits import Exit, RunEnds
+from common.lock import locked
+from common.progress import Display
+from common.run import Run, frame, leave
+from common.saving.book import Book
+from common.saving.choose import Mode, parse_modes
+from common.saving.crew import Crew
+from common.saving.desk import Budget, Desk, Slots
+from common.saving.plan import Plan, known_format, make_plan, offered_formats, require_something
+from common.saving.settings import BackupSettings
+from common.saving.shelf import print_plan, print_shelf
+from common.text import now
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="backup.py", description=(__doc__ or "").split("\n")[0], allow_abbrev=False)
+    parser.add_argument(
+        "--mode", action="append", nargs="+", metavar="p|a|t",
+        help="p: projects (default), a: annotations, t: tasks in no project; several are allowed",
+    )  # fmt: skip
+    parser.add_argument("--force", action="store_true", help="save unchanged projects too")
+    parser.add_argument("--dry-run", action="store_true", help="show what would be saved and why, and save nothing")
+    parser.add_argument("--list", action="store_true", help="show the backups that are on the disk, newest first")
+    return frame(
+        BackupSettings, parser, argv, run_backup,
+        also_check=lambda arguments, raw: parse_modes(arguments.mode)[1] + ([] if arguments.list else missing_server_settings(raw)),
+    )  # fmt: skip
+
+
+def run_backup(run: Run[BackupSettings]) -> int:
+    """One run of the script."""
+    settings = run.settings
+    if run.arguments.list:
+        return Exit.ALL_GOOD if print_shelf(settings.dir) else Exit.NOTHING_WORKED
+    modes, _ = parse_modes(run.arguments.mode)
+    store = Store(settings.dir, server_key(settings.url))
+    if run.arguments.dry_run:
+        store.learn()
+        client, version, account = sign_in(run)
+        plan, _formats = decide_what(run, client, account, store, modes)
+        print_plan(plan.candidates, list(plan.tallies.values()))
+        return Exit.ALL_GOOD
+    with lock_modes(store, modes), Book(run, store, modes) as book:
+        client, version, account = sign_in(run)
+        book.server = {"url": client.url, "version": version}
+        plan, formats = decide_what(run, client, account, store, modes)
+        book.begin(plan)
+        save_all(open_desk(run, client, version, store, formats, modes), plan, book)
+        return book.finish()
+
+
+def sign_in(run: Run[BackupSettings]) -> tuple[Client, str, Account]:
+    """Signs in, and says once what about the server is worth knowing."""
+    client, version, account = connect(run.settings, run.stop)
+    log.get().info(
+        "signed_in", server=client.url, version=version, user=account.username, superuser=account.is_superuser
+    )
+    for warning in version_warnings(version):
+        log.get().warning("server_version", detail=warning)
+    return client, version, account
+
+
+def decide_what(
+    run: Run[BackupSettings], client: Client, account: Account, store: Store, modes: Sequence[Mode]
+) -> tuple[Plan, dict[str, str]]:
+    """Lists the server and decides about everything it has; also the dataset formats it offers, if they are needed."""
+    settings = run.settings
+    formats = offered_formats(client) if "a" in modes else {}
+    if "a" in modes:
+        settings = settings.model_copy(update={"format": known_format(settings.format, formats)})
+    listed = inventory(client)
+    log.get().info("server_listed", projects=listed.projects, tasks=listed.tasks)
+    if not account.is_superuser and not settings.organization:
+        log.get().warning(
+            "account_sees_a_part", user=account.username, detail="no superuser: what others own is not backed up"
+        )
+    journal = Journal(store.folder)
+    histories = {mode: history(journal, mode, now()) for mode in modes} if settings.max_gb_per_day else {}
+    plan = make_plan(listed, modes, settings, store, formats, histories, now(), force=run.arguments.force)
+    require_something(listed, plan, account, settings)
+    return plan, formats
+
+
+def open_desk(
+    run: Run[BackupSettings], client: Client, version: str, store: Store, formats: dict[str, str], modes: Sequence[Mode]
+) -> Desk:
+    """Everything that the saves of this run share."""
+    settings = run.settings
+    if formats:
+        settings = settings.model_copy(update={"format": known_format(settings.format, formats)})
+    limit = int(settings.max_gb_per_day * 1e9)
+    spent = history(Journal(store.folder), modes[0], now()).bytes_in_window if limit else 0
+    gate = HealthGate(client, enabled=settings.health_gate, longest_seconds=settings.request_timeout_hours * 3600)
+    return Desk(
+        client, settings, store, gate, Budget(limit, spent), run.stop, version, run.id, formats,
+        Slots(settings.concurrency, run.stop), Slots(settings.concurrency, run.stop),
+    )  # fmt: skip
+
+
+def save_all(desk: Desk, plan: Plan, book: Book) -> None:
+    """Saves what the plan says, side by side, with progress. Raises what ends the run."""
+    with Display("saving", len(plan.candidates)) as display:
+        crew = Crew(
+            desk,
+            plan.candidates,
+            lambda candidate: display.item(f"{candidate.state.source} {candidate.state.source.name}"),
+        )
+        for result in crew.results(every=display.tick):
+            book.add(result)
+            display.advance()
+
+
+@contextlib.contextmanager
+def lock_modes(store: Store, modes: Sequence[Mode]) -> Iterator[None]:
+    """The lock of each mode: modes write different files, so a and p may run at the same time. Raises Locked."""
+    with contextlib.ExitStack() as locks:
+        try:
+            store.prepare()
+            for mode in modes:
+                locks.enter_context(locked(store.folder / f".lock-{mode}", f"backup.py --mode {mode}"))
+        except OSError as error:
+            raise RunEnds(
+                f"CVAT_BACKUP_DIR cannot be written: {error}",
+                f"Make it writable for this user: {store.folder.parent}",
+                Exit.BAD_CONFIGURATION,
+            ) from None
+        yield
+
+
+if __name__ == "__main__":
+    leave(main())

@@ -1,0 +1,1 @@
+"""All that knows what a backup on disk is: names, records, archives, verification, the journal of runs."""

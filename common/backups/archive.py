@@ -1,0 +1,440 @@
+"""Zip archives read and rewritten with flat memory, however many members they have.
+
+The standard library's zipfile keeps an object of about a kilobyte for every member: a project of a million
+images would cost a gigabyte. Here the central directory is walked, not kept.
+"""
+
+from __future__ import annotations
+
+import bisect
+import os
+import struct
+import zlib
+from array import array
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
+
+STORED, DEFLATED = 0, 8
+PIECE_BYTES = 1 << 20
+_END = struct.Struct("<4s4H2LH")
+_END64_LOCATOR = struct.Struct("<4sLQL")
+_END64 = struct.Struct("<4sQ2H2L4Q")
+_CENTRAL = struct.Struct("<4s6H3L5H2L")
+_LOCAL = struct.Struct("<4s5H3L2H")
+_MAX32 = 0xFFFFFFFF
+_UTF8 = 0x800
+_ENCRYPTED = 0x1
+# A member of JSON that describes a task is small; one that says otherwise is not read into memory.
+LARGEST_JSON_BYTES = 256 << 20
+
+
+class BadArchive(Exception):
+    """The file is not a sound zip archive; the text says what is wrong with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One entry of the central directory. Sizes and offsets in bytes."""
+
+    name: str
+    method: int
+    crc: int
+    packed_bytes: int
+    size_bytes: int
+    header_offset: int
+    dos_time: int
+    dos_date: int
+    attributes: int
+    encrypted: bool
+
+
+class Archive:
+    """A zip file open for reading. Raises BadArchive wherever the file contradicts itself."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: BinaryIO = open(path, "rb")  # noqa: SIM115 - closed by close()
+        try:
+            self.size_bytes = os.fstat(self._file.fileno()).st_size
+            self.count, self._directory_offset, self._directory_bytes = self._find_directory()
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> Archive:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _read_at(self, offset: int, length: int) -> bytes:
+        data = os.pread(self._file.fileno(), length, offset)
+        if len(data) != length:
+            raise BadArchive(f"the file ends inside its structures (at byte {offset + len(data):,})")
+        return data
+
+    def _find_directory(self) -> tuple[int, int, int]:
+        """Number of members, offset and length of the central directory."""
+        if self.size_bytes < _END.size:
+            raise BadArchive(f"{self.size_bytes} bytes are too few for a zip archive")
+        tail_offset = max(0, self.size_bytes - _END.size - 65535)
+        tail = self._read_at(tail_offset, self.size_bytes - tail_offset)
+        at = tail.rfind(b"PK\x05\x06")
+        if at < 0 or len(tail) - at < _END.size:
+            raise BadArchive("it has no end record: it is cut off, or no zip archive")
+        _, disk, start_disk, _, count, length, offset, comment = _END.unpack_from(tail, at)
+        end_offset = tail_offset + at
+        if end_offset + _END.size + comment != self.size_bytes:
+            raise BadArchive("bytes follow its end record")
+        if disk or start_disk:
+            raise BadArchive("it is one part of a multi-part archive")
+        if (count == 0xFFFF or length == _MAX32 or offset == _MAX32) and end_offset >= _END64_LOCATOR.size:
+            locator = self._read_at(end_offset - _END64_LOCATOR.size, _END64_LOCATOR.size)
+            if locator[:4] == b"PK\x06\x07":
+                end64_offset = _END64_LOCATOR.unpack(locator)[2]
+                fields = _END64.unpack(self._read_at(end64_offset, _END64.size))
+                if fields[0] != b"PK\x06\x06":
+                    raise BadArchive("its zip64 end record is missing")
+                count, length, offset = fields[7], fields[8], fields[9]
+                end_offset = end64_offset
+        if offset + length != end_offset:
+            raise BadArchive("its central directory is not where it should be")
+        return count, offset, length
+
+    def members(self) -> Iterator[Member]:
+        """The members in the order of the central directory, read piece by piece."""
+        offset, end, seen = self._directory_offset, self._directory_offset + self._directory_bytes, 0
+        window, window_offset = b"", offset
+        while offset < end:
+            start = offset - window_offset
+            if len(window) - start < _CENTRAL.size + 3 * 65535 and window_offset + len(window) < end:
+                window_offset, start = offset, 0
+                window = self._read_at(offset, min(PIECE_BYTES, end - offset))
+            try:
+                member, used = _central_entry(window, start)
+            except struct.error:
+                raise BadArchive("its central directory is cut off") from None
+            yield member
+            seen += 1
+            offset += used
+        if offset != end or seen != self.count:
+            raise BadArchive(f"its central directory lists {seen:,} members, its end record {self.count:,}")
+
+    def data_offset(self, member: Member) -> int:
+        """Where a member's bytes begin. Checks that its local header agrees with the directory."""
+        fields = _LOCAL.unpack(self._read_at(member.header_offset, _LOCAL.size))
+        if fields[0] != b"PK\x03\x04":
+            raise BadArchive(f"member {member.name!r} is not where the directory says")
+        name = self._read_at(member.header_offset + _LOCAL.size, fields[9])
+        if _name(name, fields[2]) != member.name:
+            raise BadArchive(f"member {member.name!r} has another name in its local header")
+        offset = member.header_offset + _LOCAL.size + int(fields[9]) + int(fields[10])
+        if offset + member.packed_bytes > self._directory_offset:
+            raise BadArchive(f"member {member.name!r} reaches into the central directory")
+        return offset
+
+    def read(self, member: Member) -> Iterator[bytes]:
+        """A member's contents in pieces, checked against its size and CRC at the end."""
+        if member.encrypted:
+            raise BadArchive(f"member {member.name!r} is encrypted")
+        crc, length = 0, 0
+        for piece in self._unpacked(member):
+            crc = zlib.crc32(piece, crc)
+            length += len(piece)
+            if length > member.size_bytes:
+                break
+            yield piece
+        if length != member.size_bytes:
+            raise BadArchive(f"member {member.name!r} is not as long as the directory says")
+        if crc != member.crc:
+            raise BadArchive(f"member {member.name!r} is damaged (its CRC does not match)")
+
+    def _unpacked(self, member: Member) -> Iterator[bytes]:
+        if member.method == STORED:
+            yield from self._raw(member)
+        elif member.method == DEFLATED:
+            inflater = zlib.decompressobj(-15)
+            try:
+                for piece in self._raw(member):
+                    data = piece
+                    while data and not inflater.eof:
+                        yield inflater.decompress(data, PIECE_BYTES)
+                        data = inflater.unconsumed_tail
+                yield inflater.flush()
+            except zlib.error as error:
+                raise BadArchive(f"member {member.name!r} cannot be unpacked ({error})") from None
+        else:
+            raise BadArchive(f"member {member.name!r} uses an unusual compression ({member.method})")
+
+    def _raw(self, member: Member) -> Iterator[bytes]:
+        offset, left = self.data_offset(member), member.packed_bytes
+        while left:
+            piece = self._read_at(offset, min(PIECE_BYTES, left))
+            offset += len(piece)
+            left -= len(piece)
+            yield piece
+
+    def read_small(self, member: Member, largest_bytes: int = LARGEST_JSON_BYTES) -> bytes:
+        """The whole of a small member. Raises BadArchive when it is larger than `largest_bytes`."""
+        if member.size_bytes > largest_bytes:
+            raise BadArchive(f"member {member.name!r} claims {member.size_bytes:,} bytes")
+        return b"".join(self.read(member))
+
+    def check_all(self, known: StreamedCrcs | None = None, between: Callable[[], None] = lambda: None) -> int:
+        """Checks every member: place, name, size and CRC; returns how many bytes they hold.
+
+        Members whose CRC is `known` from the time the file arrived are not read again. `between` is called now and
+        then, so that a stop can break off.
+        """
+        begins, ends, total = array("Q"), array("Q"), 0
+        for member in self.members():
+            between()
+            if problem := unsafe_name(member.name):
+                raise BadArchive(f"member {member.name[:100]!r} {problem}")
+            offset = self.data_offset(member)
+            if known is None or not known.saw(member, offset):
+                for _piece in self.read(member):
+                    between()
+            begins.append(member.header_offset)
+            ends.append(offset + member.packed_bytes)
+            total += member.size_bytes
+        _require_apart(begins, ends)
+        return total
+
+
+def _require_apart(begins: array[int], ends: array[int]) -> None:
+    """Members that share bytes are the trick of zip bombs; writers put them one behind the other."""
+    order: Iterator[int] = iter(range(len(begins)))
+    if any(begins[i] > begins[i + 1] for i in range(len(begins) - 1)):
+        order = iter(sorted(range(len(begins)), key=begins.__getitem__))
+    last_end = 0
+    for index in order:
+        if begins[index] < last_end:
+            raise BadArchive("two members share the same bytes")
+        last_end = ends[index]
+
+
+def _central_entry(window: bytes, start: int) -> tuple[Member, int]:
+    fields = _CENTRAL.unpack_from(window, start)
+    if fields[0] != b"PK\x01\x02":
+        raise BadArchive("its central directory is damaged")
+    flags, method, dos_time, dos_date, crc, packed, size_bytes = fields[3:10]
+    name_length, extra_length, comment_length = fields[10:13]
+    attributes, header_offset = fields[15], fields[16]
+    used = _CENTRAL.size + name_length + extra_length + comment_length
+    if start + used > len(window):
+        raise struct.error
+    name_end = start + _CENTRAL.size + name_length
+    name = _name(window[start + _CENTRAL.size : name_end], flags)
+    if _MAX32 in (packed, size_bytes, header_offset):
+        size_bytes, packed, header_offset = _zip64(
+            window[name_end : name_end + extra_length], size_bytes, packed, header_offset
+        )
+    return (
+        Member(
+            name,
+            method,
+            crc,
+            packed,
+            size_bytes,
+            header_offset,
+            dos_time,
+            dos_date,
+            attributes,
+            bool(flags & _ENCRYPTED),
+        ),
+        used,
+    )
+
+
+def _name(raw: bytes, flags: int) -> str:
+    if flags & _UTF8:
+        try:
+            return raw.decode("utf-8")
+        except UnicodeDecodeError:
+            raise BadArchive("a member's name is not UTF-8 although it says so") from None
+    return raw.decode("cp437")
+
+
+def _zip64(extra: bytes, size_bytes: int, packed: int, header_offset: int) -> tuple[int, int, int]:
+    at = 0
+    while at + 4 <= len(extra):
+        kind, length = struct.unpack_from("<HH", extra, at)
+        if kind == 1:
+            field, values = extra[at + 4 : at + 4 + length], []
+            for value in (size_bytes, packed, header_offset):
+                if value == _MAX32:
+                    if len(field) < 8:
+                        raise BadArchive("a zip64 field is too short")
+                    value, field = struct.unpack_from("<Q", field)[0], field[8:]
+                values.append(value)
+            return values[0], values[1], values[2]
+        at += 4 + length
+    return size_bytes, packed, header_offset
+
+
+def unsafe_name(name: str) -> str:
+    """Why a member's name is hostile ("leaves its folder"); empty for an honest one."""
+    if "\0" in name:
+        return "has a NUL in its name"
+    if name.startswith(("/", "\\")) or (
+        len(name) > 1 and name[1] == ":" and name[0].isalpha() and name[2:3] in ("/", "\\")
+    ):
+        return "has an absolute path"
+    if ".." in name.replace("\\", "/").split("/"):
+        return "leaves its folder"
+    return ""
+
+
+class StreamedCrcs:
+    """Computes members' CRCs while an archive's bytes pass by in order, by following its local headers.
+
+    Knows only stored members whose sizes stand in their local header, as CVAT writes them; at anything else it
+    stops and the rest is read again from the file. Nothing it says is trusted without the central directory.
+    """
+
+    def __init__(self) -> None:
+        self._begins, self._lengths, self._crcs = array("Q"), array("Q"), array("L")
+        self._position = 0
+        self._header = b""
+        self._left = 0
+        self._crc = 0
+        self._begin = 0
+        self._length = 0
+        self._lost = False
+
+    def __call__(self, piece: bytes) -> None:
+        if self._lost:
+            return
+        view = memoryview(piece)
+        while view:
+            if self._left:
+                taken = view[: self._left]
+                self._crc = zlib.crc32(taken, self._crc)
+                self._left -= len(taken)
+                self._position += len(taken)
+                view = view[len(taken) :]
+                if not self._left:
+                    self._close()
+                continue
+            needed = _LOCAL.size if len(self._header) < _LOCAL.size else self._header_length()
+            taken = view[: needed - len(self._header)]
+            self._header += taken
+            self._position += len(taken)
+            view = view[len(taken) :]
+            if len(self._header) >= _LOCAL.size and (self._header[:4] != b"PK\x03\x04" or not self._follow()):
+                self._lost = True
+                return
+
+    def _header_length(self) -> int:
+        name_length, extra_length = struct.unpack_from("<HH", self._header, 26)
+        return _LOCAL.size + int(name_length) + int(extra_length)
+
+    def _follow(self) -> bool:
+        """Begins a member once its header is complete. False when it cannot be followed."""
+        length = self._header_length()
+        if len(self._header) < length:
+            return True
+        fields = _LOCAL.unpack_from(self._header)
+        flags, method, packed, size_bytes, name_length = fields[2], fields[3], fields[7], fields[8], fields[9]
+        if _MAX32 in (packed, size_bytes):
+            size_bytes, packed, _ = _zip64(self._header[_LOCAL.size + name_length :], size_bytes, packed, 0)
+        if method != STORED or flags & 0x9 or packed != size_bytes or packed == _MAX32:
+            return False
+        self._header, self._left, self._crc = b"", packed, 0
+        self._begin, self._length = self._position, packed
+        if not packed:
+            self._close()
+        return True
+
+    def _close(self) -> None:
+        self._begins.append(self._begin)
+        self._lengths.append(self._length)
+        self._crcs.append(self._crc)
+
+    def saw(self, member: Member, data_offset: int) -> bool:
+        """Whether the bytes of this member passed by and had the CRC and length that the directory says."""
+        index = bisect.bisect_left(self._begins, data_offset)
+        return (
+            member.method == STORED
+            and not member.encrypted
+            and index < len(self._begins)
+            and self._begins[index] == data_offset
+            and self._lengths[index] == member.size_bytes
+            and self._crcs[index] == member.crc
+        )
+
+
+class ArchiveWriter:
+    """Writes a stored zip archive from members of other archives, byte for byte, with flat memory.
+
+    The central directory is collected in a file beside the archive (its path plus ".directory").
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = open(path, "w+b")  # noqa: SIM115 - closed by finish() or abandon()
+        self._directory_path = path.with_name(path.name + ".directory")
+        self._directory = open(self._directory_path, "w+b")  # noqa: SIM115
+        self._count = 0
+
+    def copy(self, source: Archive, member: Member, new_name: str | None = None) -> None:
+        """Copies one member as it is packed, under another name if given. Its CRC is checked on the way if stored."""
+        name = member.name if new_name is None else new_name
+        offset = self._file.tell()
+        raw_name = name.encode("utf-8")
+        flags = 0 if name.isascii() else _UTF8
+        extra = b""
+        sizes = (member.packed_bytes, member.size_bytes)
+        if max(sizes) >= _MAX32:
+            extra, sizes = struct.pack("<HHQQ", 1, 16, member.size_bytes, member.packed_bytes), (_MAX32, _MAX32)
+        header = (45 if extra else 20, flags, member.method, member.dos_time, member.dos_date, member.crc, *sizes)
+        self._file.write(_LOCAL.pack(b"PK\x03\x04", *header, len(raw_name), len(extra)) + raw_name + extra)
+        # Raw bytes for packed members, so that nothing is packed again; stored ones are read through their CRC check.
+        pieces = source.read(member) if member.method == STORED else source._raw(member)
+        for piece in pieces:
+            self._file.write(piece)
+        stored_offset = offset
+        if offset >= _MAX32:
+            extra, stored_offset = _with_offset(extra, offset), _MAX32
+        entry = (0x031E if not extra else 0x032D, *(45 if extra else 20, *header[1:]))
+        self._directory.write(
+            _CENTRAL.pack(b"PK\x01\x02", *entry, len(raw_name), len(extra), 0, 0, 0, member.attributes, stored_offset)
+            + raw_name
+            + extra
+        )
+        self._count += 1
+
+    def finish(self) -> None:
+        """Writes the central directory and closes the file."""
+        begin, length = self._file.tell(), self._directory.tell()
+        self._directory.seek(0)
+        while piece := self._directory.read(PIECE_BYTES):
+            self._file.write(piece)
+        count, short_length, short_begin = self._count, length, begin
+        if count >= 0xFFFF or length >= _MAX32 or begin >= _MAX32:
+            end64 = self._file.tell()
+            self._file.write(_END64.pack(b"PK\x06\x06", 44, 45, 45, 0, 0, count, count, length, begin))
+            self._file.write(_END64_LOCATOR.pack(b"PK\x06\x07", 0, end64, 1))
+            count, short_length, short_begin = min(count, 0xFFFF), min(length, _MAX32), min(begin, _MAX32)
+        self._file.write(_END.pack(b"PK\x05\x06", 0, 0, count, count, short_length, short_begin, 0))
+        self._file.close()
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Closes what is open; the half-written archive is the caller's to remove."""
+        self._file.close()
+        self._directory.close()
+        self._directory_path.unlink(missing_ok=True)
+
+
+def _with_offset(extra: bytes, offset: int) -> bytes:
+    field = extra[4:] + struct.pack("<Q", offset)
+    return struct.pack("<HH", 1, len(field)) + field

@@ -1,0 +1,210 @@
+"""What a CVAT backup archive holds: its structure checked, its tasks described, its known defects named.
+
+The layout is CVAT's own (measured on 2.54.1): `project.json` and `task_N/…` in a project backup, `task.json`,
+`annotations.json` and `data/…` at the root of a task backup. N counts all tasks of the project in the order of
+their ids, also those that are left out because they have no data.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from common.annotations import NotAnnotations, count
+from common.backups.archive import Archive, BadArchive, Member, StreamedCrcs
+from common.sources import Counts, JobRange, Kind, TaskContents
+
+_TASK_MEMBER = re.compile(r"task_(\d+)/(.+)", re.DOTALL)
+# CVAT's own limit for uploads (TUS_MAX_FILE_SIZE), which no environment variable changes.
+UPLOAD_LIMIT_BYTES = 25 * 2**30
+
+
+@dataclass
+class ArchivedTask:
+    """One task of an archive. `raw` is its task.json."""
+
+    index: int
+    raw: dict[str, Any]
+    counts: Counts
+    media_files: int
+    media_bytes: int
+    has_manifest: bool
+
+    @property
+    def upload_failed(self) -> bool:
+        """A task whose data upload failed: CVAT refuses to restore the whole project with it (measured)."""
+        data = self.raw.get("data")
+        return not isinstance(data, dict) or data.get("chunk_size") is None
+
+    def contents(self) -> TaskContents:
+        """Raises BadArchive when task.json misses what CVAT always writes."""
+        try:
+            data = self.raw["data"]
+            jobs = tuple(
+                JobRange(
+                    str(job.get("type", "annotation")),
+                    int(job["start_frame"]),
+                    int(job["stop_frame"]),
+                    str(job.get("status", "")),
+                )
+                for job in self.raw["jobs"]
+            )
+            return TaskContents(
+                name=str(self.raw["name"]),
+                start_frame=int(data["start_frame"]),
+                stop_frame=int(data["stop_frame"]),
+                deleted_frames=frozenset(int(frame) for frame in data.get("deleted_frames", ())),
+                jobs=jobs,
+                counts=self.counts,
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise BadArchive(
+                f"task_{self.index}/task.json is not as CVAT writes it ({type(error).__name__}: {error})"
+            ) from None
+
+
+@dataclass
+class ArchiveContents:
+    """What was seen in a backup archive."""
+
+    kind: Kind
+    name: str
+    labels: int
+    tasks: dict[int, ArchivedTask]
+    members: int
+    bytes: int
+
+    @property
+    def counts(self) -> Counts:
+        return sum((task.counts for task in self.tasks.values()), Counts())
+
+
+@dataclass
+class _Seen:
+    task_json: Member | None = None
+    annotations: Member | None = None
+    manifest: bool = False
+    media_files: int = 0
+    media_bytes: int = 0
+
+
+@dataclass
+class _Layout:
+    project: Member | None = None
+    tasks: dict[int, _Seen] = field(default_factory=dict)
+
+
+def inspect(
+    path: Path, kind: Kind, known: StreamedCrcs | None = None, between: Callable[[], None] = lambda: None
+) -> ArchiveContents:
+    """Checks every byte and the structure of a backup archive. Raises BadArchive with what is wrong."""
+    with Archive(path) as archive:
+        size_bytes = archive.check_all(known, between)
+        layout = _layout_of(archive, kind)
+        tasks = {index: _task_of(archive, index, seen) for index, seen in sorted(layout.tasks.items())}
+        if kind == "project":
+            if layout.project is None:
+                raise BadArchive("it holds no project.json: it is no CVAT project backup")
+            top = _json_object(archive, layout.project)
+        else:
+            if 0 not in tasks:
+                raise BadArchive("it holds no task.json: it is no CVAT task backup")
+            top = tasks[0].raw
+        labels = top.get("labels")
+        if not isinstance(top.get("name"), str) or not isinstance(labels, list):
+            raise BadArchive(f"its {kind}.json names no {kind} or no labels")
+        return ArchiveContents(kind, top["name"], len(labels), tasks, archive.count, size_bytes)
+
+
+def _layout_of(archive: Archive, kind: Kind) -> _Layout:
+    layout = _Layout()
+    for member in archive.members():
+        if kind == "task":
+            index, inner = 0, member.name
+        elif match := _TASK_MEMBER.fullmatch(member.name):
+            index, inner = int(match[1]), match[2]
+        else:
+            if member.name == "project.json":
+                layout.project = member
+            continue
+        if kind == "task" and not (inner in ("task.json", "annotations.json") or inner.startswith("data/")):
+            continue
+        seen = layout.tasks.setdefault(index, _Seen())
+        if inner == "task.json":
+            seen.task_json = member
+        elif inner == "annotations.json":
+            seen.annotations = member
+        elif inner.startswith("data/"):
+            if inner == "data/manifest.jsonl":
+                seen.manifest = True
+            elif not inner.endswith("/"):
+                seen.media_files += 1
+                seen.media_bytes += member.size_bytes
+    return layout
+
+
+def _task_of(archive: Archive, index: int, seen: _Seen) -> ArchivedTask:
+    if seen.task_json is None:
+        raise BadArchive(f"task_{index} has no task.json")
+    if seen.annotations is None:
+        raise BadArchive(f"task_{index} has no annotations.json")
+    try:
+        counts = count(archive.read(seen.annotations))
+    except NotAnnotations as error:
+        raise BadArchive(f"task_{index}: {error}") from None
+    raw = _json_object(archive, seen.task_json)
+    return ArchivedTask(index, raw, counts, seen.media_files, seen.media_bytes, seen.manifest)
+
+
+def _json_object(archive: Archive, member: Member) -> dict[str, Any]:
+    try:
+        value = json.loads(archive.read_small(member))
+    except ValueError:
+        raise BadArchive(f"{member.name} is not JSON") from None
+    if not isinstance(value, dict):
+        raise BadArchive(f"{member.name} is not a JSON object")
+    return value
+
+
+def restore_warnings(contents: ArchiveContents, server_version: str, size_bytes: int) -> list[str]:
+    """What is known to stand in the way of restoring such an archive, one sentence each; nothing is lost by it."""
+    warnings = []
+    for task in contents.tasks.values():
+        data = task.raw.get("data")
+        if not isinstance(data, dict) or task.upload_failed:
+            continue
+        label = f"task {task.raw.get('name', '')!r}"
+        storage = data.get("storage")
+        if storage == "share" and not task.media_files and version_tuple(server_version) < (2, 52):
+            warnings.append(
+                f"{label} is mounted from a share: CVAT before 2.52 wrote backups of it that cannot be restored"
+            )
+        if storage == "cloud_storage":
+            if not task.media_files:
+                warnings.append(
+                    f"{label} lies in a cloud storage: its images are not in the backup and must be attached again"
+                )
+            elif data.get("start_frame") or data.get("frame_filter"):
+                warnings.append(
+                    f"{label} takes a range of frames from a cloud storage: some CVAT versions cannot restore that"
+                )
+        elif not task.media_files and storage != "share":
+            warnings.append(f"{label} has no images or video in the backup")
+    if size_bytes > UPLOAD_LIMIT_BYTES:
+        warnings.append("the file is larger than 25 GiB, the most that a CVAT server accepts by default")
+    return warnings
+
+
+def version_tuple(text: str) -> tuple[int, ...]:
+    """(2, 54, 1) of "2.54.1"; whatever is not a number ends it."""
+    parts = []
+    for part in text.split("."):
+        digits = re.match(r"\d+", part)
+        if digits is None:
+            break
+        parts.append(int(digits[0]))
+    return tuple(parts)

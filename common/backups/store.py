@@ -1,0 +1,184 @@
+"""The folder of one server's backups: finding, adding and tidying up. Nothing else touches it by path.
+
+<CVAT_BACKUP_DIR>/cvat.example.com/
+    runs.jsonl                                                 every attempt, one line each
+    last-run-p.json                                            the last run of each mode
+    project-12-road-signs-2024-1f0c9a3b/
+        project-12-road-signs-2024_backup_20261121T013300Z.zip         restorable in CVAT's own UI
+        project-12-road-signs-2024_backup_20261121T013300Z.zip.json    its record, written last
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from common import log
+from common.backups.names import folder_key, server_folder, source_folder, source_key, stamp_of
+from common.backups.record import BadRecord, Content, Record, StoredFile, read, to_json
+from common.files import publish, sync_folder, write_json
+from common.sources import Source
+from common.transfer import PartFile
+
+PENDING = ".json.pending"
+
+
+@dataclass(frozen=True)
+class Backup:
+    """A backup on disk: its record and the folder that both lie in."""
+
+    record: Record
+    folder: Path
+
+    @property
+    def path(self) -> Path:
+        return self.folder / self.record.main_file.name
+
+    def missing_or_short(self) -> str:
+        """What is wrong with its files at a glance (existence and length); empty when nothing is."""
+        for file in self.record.files:
+            try:
+                length = (self.folder / file.name).stat().st_size
+            except OSError:
+                return f"{file.name} is missing"
+            if length != file.size_bytes:
+                return f"{file.name} has {length:,} bytes instead of {file.size_bytes:,}"
+        return ""
+
+
+class Store:
+    """All backups of one server."""
+
+    def __init__(self, backup_dir: Path, server: str) -> None:
+        self.server = server
+        self.folder = backup_dir / server_folder(server)
+        self._folders: dict[tuple[str, int, str], Path] = {}
+
+    def prepare(self) -> None:
+        """Makes the folder and learns which sources it holds. Raises OSError."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.learn()
+
+    def learn(self) -> None:
+        """Learns which sources the folder holds; it need not exist."""
+        self._folders = {key: path for path, key in _source_folders(self.folder)} if self.folder.is_dir() else {}
+
+    def folder_of(self, source: Source) -> Path | None:
+        """The folder of a source that has one, whatever it was called at the time of the first backup."""
+        return self._folders.get(source_key(source))
+
+    def make_folder(self, source: Source) -> Path:
+        """The folder of a source, made if need be."""
+        folder = self.folder_of(source)
+        if folder is None:
+            folder = self.folder / source_folder(source)
+            folder.mkdir(exist_ok=True)
+            sync_folder(self.folder)
+            self._folders[source_key(source)] = folder
+        return folder
+
+    def newest(self, source: Source, content: Content) -> Backup | None:
+        """The newest backup of a source whose files are there in full length."""
+        folder = self.folder_of(source)
+        if folder is None:
+            return None
+        self._finish_commits(folder, content)
+        for backup in backups_in(folder, content):
+            if backup.record.source.key != source.key:
+                continue
+            if problem := backup.missing_or_short():
+                log.get().warning("backup_not_counted", source=str(source), reason=problem)
+                continue
+            return backup
+        return None
+
+    def newest_stamp(self, source: Source, content: Content) -> str | None:
+        """The newest stamp in the source's folder, of records and files alike: a new one must be later."""
+        folder = self.folder_of(source)
+        names = os.listdir(folder) if folder else []
+        return max((stamp for name in names if (stamp := stamp_of(name, content))), default=None)
+
+    def part(self, source: Source, name: str) -> PartFile:
+        """The part file for one download of a source; `name` tells apart what is fetched at the same time."""
+        return PartFile(self.make_folder(source) / f".{name}.part")
+
+    def add(self, record: Record, files: list[tuple[Path, StoredFile]]) -> Backup:
+        """Gives verified temporary files their final names; the record's name comes last. Raises DiskFull, OSError.
+
+        The record is written under a pending name first: a crash between the renames is completed by the next run.
+        """
+        folder = self.make_folder(record.source)
+        pending = folder / f".{record.main_file.name}{PENDING}"
+        write_json(pending, to_json(record))
+        for temporary, file in files:
+            if (folder / file.name).exists():
+                pending.unlink()
+                raise FileExistsError(f"{folder / file.name} exists already")
+            publish(temporary, folder / file.name)
+        publish(pending, folder / f"{record.main_file.name}.json")
+        return Backup(record, folder)
+
+    def _finish_commits(self, folder: Path, content: Content) -> None:
+        """Completes what a crash interrupted between the first and the last rename of `add`."""
+        for name in os.listdir(folder):
+            final = name.removeprefix(".").removesuffix(PENDING)
+            if not (name.startswith(".") and name.endswith(PENDING) and stamp_of(final, content)):
+                continue
+            try:
+                backup = Backup(read(folder / name), folder)
+            except BadRecord:
+                (folder / name).unlink()
+                continue
+            if backup.missing_or_short():
+                # Not all files had their names yet; what has none is a part file, and is fetched again.
+                for file in backup.record.files:
+                    (folder / file.name).unlink(missing_ok=True)
+                (folder / name).unlink()
+            else:
+                publish(folder / name, folder / f"{backup.record.main_file.name}.json")
+                log.get().info(
+                    "interrupted_save_completed", source=str(backup.record.source), file=backup.record.main_file.name
+                )
+
+    def tidy(self, source: Source, content: Content, parts: list[PartFile]) -> None:
+        """Removes the temporary files of one source's save, whether it succeeded or failed for good."""
+        for part in parts:
+            part.discard()
+        folder = self.folder_of(source)
+        for name in os.listdir(folder) if folder else ():
+            if folder and name.startswith(f".{content}") and not name.endswith((".part", ".part.json")):
+                (folder / name).unlink(missing_ok=True)
+
+
+def _source_folders(folder: Path) -> Iterator[tuple[Path, tuple[str, int, str]]]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            key = folder_key(entry.name)
+            if key is not None and entry.is_dir():
+                yield Path(entry.path), key
+
+
+def backups_in(folder: Path, content: Content | None = None) -> Iterator[Backup]:
+    """The backups in one source's folder, newest first. Unreadable records are logged and passed over."""
+    contents: tuple[Content, ...] = (content,) if content else ("backup", "annotations")
+    found = []
+    for name in os.listdir(folder):
+        if name.endswith(".zip.json"):
+            found += [(stamp, name) for each in contents if (stamp := stamp_of(name, each))]
+    for _stamp, name in sorted(found, reverse=True):
+        try:
+            yield Backup(read(folder / name), folder)
+        except BadRecord as error:
+            log.get().warning("record_unreadable", record=str(folder / name), reason=str(error))
+
+
+def all_backups(backup_dir: Path) -> Iterator[list[Backup]]:
+    """The backups of each source of each server, newest first, source by source."""
+    for server in sorted(path for path in backup_dir.iterdir() if path.is_dir()):
+        folders = sorted(_source_folders(server), key=lambda pair: (pair[1][0], pair[1][1], pair[1][2]))
+        for folder, _key in folders:
+            backups = sorted(backups_in(folder), key=lambda backup: backup.record.stamp, reverse=True)
+            if backups:
+                yield backups

@@ -1,0 +1,1 @@
+"""All that knows how CVAT speaks: addresses, signing in, listings, exports, downloads, health."""

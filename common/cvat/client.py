@@ -1,0 +1,410 @@
+"""One signed-in connection to one CVAT server, safe to use from several threads.
+
+Every request has a timeout, every wait a deadline. A server that is down, restarting or throttling is
+waited for; credentials go to the configured host only; nothing is redirected anywhere.
+"""
+
+from __future__ import annotations
+
+import http.cookiejar
+import json
+import re
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.exceptions import HTTPError, NameResolutionError
+
+from common import log
+from common.cvat import errors
+from common.cvat.settings import CvatSettings
+from common.exits import Exit, RunEnds
+from common.text import duration, printable
+from common.version import VERSION
+from common.waiting import Deadline, StopSignal, growing_pauses
+
+API_TYPE = "application/vnd.cvat+json"
+CONNECT_TIMEOUT_SECONDS = 10
+LONGEST_THROTTLE_SECONDS = 900
+# An ordinary question; exports and downloads bring the deadline of their item.
+QUESTION_SECONDS = 3600
+
+
+@dataclass(frozen=True)
+class Account:
+    """Who the server says we are."""
+
+    id: int
+    username: str
+    is_superuser: bool
+
+
+class _Authorization(requests.auth.AuthBase):
+    """Sets our header, and keeps requests from taking other credentials out of ~/.netrc."""
+
+    def __init__(self, header: str | None) -> None:
+        self.header = header
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if self.header:
+            request.headers["Authorization"] = self.header
+        return request
+
+
+class Client:
+    """Talks to the server in CVAT_URL. Use `connect` to get one that is signed in."""
+
+    def __init__(self, settings: CvatSettings, stop: StopSignal) -> None:
+        self.url = settings.url
+        self.stop = stop
+        self._settings = settings
+        self._local = threading.local()
+        self._sign_in_lock = threading.Lock()
+        self._authorization: str | None = None
+        self._verify: bool | str = str(settings.ca_bundle) if settings.ca_bundle else settings.verify_tls
+        for secret in (settings.password, settings.access_token):
+            if secret is not None:
+                log.hide(secret.get_secret_value())
+
+    # --- asking ---------------------------------------------------------------------------------------------
+
+    def get(self, path: str, params: Mapping[str, Any] | None = None, deadline: Deadline | None = None) -> Any:
+        """The JSON answer of a GET. Raises CvatError."""
+        return _json(self.send("GET", path, params=params, deadline=deadline))
+
+    def post(
+        self, path: str, params: Mapping[str, Any] | None = None, deadline: Deadline | None = None
+    ) -> requests.Response:
+        """A POST that may safely be repeated (an export's request id is the same each time). Raises CvatError."""
+        return self.send("POST", path, params=params, deadline=deadline)
+
+    @contextmanager
+    def streaming(
+        self,
+        path: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        accept: str = API_TYPE,
+        headers: Mapping[str, str] | None = None,
+    ) -> Iterator[requests.Response]:
+        """A GET whose body the caller reads piece by piece (`response.raw`). Raises CvatError."""
+        response = self.send("GET", path, params=params, headers={"Accept": accept, **(headers or {})}, stream=True)
+        try:
+            yield response
+        finally:
+            response.close()
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        deadline: Deadline | None = None,
+        stream: bool = False,
+    ) -> requests.Response:
+        """Sends until the server answers, waiting out restarts and throttling. Raises CvatError."""
+        deadline = deadline or Deadline(QUESTION_SECONDS)
+        pauses = growing_pauses(0.5, longest=15)
+        patience: Deadline | None = None
+        signed_in_again = False
+        while True:
+            self.stop.check()
+            authorization = self._authorization
+            try:
+                return self._once(method, path, params, headers, stream, authorization)
+            except errors.Unauthorized:
+                if signed_in_again or authorization is None:
+                    raise
+                signed_in_again = True
+                self._sign_in_again(authorization)
+            except errors.Throttled as error:
+                pause = error.retry_after_seconds
+                if pause > min(deadline.left_seconds, LONGEST_THROTTLE_SECONDS):
+                    raise
+                log.get().warning("server_throttles", wait_seconds=pause)
+                self.stop.sleep(pause)
+            except errors.Unreachable as error:
+                if patience is None:
+                    patience = deadline.sooner(self._settings.server_wait_seconds)
+                    log.get().warning(
+                        "server_unreachable", reason=str(error), waiting_at_most=duration(max(0, patience.left_seconds))
+                    )
+                pause = next(pauses)
+                if pause > patience.left_seconds:
+                    raise
+                self.stop.sleep(pause)
+
+    def _once(
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, Any] | None,
+        headers: Mapping[str, str] | None,
+        stream: bool,
+        authorization: str | None,
+    ) -> requests.Response:
+        what = f"{method} {path.split('?')[0]}"
+        try:
+            response = self._session().request(
+                method,
+                self.url + path,
+                params=params,
+                headers={"Accept": API_TYPE, **self._organization_header(), **(headers or {})},
+                auth=_Authorization(authorization),
+                # Per request: requests lets REQUESTS_CA_BUNDLE win over what a session says.
+                verify=self._verify,
+                timeout=(CONNECT_TIMEOUT_SECONDS, self._settings.http_timeout_seconds),
+                allow_redirects=False,
+                stream=stream,
+            )
+        except requests.exceptions.SSLError as error:
+            raise RunEnds(
+                f"The TLS certificate of {self.url} is not trusted: {plain_cause(error)}.",
+                "If it is signed by your own authority, name its PEM file in CVAT_CA_BUNDLE.",
+            ) from None
+        except (requests.RequestException, HTTPError) as error:
+            if isinstance(_innermost(error), NameResolutionError):
+                raise errors.Unreachable(f"{what}: the host name in {self.url} is unknown") from None
+            raise errors.Unreachable(f"{what}: {plain_cause(error)}") from None
+        try:
+            raise_for_answer(response, what)
+        except errors.CvatError:
+            response.close()
+            raise
+        return response
+
+    def _session(self) -> requests.Session:
+        session: requests.Session | None = getattr(self._local, "session", None)
+        if session is None:
+            session = requests.Session()
+            session.headers["User-Agent"] = f"cvat-backups/{VERSION}"
+            adapter = HTTPAdapter(pool_connections=1, pool_maxsize=2, max_retries=0)
+            session.mount("http://", adapter)
+            session.mount("https://", adapter)
+            # The login sets session cookies; with them CVAT would ask for CSRF tokens on every POST.
+            session.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
+            self._local.session = session
+        return session
+
+    def _organization_header(self) -> dict[str, str]:
+        # No header: everything the account may see. An empty one: its personal space only (measured).
+        organization = self._settings.organization
+        if not organization:
+            return {}
+        return {"X-Organization": "" if organization == "@personal" else organization}
+
+    # --- signing in -----------------------------------------------------------------------------------------
+
+    def sign_in(self) -> None:
+        """Gets the key for this run. Called once: login is throttled, and its key is shared by all of the user's sessions."""
+        token = self._settings.access_token
+        if token is not None:
+            self._authorization = f"Bearer {token.get_secret_value()}"
+            return
+        password = self._settings.password.get_secret_value() if self._settings.password else ""
+        forms = [{"username": self._settings.username, "password": password}]
+        if "@" in self._settings.username:
+            forms.append({"email": self._settings.username, "password": password})
+        for form in forms:
+            try:
+                answer = self._log_in(form)
+            except errors.Refused as error:
+                if error.status != 400:
+                    raise
+                said = error.said
+                continue
+            key = answer.get("key") if isinstance(answer, dict) else None
+            if not isinstance(key, str) or not key:
+                raise RunEnds(
+                    f"{self.url} answered the sign-in without a key; is CVAT_URL the address of a CVAT server?"
+                )
+            log.hide(key)
+            self._authorization = f"Token {key}"
+            return
+        raise errors.CredentialsRefused(
+            f"CVAT at {self.url} refused user {self._settings.username!r}: {said}",
+            "Correct CVAT_USERNAME and CVAT_PASSWORD. Nothing else was tried.",
+        )
+
+    def _log_in(self, form: Mapping[str, str]) -> Any:
+        # Not through send(): its body holds the password, and a 401 here must not lead to another login.
+        pauses = growing_pauses(0.5, longest=15)
+        patience = Deadline(max(self._settings.server_wait_seconds, 1))
+        while True:
+            self.stop.check()
+            try:
+                try:
+                    response = self._session().post(
+                        f"{self.url}/api/auth/login",
+                        json=dict(form),
+                        headers={"Accept": API_TYPE},
+                        auth=_Authorization(None),
+                        verify=self._verify,
+                        timeout=(CONNECT_TIMEOUT_SECONDS, self._settings.http_timeout_seconds),
+                        allow_redirects=False,
+                    )
+                except requests.RequestException as error:
+                    raise errors.Unreachable(f"sign-in: {plain_cause(error)}") from None
+                raise_for_answer(response, "sign-in")
+                return _json(response)
+            except errors.Throttled as throttled:
+                if throttled.retry_after_seconds > LONGEST_THROTTLE_SECONDS:
+                    raise
+                log.get().warning("server_throttles", wait_seconds=throttled.retry_after_seconds)
+                self.stop.sleep(throttled.retry_after_seconds)
+            except errors.Unreachable:
+                pause = next(pauses)
+                if pause > patience.left_seconds:
+                    raise
+                self.stop.sleep(pause)
+
+    def _sign_in_again(self, refused: str) -> None:
+        """After a 401 in the middle of a run: once for all threads that met it. Raises CredentialsRefused."""
+        with self._sign_in_lock:
+            if self._authorization != refused:
+                return  # another thread has already done it
+            if self._settings.access_token is not None:
+                raise errors.CredentialsRefused(
+                    f"CVAT at {self.url} refused the access token.",
+                    "It may have expired or been revoked: make a new one in CVAT (profile, Security) and set CVAT_ACCESS_TOKEN.",
+                )
+            log.get().warning("signing_in_again", user=self._settings.username)
+            self.sign_in()
+
+
+def connect(settings: CvatSettings, stop: StopSignal) -> tuple[Client, str, Account]:
+    """A signed-in client, the server's version and our account there. Raises RunEnds and CvatError."""
+    client = Client(settings, stop)
+    try:
+        about = client.get("/api/server/about")
+        version = about["version"]
+    except (errors.Refused, errors.NotFound, ValueError, KeyError, TypeError) as error:
+        raise RunEnds(
+            f"{settings.url} answers, but not like a CVAT server ({printable(str(error), 200)}).",
+            "Check CVAT_URL: it is the address that you open in the browser to use CVAT.",
+        ) from None
+    client.sign_in()
+    try:
+        who = client.get("/api/users/self")
+    except errors.Unauthorized as error:
+        raise errors.CredentialsRefused(f"CVAT at {settings.url} refused the credentials: {error}") from None
+    account = Account(int(who["id"]), str(who["username"]), bool(who.get("is_superuser")))
+    return client, str(version), account
+
+
+def raise_for_answer(response: requests.Response, what: str) -> None:
+    """Turns every answer that is not a success into the CvatError for it."""
+    status = response.status_code
+    if status in (200, 201, 202, 204, 206):
+        return
+    if 300 <= status < 400:
+        target = printable(response.headers.get("Location", "elsewhere"), 200)
+        raise RunEnds(
+            f"The server in CVAT_URL redirects {what} to {target}.",
+            "Credentials are never sent after a redirect: set CVAT_URL to the address it should be.",
+            Exit.BAD_CONFIGURATION,
+        )
+    if status == 416:
+        total = re.fullmatch(r"bytes \*/(\d+)", response.headers.get("Content-Range", ""))
+        raise errors.PastTheEnd(f"{what}: nothing there any more", int(total[1]) if total else None)
+    said, payload = answer_text(response)
+    text = f"{what}: CVAT answered {status}" + (f": {said}" if said else "")
+    if status == 401:
+        raise errors.Unauthorized(text)
+    if status == 403:
+        raise errors.Forbidden(text)
+    if status == 404:
+        raise errors.NotFound(text, payload)
+    if status == 429:
+        raise errors.Throttled(text, _retry_after(response))
+    if status in (502, 503, 504):
+        raise errors.Unreachable(text)
+    if status >= 500:
+        raise errors.ServerError(text, payload)
+    raise errors.Refused(text, status, said, payload)
+
+
+def answer_text(response: requests.Response) -> tuple[str, Any]:
+    """What the server said, on one line, and its JSON: errors come as objects, lists, bare strings, text and HTML."""
+    try:
+        # A streamed answer has not been read yet; at most this much of it is.
+        body = response.content if response._content_consumed else response.raw.read(20_000, decode_content=True)  # type: ignore[attr-defined]
+    except (HTTPError, requests.RequestException, OSError):
+        return "", None
+    text, payload = bytes(body[:20_000]).decode("utf-8", "replace"), None
+    if "html" in response.headers.get("Content-Type", ""):
+        title = re.search(r"<(title|h1)[^>]*>(.*?)</\1>", text, re.DOTALL | re.IGNORECASE)
+        text = title[2] if title else re.sub(r"<[^>]+>", " ", text)
+    else:
+        try:
+            payload = json.loads(text)
+            text = _flat(payload)
+        except ValueError:
+            pass
+    return printable(text, 300), payload
+
+
+def _flat(value: Any) -> str:
+    if isinstance(value, dict):
+        parts = [
+            _flat(item) if key in ("detail", "non_field_errors") else f"{key}: {_flat(item)}"
+            for key, item in value.items()
+        ]
+        return "; ".join(parts)
+    if isinstance(value, list):
+        return "; ".join(_flat(item) for item in value)
+    return str(value)
+
+
+def _retry_after(response: requests.Response) -> float:
+    try:
+        return min(max(float(response.headers.get("Retry-After", "")), 0.1), 86400)
+    except ValueError:
+        return 30.0
+
+
+def _json(response: requests.Response) -> Any:
+    try:
+        return response.json()
+    except (ValueError, requests.RequestException):
+        raise errors.ServerError(
+            f"{response.request.method} {response.request.path_url.split('?')[0]}: not a JSON answer"
+        ) from None
+
+
+def _innermost(error: BaseException) -> BaseException:
+    current: BaseException = error
+    while True:
+        reason = getattr(current, "reason", None)
+        inner = (
+            reason
+            if isinstance(reason, BaseException)
+            else next((part for part in current.args if isinstance(part, BaseException)), None)
+        )
+        if inner is None:
+            return current
+        current = inner
+
+
+def plain_cause(error: BaseException) -> str:
+    """The innermost reason of a failed connection in plain words."""
+    inner = _innermost(error)
+    text = printable(str(inner), 200)
+    # urllib3 begins with the connection's repr: "HTTPConnection(host=…): Failed to …".
+    text = re.sub(r"^.*?(?:object at 0x[0-9a-f]+>|HTTPS?Connection(?:Pool)?\([^)]*\)): ", "", text)
+    for pattern, plain in (
+        ("Connection refused", "connection refused"),
+        ("timed out", "no answer in time"),
+        ("Connection reset", "connection cut"),
+        ("RemoteDisconnected|closed connection|without response", "connection closed without an answer"),
+        ("IncompleteRead", "the answer was cut off"),
+    ):
+        if re.search(pattern, text):
+            return plain
+    return text or type(inner).__name__

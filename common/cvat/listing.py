@@ -1,0 +1,231 @@
+"""Everything the account can see, page by page, with flat memory per page.
+
+Pages follow the id (`id > last seen`, sorted), not page numbers: something deleted while we are paging would
+make numbered pages skip a project, something created would repeat one (contracts of CVAT's default order).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from common import log
+from common.cvat.address import server_key
+from common.cvat.client import Client
+from common.cvat.errors import CvatError, Refused
+from common.sources import Fingerprint, Kind, Source, SourceState, TaskState
+from common.waiting import Deadline
+
+PAGE_SIZE = 1000
+NUMBERED_ATTEMPTS = 3
+
+
+class ListingIncomplete(CvatError):
+    """The server's list changed faster than it could be read, or contradicts its own count."""
+
+
+@dataclass
+class Inventory:
+    """All sources that the server says there are. `projects` and `tasks` are the counts of its own listings."""
+
+    states: list[SourceState]
+    projects: int
+    tasks: int
+
+
+@dataclass
+class _Gathered:
+    """Sums over what belongs to one source while listings pass by."""
+
+    newest: str = ""
+    tasks: int = 0
+    jobs: int = 0
+    digest: int = 0
+    has_video: bool = False
+    has_images: bool = False
+    without_data: int = 0
+    dimensions: set[str] = field(default_factory=set)
+
+    def see(self, what: str, item: dict[str, Any]) -> None:
+        updated = str(item.get("updated_date") or "")
+        self.newest = max(self.newest, updated)
+        mark = f"{what} {item['id']} {updated}".encode()
+        self.digest = (self.digest + int.from_bytes(hashlib.sha256(mark).digest()[:8])) % 2**64
+
+    def see_task(self, item: dict[str, Any]) -> None:
+        self.see("task", item)
+        self.tasks += 1
+        if not has_data(item):
+            self.without_data += 1
+        elif item.get("mode") == "interpolation":
+            self.has_video = True
+        else:
+            self.has_images = True
+        self.dimensions.add(str(item.get("dimension") or "2d"))
+
+    def see_job(self, item: dict[str, Any]) -> None:
+        self.see("job", item)
+        self.jobs += 1
+
+    def state(self, source: Source) -> SourceState:
+        fingerprint = Fingerprint(self.newest, self.tasks, self.jobs, f"{self.digest:016x}")
+        is_3d = self.dimensions == {"3d"}
+        return SourceState(source, fingerprint, self.has_video, self.has_images, is_3d, self.without_data)
+
+
+def has_data(task: dict[str, Any]) -> bool:
+    """False for a task that never got images: without data it has no `size`, after a failed upload size 0 (measured)."""
+    return bool(task.get("size"))
+
+
+def pages(
+    client: Client, path: str, params: dict[str, Any] | None = None, page_size: int = PAGE_SIZE
+) -> Iterator[list[dict[str, Any]]]:
+    """The pages of a listing in the order of ids: nothing skipped, nothing twice, whatever changes meanwhile."""
+    last: int | None = None
+    promised, read = 0, 0
+    while True:
+        query: dict[str, Any] = {**(params or {}), "page_size": page_size, "sort": "id"}
+        if last is not None:
+            query["filter"] = json.dumps({"and": [{">": [{"var": "id"}, last]}]}, separators=(",", ":"))
+        try:
+            answer = _page(client, path, query)
+        except Refused as error:
+            if last is None or error.status != 400:
+                raise
+            answer = None
+        results = answer["results"] if answer else []
+        if last is not None and (answer is None or (results and int(results[0]["id"]) <= last)):
+            # This server does not filter by id: read on by number, and make sure that the sum is right.
+            yield from _numbered_pages(client, path, params or {}, page_size, after=last)
+            return
+        if last is None and answer:
+            promised = int(answer["count"])
+        if results:
+            read += len(results)
+            last = int(results[-1]["id"])
+            yield results
+        if not answer or not answer.get("next"):
+            break
+    if read < promised and read < int(_page(client, path, {**(params or {}), "page_size": 1})["count"]):
+        raise ListingIncomplete(f"GET {path}: the server says that there are {promised:,}, but lists {read:,}")
+
+
+def _page(client: Client, path: str, query: dict[str, Any]) -> dict[str, Any]:
+    answer = client.get(path, query)
+    if not isinstance(answer, dict) or not isinstance(answer.get("results"), list) or "count" not in answer:
+        raise ListingIncomplete(f"GET {path}: the answer is not a list of CVAT's")
+    return answer
+
+
+def _numbered_pages(
+    client: Client, path: str, params: dict[str, Any], page_size: int, after: int
+) -> Iterator[list[dict[str, Any]]]:
+    for _attempt in range(NUMBERED_ATTEMPTS):
+        seen: dict[int, dict[str, Any]] = {}
+        number, count = 1, -1
+        while True:
+            answer = _page(client, path, {**params, "page_size": page_size, "sort": "id", "page": number})
+            seen.update({int(item["id"]): item for item in answer["results"]})
+            if count not in (-1, answer["count"]):
+                break  # something came or went between two pages: begin again
+            count = answer["count"]
+            if not answer.get("next"):
+                if len(seen) == count:
+                    yield [item for key, item in sorted(seen.items()) if key > after]
+                    return
+                break
+            number += 1
+        log.get().warning("listing_changed_while_read", path=path)
+    raise ListingIncomplete(f"GET {path}: the list kept changing while it was read; nothing of it can be trusted")
+
+
+def items(client: Client, path: str, params: dict[str, Any] | None = None) -> Iterator[dict[str, Any]]:
+    """The items of a listing, one by one, in the order of ids."""
+    for page in pages(client, path, params):
+        yield from page
+
+
+def inventory(client: Client) -> Inventory:
+    """Every project and every task in no project, with fingerprints, from three server-wide listings."""
+    server = server_key(client.url)
+    projects: dict[int, dict[str, Any]] = {}
+    gathered: dict[tuple[Kind, int], _Gathered] = {}
+    for item in items(client, "/api/projects"):
+        projects[item["id"]] = _kept(item)
+        mine = gathered.setdefault(("project", item["id"]), _Gathered())
+        mine.see("project", item)
+
+    loose: dict[int, dict[str, Any]] = {}
+    task_count = 0
+    for item in items(client, "/api/tasks"):
+        task_count += 1
+        project_id = item.get("project_id")
+        if project_id is None:
+            loose[item["id"]] = _kept(item)
+            gathered.setdefault(("task", item["id"]), _Gathered()).see_task(item)
+        else:
+            gathered.setdefault(("project", project_id), _Gathered()).see_task(item)
+
+    for item in items(client, "/api/jobs"):
+        project_id = item.get("project_id")
+        key: tuple[Kind, int] = ("task", item["task_id"]) if project_id is None else ("project", project_id)
+        gathered.setdefault(key, _Gathered()).see_job(item)
+
+    states = [gathered["project", key].state(source_of(server, "project", item)) for key, item in projects.items()]
+    states += [gathered["task", key].state(source_of(server, "task", item)) for key, item in loose.items()]
+    return Inventory(states, len(projects), task_count)
+
+
+def _kept(item: dict[str, Any]) -> dict[str, Any]:
+    return {name: item.get(name) for name in ("id", "name", "created_date", "organization_id", "organization")}
+
+
+def source_of(server: str, kind: Kind, item: dict[str, Any]) -> Source:
+    """The source that a project or task item of the API describes."""
+    organization = item.get("organization_id")
+    if organization is None and isinstance(item.get("organization"), int):
+        organization = item["organization"]
+    return Source(server, kind, int(item["id"]), str(item["created_date"]), str(item["name"]), organization)
+
+
+@dataclass(frozen=True)
+class Look:
+    """One source looked at closely: its own item, its tasks by id and its jobs by task, as the API gives them."""
+
+    state: SourceState
+    raw: dict[str, Any]
+    tasks: list[TaskState]
+    jobs: dict[int, list[dict[str, Any]]]
+
+
+def look_at(client: Client, source: Source, deadline: Deadline | None = None) -> Look:
+    """The present state of one source. Raises NotFound when it is gone, also when its id now belongs to another."""
+    plural = f"/api/{source.kind}s"
+    raw = client.get(f"{plural}/{source.id}", deadline=deadline)
+    server = source.server
+    present = source_of(server, source.kind, raw)
+    mine = _Gathered()
+    tasks: list[TaskState] = []
+    if source.kind == "project":
+        mine.see("project", raw)
+        task_items: Iterator[dict[str, Any]] = items(client, "/api/tasks", {"project_id": source.id})
+    else:
+        task_items = iter([raw])
+    for item in task_items:
+        # An unknown query parameter is ignored with 200 (measured): check what was answered.
+        if source.kind == "task" or item.get("project_id") == source.id:
+            mine.see_task(item)
+            tasks.append(
+                TaskState(item["id"], str(item["name"]), has_data(item), item.get("mode") == "interpolation", item)
+            )
+    jobs: dict[int, list[dict[str, Any]]] = {task.id: [] for task in tasks}
+    query = {"project_id": source.id} if source.kind == "project" else {"task_id": source.id}
+    for item in items(client, "/api/jobs", query):
+        if item["task_id"] in jobs:
+            mine.see_job(item)
+            jobs[item["task_id"]].append(item)
+    return Look(mine.state(present), raw, tasks, jobs)

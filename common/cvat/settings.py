@@ -1,0 +1,71 @@
+"""The settings of every script that talks to CVAT."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import Field, SecretStr, field_validator
+
+from common.cvat.address import base_url
+from common.settings import Settings
+
+
+class CvatSettings(Settings):
+    """Where the server is, who we are there, and how patient we are with it."""
+
+    url: str = Field("", alias="CVAT_URL", description="address of the CVAT server, e.g. https://cvat.example.com")
+    username: str = Field(
+        "", alias="CVAT_USERNAME", description="user to sign in as; sees what it backs up, best a superuser"
+    )
+    password: SecretStr | None = Field(None, alias="CVAT_PASSWORD", description="that user's password")
+    access_token: SecretStr | None = Field(
+        None,
+        alias="CVAT_ACCESS_TOKEN",
+        description="used instead of user and password; a read-only token is enough for backups",
+    )
+    organization: str = Field(
+        "",
+        alias="CVAT_ORGANIZATION",
+        description="empty = everything the account can see; @personal = its personal space; else an organization's slug",
+    )
+    verify_tls: bool = Field(True, alias="CVAT_VERIFY_TLS", description="false accepts any certificate: unsafe")
+    ca_bundle: Path | None = Field(None, alias="CVAT_CA_BUNDLE", description="PEM file with the certificates to trust")
+    http_timeout_seconds: float = Field(
+        60, alias="CVAT_HTTP_TIMEOUT_SECONDS", ge=1, le=3600, description="longest silence on a connection (seconds)"
+    )
+    server_wait_seconds: float = Field(
+        300,
+        alias="CVAT_SERVER_WAIT_SECONDS",
+        ge=0,
+        le=86400,
+        description="how long an unreachable server is waited for (seconds)",
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _understand_url(cls, value: str) -> str:
+        return base_url(value)
+
+    @field_validator("ca_bundle")
+    @classmethod
+    def _bundle_exists(cls, value: Path | None) -> Path | None:
+        if value is not None and not value.is_file():
+            raise ValueError("is not a file")
+        return value
+
+
+def missing_server_settings(raw: Mapping[str, str]) -> list[str]:
+    """What a script that needs the server misses in the raw settings, one line each."""
+    problems = []
+    if not raw.get("CVAT_URL"):
+        problems.append(
+            "CVAT_URL is not set: put the address of your CVAT server into .env.local (CVAT_URL=https://cvat.example.com), "
+            "or try the program without a server of your own: ./run-locally-backup.sh --demo"
+        )
+    if not raw.get("CVAT_ACCESS_TOKEN"):
+        if not raw.get("CVAT_USERNAME"):
+            problems.append("CVAT_USERNAME is not set (and neither is CVAT_ACCESS_TOKEN, which would do instead)")
+        elif not raw.get("CVAT_PASSWORD"):
+            problems.append("CVAT_PASSWORD is not set (and neither is CVAT_ACCESS_TOKEN, which would do instead)")
+    return problems

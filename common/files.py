@@ -1,0 +1,105 @@
+"""Files that are there whole or not at all, and names that are safe on every file system."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import shutil
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+class DiskFull(Exception):
+    """Our own disk has not enough room."""
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes renames in `folder` durable. Some network file systems refuse; they are then as durable as they get."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def publish(temporary: Path, final: Path) -> None:
+    """Gives a finished temporary file of the same folder its final name: fsync, rename, fsync of the folder."""
+    descriptor = os.open(temporary, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    os.replace(temporary, final)
+    sync_folder(final.parent)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes JSON atomically and durably. Raises DiskFull."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    text = json.dumps(content, ensure_ascii=False, indent=2) + "\n"
+    with disk_full_named(path.parent):
+        try:
+            # surrogatepass is not used: a lone surrogate cannot be stored as UTF-8 and is escaped instead.
+            temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
+            publish(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+def append_lines(path: Path, lines: list[str]) -> None:
+    """Appends whole lines durably. A torn last line left by a crash is closed first, so that it stays alone."""
+    data = "".join(line + "\n" for line in lines).encode("utf-8", "backslashreplace")
+    with disk_full_named(path.parent):
+        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            end = os.lseek(descriptor, 0, os.SEEK_END)
+            if end and os.pread(descriptor, 1, end - 1) != b"\n":
+                data = b"\n" + data
+            view = memoryview(data)
+            while view:
+                view = view[os.write(descriptor, view) :]
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+@contextlib.contextmanager
+def disk_full_named(folder: Path) -> Iterator[None]:
+    """Turns "no space left" and "quota exceeded" into DiskFull with the folder's name."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise DiskFull(f"no room left in {folder} ({os.strerror(error.errno)})") from error
+        raise
+
+
+def free_bytes(folder: Path) -> int:
+    """Bytes that this user may still write in `folder`'s file system."""
+    return shutil.disk_usage(folder).free
+
+
+def slug(name: str, longest_bytes: int = 60) -> str:
+    """A readable, harmless piece of a file name made of a stranger's name; empty when nothing readable is left.
+
+    Lower case letters and digits of any script, joined by single hyphens; never a dot, slash, quote or
+    control character, so that it is safe on ext4, SMB and exFAT and cannot leave its folder.
+    """
+    pieces: list[str] = []
+    for character in unicodedata.normalize("NFC", name).casefold():
+        if unicodedata.category(character)[0] in "LN":
+            pieces.append(character)
+        elif unicodedata.category(character)[0] == "M" and pieces and pieces[-1] != "-":
+            pieces.append(character)  # vowel signs of Indic scripts are part of their letter
+        elif pieces and pieces[-1] != "-":
+            pieces.append("-")
+    text = "".join(pieces).encode("utf-8")[:longest_bytes].decode("utf-8", "ignore")
+    return text.strip("-")

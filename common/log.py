@@ -1,0 +1,83 @@
+"""Logging: structlog, readable on a terminal, one JSON object a line elsewhere, no secret in either.
+
+Event names are fixed words (`backup_saved`, `export_failed`); what happened to what stands in the fields.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Mapping
+from typing import Any, TextIO, cast
+
+import structlog
+
+_hidden: set[str] = set()
+
+
+def hide(secret: str) -> None:
+    """Makes every later log line show `********` in place of this secret."""
+    if secret:
+        _hidden.add(secret)
+
+
+def without_secrets(text: str) -> str:
+    """`text` with every hidden secret masked."""
+    for secret in sorted(_hidden, key=len, reverse=True):
+        text = text.replace(secret, "********")
+    return text
+
+
+def _masked(value: Any) -> Any:
+    if isinstance(value, str):
+        return without_secrets(value)
+    if isinstance(value, Mapping):
+        return {key: _masked(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_masked(item) for item in value]
+    return value
+
+
+def _mask_secrets(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    return {key: _masked(value) for key, value in event.items()}
+
+
+class _CurrentStderr:
+    """Writes to whatever `sys.stderr` is now: a progress display replaces it while it is on the screen."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
+def set_up(level: str = "INFO", style: str = "auto") -> None:
+    """Sends all logs to standard error. `style` is auto, text or json."""
+    on_terminal = sys.stderr.isatty()
+    text = style == "text" or (style == "auto" and on_terminal)
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="%H:%M:%S" if text else "iso", utc=True),
+        structlog.processors.format_exc_info,
+        _mask_secrets,
+    ]
+    renderer: structlog.typing.Processor = (
+        structlog.dev.ConsoleRenderer(colors=on_terminal, pad_event_to=22, sort_keys=False)
+        if text
+        else structlog.processors.JSONRenderer(ensure_ascii=False, default=str)
+    )
+    structlog.configure(
+        processors=[*shared, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
+        logger_factory=structlog.WriteLoggerFactory(file=cast(TextIO, _CurrentStderr())),
+        cache_logger_on_first_use=False,
+    )
+    # Libraries log through the standard library: their warnings are worth seeing, their chatter is not.
+    logging.basicConfig(level=logging.ERROR, format="%(name)s: %(message)s", stream=cast(TextIO, _CurrentStderr()))
+
+
+def get() -> structlog.typing.FilteringBoundLogger:
+    """The logger every module uses."""
+    return cast(structlog.typing.FilteringBoundLogger, structlog.get_logger())

@@ -1,0 +1,218 @@
+"""Saving one project, or one task without a project, as a CVAT backup that CVAT's own UI restores."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from common import log
+from common.backups.archive import BadArchive
+from common.backups.compare import Difference, compare
+from common.backups.contents import ArchiveContents, inspect, restore_warnings
+from common.backups.mend import mended
+from common.backups.names import next_stamp, stem
+from common.backups.record import Export, LeftOut, Original, Record, Server, StoredFile, Verified
+from common.cvat.contents import task_contents
+from common.cvat.errors import NotFound
+from common.cvat.exports import ExportOrder
+from common.cvat.listing import Look, look_at
+from common.files import write_json
+from common.hashing import sha256_of
+from common.saving.choose import Candidate
+from common.saving.desk import Desk, Watch
+from common.saving.obtain import Damaged, Obtained, obtain
+from common.sources import Source, TaskContents
+from common.text import iso, now
+from common.transfer import PartFile, require_room
+from common.version import VERSION
+
+
+@dataclass
+class _Work:
+    """What one save has gathered so far."""
+
+    path: Path
+    contents: ArchiveContents
+    alterations: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
+    kept_json: list[dict[str, object]] = field(default_factory=list)
+    exported_bytes: int = 0
+
+
+def save_backup(desk: Desk, candidate: Candidate, watch: Watch) -> Record:
+    """Raises NotFound when the source is gone, and everything that `obtain` raises."""
+    source, started_at = candidate.state.source, now()
+    watch.phase("looking")
+    before = look_at(desk.client, source)
+    part = desk.store.part(source, "backup")
+    order = ExportOrder(source.kind, source.id)
+    got = obtain(
+        desk, order, part, before.state.fingerprint, watch,
+        lambda path, crcs: inspect(path, source.kind, crcs, desk.stop.check),
+    )  # fmt: skip
+    with _temporary(desk, source, part) as rewritten:
+        work = _Work(got.part.path, got.seen, exported_bytes=got.fetched.size_bytes)
+        after, server = _look_again(desk, source, before)
+        changed = after is None or after.state.fingerprint.digest != before.state.fingerprint.digest
+        # What changed while it was exported is not stale but newer; the next run saves it again.
+        compared = None if changed else server
+        ids = [task.id for task in before.tasks]
+        stale = [] if compared is None else compare(compared, ids, _described(work.contents))
+        _mend(desk, before, work, stale, rewritten, watch)
+        if compared is not None:
+            left = compare(compared, ids, _described(work.contents))
+            work.warnings += [f"differs from the server: {difference}" for difference in left]
+        if after is None:
+            work.warnings.append("it was deleted on the server while it was saved")
+        _note_tasks_without_data(before, work)
+        work.warnings += restore_warnings(work.contents, desk.server_version, work.path.stat().st_size)
+        return _commit(desk, before, got, work, started_at, changed=changed, compared=compared is not None)
+
+
+def _look_again(desk: Desk, source: Source, before: Look) -> tuple[Look | None, dict[int, TaskContents] | None]:
+    """The source after its export and what its tasks hold; None for what is gone meanwhile."""
+    try:
+        server = {
+            task.id: task_contents(desk.client, task, before.jobs[task.id]) for task in before.tasks if task.has_data
+        }
+        # Looked at last: whatever changed while the contents were read shows in the dates.
+        return look_at(desk.client, source), server
+    except NotFound as error:
+        try:
+            return look_at(desk.client, source), None
+        except NotFound:
+            log.get().warning("source_deleted_meanwhile", source=str(source), reason=str(error))
+            return None, None
+
+
+def _described(contents: ArchiveContents) -> dict[int, TaskContents]:
+    return {index: task.contents() for index, task in contents.tasks.items() if not task.upload_failed}
+
+
+def _mend(desk: Desk, look: Look, work: _Work, stale: list[Difference], rewritten: Path, watch: Watch) -> None:
+    """Replaces stale tasks by fresh task backups and leaves out what CVAT could not restore."""
+    ids = sorted(task.id for task in look.tasks)
+    failed = {index: task for index, task in work.contents.tasks.items() if task.upload_failed}
+    wanted = [difference for difference in stale if difference.task_id is not None and difference.index not in failed]
+    if look.state.source.kind == "task":
+        if failed:
+            raise Damaged("the data upload of this task failed: CVAT could not restore its backup")
+        # A task backup is made from the task itself, never from the project cache: nothing fresher can be had.
+        return
+    if not (failed or wanted):
+        return
+    with contextlib.ExitStack() as parts:
+        replacements: dict[int, Path] = {}
+        for difference in wanted:
+            log.get().warning("stale_part_replaced", source=str(look.state.source), detail=str(difference))
+            fresh = _fresh_task(desk, look, difference, watch)
+            parts.callback(fresh.part.discard)
+            replacements[difference.index] = fresh.part.path
+            work.exported_bytes += fresh.fetched.size_bytes
+            work.alterations.append(f"task_{difference.index} was replaced by a fresh task backup: {difference.what}")
+        watch.phase("rewriting")
+        require_room(rewritten.parent, work.path.stat().st_size, desk.reserve_bytes)
+        mended(work.path, rewritten, drop=failed.keys(), replace=replacements, between=desk.stop.check)
+    for index, task in failed.items():
+        task_id = ids[index] if index < len(ids) else 0
+        reason = "its data upload failed: CVAT refuses to restore a project that holds it"
+        work.left_out.append(LeftOut(task_id, str(task.raw.get("name", "")), reason))
+        work.kept_json.append({"task_id": task_id, "reason": reason, "task.json": task.raw})
+        work.alterations.append(f"task_{index} was left out: {reason}")
+    try:
+        work.contents = inspect(rewritten, "project", between=desk.stop.check)
+    except BadArchive as error:
+        raise Damaged(f"the mended archive is not sound: {error}") from None
+    work.path = rewritten
+
+
+def _fresh_task(desk: Desk, look: Look, difference: Difference, watch: Watch) -> Obtained[ArchiveContents]:
+    assert difference.task_id is not None
+    part = desk.store.part(look.state.source, f"backup-task-{difference.task_id}")
+    order = ExportOrder("task", difference.task_id)
+    return obtain(
+        desk, order, part, look.state.fingerprint, watch,
+        lambda path, crcs: inspect(path, "task", crcs, desk.stop.check),
+    )  # fmt: skip
+
+
+def _note_tasks_without_data(look: Look, work: _Work) -> None:
+    """CVAT leaves tasks without data out of a project backup without a word; the record says so."""
+    named = {item.task_id for item in work.left_out}
+    for task in look.tasks:
+        if not task.has_data and task.id not in named and look.state.source.kind == "project":
+            reason = "it has no images or video: CVAT does not put it into a backup"
+            work.left_out.append(LeftOut(task.id, task.name, reason))
+            work.kept_json.append({"task_id": task.id, "reason": reason, "task": task.raw})
+
+
+def _commit(
+    desk: Desk,
+    look: Look,
+    got: Obtained[ArchiveContents],
+    work: _Work,
+    started_at: datetime,
+    *,
+    changed: bool,
+    compared: bool,
+) -> Record:
+    source = look.state.source
+    stamp = next_stamp(started_at, desk.store.newest_stamp(source, "backup"))
+    name = stem(source, "backup", stamp)
+    altered = work.path != got.part.path
+    digest = sha256_of(work.path, desk.stop.check) if altered else got.fetched.sha256
+    files = [(work.path, StoredFile("backup", f"{name}.zip", work.path.stat().st_size, digest))]
+    if work.kept_json:
+        kept = work.path.with_name(".backup-left-out.staged")
+        write_json(kept, {"source": str(source), "tasks": work.kept_json})
+        files.append((kept, StoredFile("left-out", f"{name}_left-out.json", kept.stat().st_size, sha256_of(kept))))
+    described = _described(work.contents)
+    record = Record(
+        source=source,
+        server=Server(desk.client.url, desk.server_version),
+        content="backup",
+        stamp=stamp,
+        files=tuple(file for _, file in files),
+        started_at=iso(started_at),
+        finished_at=iso(now()),
+        fingerprint=look.state.fingerprint,
+        export=Export(),
+        verified=Verified(
+            result="good with warnings" if work.warnings else "good",
+            tasks=len(described),
+            jobs=sum(len(task.jobs) for task in described.values()),
+            frames=sum(task.stop_frame - task.start_frame + 1 for task in described.values()),
+            counts=work.contents.counts,
+            members=work.contents.members,
+            media_files=sum(task.media_files for task in work.contents.tasks.values()),
+            compared_with_server=compared,
+        ),
+        tool_version=VERSION,
+        run_id=desk.run_id,
+        changed_while_exporting=changed,
+        warnings=tuple(work.warnings),
+        alterations=tuple(work.alterations),
+        original=Original(got.fetched.size_bytes, got.fetched.sha256) if altered else None,
+        left_out=tuple(work.left_out),
+    )
+    desk.store.add(record, files)
+    return record
+
+
+@contextlib.contextmanager
+def _temporary(desk: Desk, source: Source, part: PartFile) -> Iterator[Path]:
+    """Where a mended archive is written; removed again together with the part file once the save is over.
+
+    After a stop the part file stays: the next run goes on with it.
+    """
+    rewritten = part.path.with_name(".backup.rewritten")
+    try:
+        yield rewritten
+    finally:
+        rewritten.unlink(missing_ok=True)
+        if not desk.stop.is_set:
+            desk.store.tidy(source, "backup", [part])

@@ -1,0 +1,99 @@
+"""Keeping the books of a run: the journal while it goes on, the report and the last-run files at its end."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Sequence
+from types import TracebackType
+
+from common import log
+from common.backups.journal import Journal
+from common.backups.store import Store
+from common.exits import Exit, RunEnds
+from common.files import DiskFull
+from common.run import Run
+from common.saving.choose import Mode
+from common.saving.desk import Result
+from common.saving.plan import Plan
+from common.saving.report import Tally, exit_code, print_report, write_last_run
+from common.saving.settings import BackupSettings
+from common.waiting import Stopped
+
+
+class Book:
+    """Use as a context manager around the run, inside its locks: however the run ends, the files are written."""
+
+    def __init__(self, run: Run[BackupSettings], store: Store, modes: Sequence[Mode]) -> None:
+        self.server = {"url": run.settings.url, "version": ""}
+        self._run = run
+        self._store = store
+        self._modes = modes
+        self._journal = Journal(store.folder)
+        self._tallies: dict[Mode, Tally] = {}
+        self._began = time.monotonic()
+
+    def __enter__(self) -> Book:
+        return self
+
+    def begin(self, plan: Plan) -> None:
+        """Writes down what needs no saving: "unchanged" confirms the newest backup."""
+        self._tallies = plan.tallies
+        self._journal.rotate()
+        self._journal.add(
+            [tally.attempt(line, self._run.id) for tally in plan.tallies.values() for line in tally.lines]
+        )
+
+    def add(self, result: Result) -> None:
+        """Writes down what became of one source, as soon as it is known."""
+        tally = self._tallies[result.candidate.mode]
+        line = tally.add(result)
+        self._journal.add([tally.attempt(line, self._run.id)])
+        if result.record is not None:
+            log.get().info(
+                "backup_saved",
+                mode=tally.mode,
+                source=str(line.source),
+                name=line.source.name,
+                bytes=result.record.size_bytes,
+                seconds=round(result.seconds, 2),
+                because=result.reason,
+                warnings=len(result.record.warnings),
+            )
+
+    def finish(self) -> Exit:
+        """Prints the report and gives the run's exit code."""
+        tallies = list(self._tallies.values())
+        print_report(tallies, self._store.folder, time.monotonic() - self._began)
+        return exit_code(tallies)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        code, why = self._ending(error)
+        if isinstance(error, Stopped) and self._tallies:
+            print_report(list(self._tallies.values()), self._store.folder, time.monotonic() - self._began, stopped=True)
+        for mode in self._modes:
+            tally = self._tallies.get(mode)
+            try:
+                write_last_run(
+                    self._store.folder / f"last-run-{mode}.json",
+                    tally=tally,
+                    mode=mode,
+                    run_id=self._run.id,
+                    started_at=self._run.started_at,
+                    code=code if error or tally is None else exit_code([tally]),
+                    server=self.server,
+                    why=why,
+                )
+            except (OSError, DiskFull) as problem:
+                log.get().error("last_run_not_written", mode=mode, reason=str(problem))
+        log.get().info("run_finished", exit_code=code, because=why)
+
+    def _ending(self, error: BaseException | None) -> tuple[int, str]:
+        if error is None:
+            return exit_code(list(self._tallies.values())), "finished"
+        if isinstance(error, Stopped):
+            number = self._run.stop.signal_number or signal.SIGTERM
+            return 128 + number, f"stopped by {signal.Signals(number).name}"
+        return (error.exit_code if isinstance(error, RunEnds) else Exit.NOTHING_WORKED), str(error)

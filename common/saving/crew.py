@@ -1,0 +1,159 @@
+"""The threads that save sources side by side, and what becomes of each source.
+
+The server prepares a few exports at a time; while one is fetched and checked, the next is already asked for.
+One source that fails never stops the others; wrong credentials stop everything.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import structlog
+
+from common import log
+from common.backups.archive import BadArchive
+from common.backups.record import Record
+from common.cvat.errors import CvatError, NotFound
+from common.cvat.listing import look_at
+from common.exits import RunEnds
+from common.files import DiskFull
+from common.saving.annotations import save_annotations
+from common.saving.backup import save_backup
+from common.saving.choose import Candidate
+from common.saving.desk import Desk, Postponed, Result, Watch
+from common.saving.obtain import Damaged
+from common.transfer import Interrupted
+from common.waiting import Stopped
+
+Save = Callable[[Desk, Candidate, Watch], Record]
+# After a stop, threads that hang in a socket are not waited for: what they leave behind can be resumed.
+STOP_PATIENCE_SECONDS = 5.0
+
+
+def save_one(desk: Desk, candidate: Candidate, watch: Watch) -> Result:
+    """Saves one source; every way to fail becomes a result. Raises Stopped and RunEnds only."""
+    began, source = time.monotonic(), candidate.state.source
+    structlog.contextvars.bind_contextvars(mode=candidate.mode, source=str(source))
+    expected, actual = candidate.expected_bytes, 0
+    try:
+        desk.budget.claim(expected)
+    except Postponed as error:
+        return Result(candidate, "postponed", str(error))
+    try:
+        save: Save = save_annotations if candidate.mode == "a" else save_backup
+        record = save(desk, candidate, watch)
+        actual = exported_bytes(record)
+        return Result(candidate, "saved", candidate.reason, "", record, actual, time.monotonic() - began)
+    except (Stopped, RunEnds):
+        raise
+    except (CvatError, Damaged, BadArchive, DiskFull, Interrupted, OSError) as error:
+        return _failure(desk, candidate, error, time.monotonic() - began)
+    except Exception as error:  # noqa: BLE001 - one source's surprise must not stop the others; it is logged whole
+        log.get().exception("unexpected_error")
+        why = f"unexpected {type(error).__name__}: {error}"
+        return Result(candidate, "failed", why, "Please report this with the log.", seconds=time.monotonic() - began)
+    finally:
+        desk.budget.settle(expected, actual)
+
+
+def exported_bytes(record: Record) -> int:
+    """Bytes that the server had to export for a backup: what we wrote ourselves does not count."""
+    exported = sum(file.size_bytes for file in record.files if file.role in ("backup", "dataset"))
+    return record.original.size_bytes if record.original else exported
+
+
+def _failure(desk: Desk, candidate: Candidate, error: Exception, seconds: float) -> Result:
+    """Tells a source that is no longer there from one that could not be saved."""
+    source = candidate.state.source
+    try:
+        present = look_at(desk.client, source).state.source if isinstance(error, CvatError) else source
+    except NotFound:
+        present = None
+    except (CvatError, OSError):
+        present = source
+    if present is None or present.created_at != source.created_at:
+        folder = desk.store.folder_of(source)
+        log.get().warning("source_gone", name=source.name, backups=str(folder) if folder else "none")
+        return Result(candidate, "gone", "it was deleted on the server during this run", seconds=seconds)
+    remedy = getattr(error, "remedy", "")
+    if isinstance(error, DiskFull):
+        remedy = "Make room on the disk of CVAT_BACKUP_DIR, or lower CVAT_BACKUP_MIN_FREE_GB."
+    elif isinstance(error, Interrupted):
+        remedy = "The next run goes on where the download broke off."
+    log.get().error("backup_failed", name=source.name, reason=str(error), remedy=remedy)
+    return Result(candidate, "failed", str(error), remedy, seconds=seconds)
+
+
+class Crew:
+    """Threads over one queue of candidates. Results come out in the order in which they are ready."""
+
+    def __init__(self, desk: Desk, candidates: list[Candidate], watch_for: Callable[[Candidate], Watch]) -> None:
+        self._desk = desk
+        self._watch_for = watch_for
+        self._todo: queue.SimpleQueue[Candidate] = queue.SimpleQueue()
+        for candidate in candidates:
+            self._todo.put(candidate)
+        self._done: queue.SimpleQueue[Result | BaseException | None] = queue.SimpleQueue()
+        # Twice the exports: as many again are fetched and checked meanwhile.
+        count = min(len(candidates), 2 * desk.settings.concurrency + 1)
+        context = structlog.contextvars.get_contextvars()
+        self._threads = [
+            threading.Thread(target=self._work, args=(context,), name=f"save-{number}", daemon=True)
+            for number in range(count)
+        ]
+
+    def results(self, every: Callable[[], None] = lambda: None) -> Iterator[Result]:
+        """Starts the threads and yields results; `every` is called a few times a second. Raises what ends the run."""
+        for thread in self._threads:
+            thread.start()
+        working, patience = len(self._threads), 0.0
+        ending: BaseException | None = None
+        while working:
+            try:
+                done = self._done.get(timeout=0.25)
+            except queue.Empty:
+                every()
+                if self._desk.stop.is_set and ending is None:
+                    ending = Stopped()
+                    patience = time.monotonic() + STOP_PATIENCE_SECONDS
+                if ending is not None and time.monotonic() > patience:
+                    break
+                continue
+            if done is None:
+                working -= 1
+            elif isinstance(done, BaseException):
+                if ending is None:
+                    ending, patience = done, time.monotonic() + STOP_PATIENCE_SECONDS
+                    self._drain()
+            else:
+                yield done
+        if ending is not None:
+            raise ending
+
+    def _drain(self) -> None:
+        try:
+            while True:
+                self._todo.get_nowait()
+        except queue.Empty:
+            return
+
+    def _work(self, context: dict[str, object]) -> None:
+        structlog.contextvars.bind_contextvars(**context)
+        try:
+            while not self._desk.stop.is_set:
+                try:
+                    candidate = self._todo.get_nowait()
+                except queue.Empty:
+                    return
+                watch = self._watch_for(candidate)
+                try:
+                    self._done.put(save_one(self._desk, candidate, watch))
+                finally:
+                    watch.close()
+        except BaseException as error:  # noqa: BLE001 - handed to the main thread, which raises it
+            self._done.put(error)
+        finally:
+            self._done.put(None)

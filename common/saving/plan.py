@@ -1,0 +1,125 @@
+"""From the server's list to what is saved in this run: filters, decisions, order."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from common.backups.journal import History
+from common.backups.record import Export
+from common.backups.store import Store
+from common.cvat.client import Account, Client
+from common.cvat.errors import CvatError
+from common.cvat.listing import Inventory
+from common.exits import Exit, RunEnds
+from common.saving.annotations import wanted_export
+from common.saving.choose import Candidate, Mode, belongs_to, content_of, decide, in_order, is_chosen
+from common.saving.report import Tally
+from common.saving.settings import BackupSettings
+
+
+@dataclass
+class Plan:
+    """What is to be saved, in order, and what has already been decided about the rest."""
+
+    candidates: list[Candidate] = field(default_factory=list)
+    tallies: dict[Mode, Tally] = field(default_factory=dict)
+
+
+def make_plan(
+    inventory: Inventory,
+    modes: Sequence[Mode],
+    settings: BackupSettings,
+    store: Store,
+    formats: dict[str, str],
+    histories: dict[Mode, History],
+    now: datetime,
+    *,
+    force: bool,
+) -> Plan:
+    """Decides about every source of the server's list, for every mode."""
+    plan, full_every = Plan(), timedelta(days=settings.full_every_days)
+    claimed: set[tuple[str, tuple[str, str, int, str]]] = set()
+    for mode in modes:
+        # With --mode p and t in one call, loose tasks are t's: each source has one line.
+        states = [
+            state
+            for state in inventory.states
+            if belongs_to(state.source, mode, settings.standalone_tasks)
+            and (content_of(mode), state.source.key) not in claimed
+        ]
+        claimed.update((content_of(mode), state.source.key) for state in states)
+        tally = plan.tallies[mode] = Tally(mode, listed=len(states))
+        postponed = histories[mode].postponed if mode in histories else frozenset()
+        for state in states:
+            if not is_chosen(state.source, settings.include, settings.exclude):
+                tally.excluded += 1
+                continue
+            newest = store.newest(state.source, content_of(mode))
+            record = newest.record if newest else None
+            wanted = Export()
+            if mode == "a":
+                wanted = wanted_export(state, settings.format, formats, save_images=settings.save_images)
+            decision = decide(state, record, wanted, now, full_every=full_every, force=force)
+            if decision.save:
+                plan.candidates.append(Candidate(state, mode, decision.reason, record, state.source.key in postponed))
+            else:
+                without_data = state.source.kind == "task" and not state.has_data
+                tally.note(state, "without data" if without_data else "unchanged", decision.reason)
+    plan.candidates = in_order(plan.candidates)
+    return plan
+
+
+def require_something(inventory: Inventory, plan: Plan, account: Account, settings: BackupSettings) -> None:
+    """Never a silent backup of nothing. Raises RunEnds."""
+    where = f"in organization {settings.organization!r}" if settings.organization else "on this server"
+    if not inventory.states:
+        if account.is_superuser:
+            remedy = "A superuser sees everything there is: this server (or organization) is empty."
+        else:
+            remedy = (
+                f"{account.username!r} is no superuser: CVAT shows such an account only what it owns, what it is assigned to, "
+                "and what its organization roles allow (maintainer or owner for everything). "
+                "Give it one of these rights, or use an account that has them."
+            )
+        raise RunEnds(
+            f"The account {account.username!r} sees no project and no task {where}: there is nothing to back up.",
+            remedy,
+        )
+    for mode, tally in plan.tallies.items():
+        if tally.listed and tally.excluded == tally.listed and (settings.include or settings.exclude):
+            raise RunEnds(
+                f"CVAT_BACKUP_INCLUDE and CVAT_BACKUP_EXCLUDE leave none of the {tally.listed} sources of --mode {mode}.",
+                "Look at the names with --dry-run without these settings.",
+                Exit.BAD_CONFIGURATION,
+            )
+    if not any(tally.listed for tally in plan.tallies.values()):
+        raise RunEnds(
+            f"The server has {inventory.projects} projects and {inventory.tasks} tasks, but nothing that these modes deal with.",
+            "--mode p saves projects, --mode t tasks in no project, --mode a the annotations of both.",
+        )
+
+
+def offered_formats(client: Client) -> dict[str, str]:
+    """The dataset formats that the server exports, by name, with their dimension ("2d" or "3d")."""
+    answer = client.get("/api/server/annotation/formats")
+    try:
+        return {
+            str(item["name"]): str(item.get("dimension", "2d")).lower()
+            for item in answer["exporters"]
+            if item.get("enabled", True)
+        }
+    except (KeyError, TypeError) as error:
+        raise CvatError(f"the list of dataset formats is not as CVAT gives it ({error})") from None
+
+
+def known_format(wanted: str, offered: dict[str, str]) -> str:
+    """The format's name as the server spells it. Raises RunEnds with the nearest one."""
+    by_lower = {name.lower(): name for name in offered}
+    if wanted.lower() in by_lower:
+        return by_lower[wanted.lower()]
+    nearest = difflib.get_close_matches(wanted.lower(), by_lower, n=1, cutoff=0.4)
+    hint = f"did you mean {by_lower[nearest[0]]!r}?" if nearest else f"it offers: {', '.join(sorted(offered))}"
+    raise RunEnds(f"CVAT_BACKUP_FORMAT={wanted!r} is not a format of this server; {hint}", "", Exit.BAD_CONFIGURATION)

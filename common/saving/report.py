@@ -1,0 +1,263 @@
+"""What a run says at its end: the table, the last words, the machine-readable file, the exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from common.backups.journal import Attempt, Outcome
+from common.backups.record import Record
+from common.exits import Exit
+from common.files import write_json
+from common.saving.choose import Mode
+from common.saving.desk import Result
+from common.sources import Source, SourceState
+from common.text import duration, iso, now, plural, printable, size
+
+OUTCOMES: tuple[Outcome, ...] = ("saved", "unchanged", "postponed", "without data", "failed", "gone")
+MOST_ROWS = 60
+MODE_WORDS = {"p": "backups", "a": "annotations", "t": "tasks"}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One source of the server's list and what became of it in one mode."""
+
+    source: Source
+    outcome: Outcome
+    reason: str
+    remedy: str = ""
+    record: Record | None = None
+    exported_bytes: int = 0
+    seconds: float = 0.0
+
+
+@dataclass
+class Tally:
+    """Everything that happened to the server's list in one mode. `listed` = excluded + all lines, or something is wrong."""
+
+    mode: Mode
+    listed: int
+    excluded: int = 0
+    lines: list[Line] = field(default_factory=list)
+
+    def add(self, result: Result) -> Line:
+        line = Line(
+            result.candidate.state.source,
+            result.outcome,
+            result.reason,
+            result.remedy,
+            result.record,
+            result.exported_bytes,
+            result.seconds,
+        )
+        self.lines.append(line)
+        return line
+
+    def note(self, state: SourceState, outcome: Outcome, reason: str) -> Line:
+        line = Line(state.source, outcome, reason)
+        self.lines.append(line)
+        return line
+
+    @property
+    def counts(self) -> dict[str, int]:
+        found = Counter(line.outcome for line in self.lines)
+        return {outcome: found[outcome] for outcome in OUTCOMES} | {"excluded": self.excluded}
+
+    @property
+    def missing(self) -> int:
+        """Sources that were listed and of which nothing is said: more than 0 only when a run was cut short."""
+        return self.listed - self.excluded - len(self.lines)
+
+    def attempt(self, line: Line, run_id: str) -> Attempt:
+        """The journal's line."""
+        return Attempt(
+            at=iso(now()),
+            run_id=run_id,
+            mode=self.mode,
+            source=line.source,
+            outcome=line.outcome,
+            reason=line.reason,
+            file=line.record.main_file.name if line.record else "",
+            bytes=line.exported_bytes,
+            seconds=round(line.seconds, 3),
+        )
+
+
+def exit_code(tallies: Sequence[Tally]) -> Exit:
+    """0 all good, 3 some items failed, 1 nothing worked."""
+    found = Counter(line.outcome for tally in tallies for line in tally.lines)
+    if not found["failed"] and not any(tally.missing for tally in tallies):
+        return Exit.ALL_GOOD
+    return Exit.SOME_FAILED if found["saved"] or found["unchanged"] else Exit.NOTHING_WORKED
+
+
+def contents_text(record: Record) -> str:
+    """What is in a backup, in a few words."""
+    seen = record.verified
+    parts = [plural(seen.tasks, "task"), plural(seen.frames, "frame")]
+    parts += [plural(number, word) for number, word in _numbers(record) if number]
+    return ", ".join(parts) if seen.tasks else "no images yet"
+
+
+def _numbers(record: Record) -> list[tuple[int, str]]:
+    counts = record.verified.counts
+    return [(counts.shapes, "shape"), (counts.tracks, "track"), (counts.tags, "tag")]
+
+
+def console() -> Console:
+    """Standard output: as wide as the terminal, or wide enough to be read in a file."""
+    return Console(width=None if sys.stdout.isatty() else 140, highlight=False, markup=False)
+
+
+def print_report(tallies: Sequence[Tally], folder: Path, seconds: float, *, stopped: bool = False) -> None:
+    """The tables and the last words of a run."""
+    out = console()
+    out.print()
+    _print_saved(out, tallies)
+    _print_counts(out, tallies)
+    for tally in tallies:
+        for line in tally.lines:
+            _print_remarks(out, tally, line)
+    for text in last_words(tallies, folder, seconds, stopped=stopped):
+        out.print(text, soft_wrap=True)
+
+
+def _print_saved(out: Console, tallies: Sequence[Tally]) -> None:
+    saved = [(tally, line) for tally in tallies for line in tally.lines if line.record is not None]
+    if not saved:
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading, justify in (
+        ("saved", "left"),
+        ("name", "left"),
+        ("what is in it", "left"),
+        ("size", "right"),
+        ("", "left"),
+    ):
+        table.add_column(heading, justify=justify, no_wrap=heading in ("saved", "size"))  # type: ignore[arg-type]
+    for tally, line in saved[:MOST_ROWS]:
+        assert line.record is not None
+        suffix = " annotations" if tally.mode == "a" else ""
+        remark = (
+            "with warnings"
+            if line.record.warnings
+            else ("edited meanwhile" if line.record.changed_while_exporting else "")
+        )
+        name = Text(printable(line.source.name, 44))
+        table.add_row(f"{line.source}{suffix}", name, contents_text(line.record), size(line.record.size_bytes), remark)
+    out.print(table)
+    if len(saved) > MOST_ROWS:
+        out.print(f"… and {len(saved) - MOST_ROWS:,} more")
+    out.print()
+
+
+def _print_counts(out: Console, tallies: Sequence[Tally]) -> None:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("")
+    for heading in ("on the server", *OUTCOMES, "excluded"):
+        table.add_column(heading, justify="right")
+    for tally in tallies:
+        counts = tally.counts
+        cells = [
+            Text(f"{count:,}", style="red" if name == "failed" and count else "") for name, count in counts.items()
+        ]
+        table.add_row(MODE_WORDS[tally.mode], f"{tally.listed:,}", *cells)
+    out.print(table)
+    out.print()
+
+
+def _print_remarks(out: Console, tally: Tally, line: Line) -> None:
+    what = f"{MODE_WORDS[tally.mode] + ' of ' if tally.mode == 'a' else ''}{line.source} ({printable(line.source.name, 60)})"
+    if line.outcome == "failed":
+        out.print(Text(f"FAILED   {what}: {line.reason}", style="red"), soft_wrap=True)
+        if line.remedy:
+            out.print(f"         {line.remedy}", soft_wrap=True)
+    elif line.outcome in ("gone", "postponed", "without data"):
+        out.print(f"{line.outcome.upper():<8} {what}: {line.reason}", soft_wrap=True)
+    if line.record is None:
+        return
+    for warning in line.record.warnings:
+        out.print(Text(f"WARNING  {what}: {printable(warning, 400)}", style="yellow"), soft_wrap=True)
+    for text in line.record.alterations:
+        out.print(f"MENDED   {what}: {printable(text, 400)}", soft_wrap=True)
+    for left in line.record.left_out:
+        if not any(f"task {left.task_id}" in text for text in line.record.alterations):
+            out.print(
+                f"LEFT OUT {what}: task {left.task_id} ({printable(left.name, 60)}): {left.reason}", soft_wrap=True
+            )
+
+
+def last_words(tallies: Sequence[Tally], folder: Path, seconds: float, *, stopped: bool = False) -> list[str]:
+    """What happened and what to do, in at most three lines."""
+    found = Counter(line.outcome for tally in tallies for line in tally.lines)
+    saved_bytes = sum(line.record.size_bytes for tally in tallies for line in tally.lines if line.record)
+    missing = sum(tally.missing for tally in tallies)
+    said = [f"{found['saved']:,} saved ({size(saved_bytes)})", f"{found['unchanged']:,} unchanged"]
+    said += [f"{found[outcome]:,} {outcome}" for outcome in OUTCOMES[2:] if found[outcome]]
+    lines = [f"{', '.join(said)}, in {duration(seconds)}. The backups are in {folder}"]
+    if stopped:
+        lines.append(f"Stopped early: {missing:,} not looked at. The next run goes on from here.")
+    elif missing:
+        lines.append(
+            f"{missing:,} of the server's list are unaccounted for: please report this as a fault of the program."
+        )
+    if found["failed"]:
+        lines.append(f"{plural(found['failed'], 'item')} FAILED, see above; the next run tries again.")
+    elif not stopped and not missing:
+        lines.append(
+            "All good: everything the server has is backed up."
+            if not found["postponed"]
+            else "The rest comes first next time."
+        )
+    return lines
+
+
+def write_last_run(
+    path: Path,
+    *,
+    tally: Tally | None,
+    mode: Mode,
+    run_id: str,
+    started_at: datetime,
+    code: int,
+    server: dict[str, str],
+    why: str,
+) -> None:
+    """`last-run-<mode>.json`: what monitoring reads. `tally` is None when the run ended before the server's list was known."""
+    lines = tally.lines if tally else []
+    finished = now()
+    content: dict[str, Any] = {
+        "version": 1,
+        "mode": mode,
+        "run_id": run_id,
+        "started_at": iso(started_at),
+        "finished_at": iso(finished),
+        "seconds": round((finished - started_at).total_seconds(), 3),
+        "exit_code": int(code),
+        "ended_because": why,
+        "server": server,
+        "listed": tally.listed if tally else None,
+        "counts": tally.counts if tally else None,
+        "saved_bytes": sum(line.record.size_bytes for line in lines if line.record),
+        "failures": [
+            {"source": asdict(line.source), "reason": line.reason, "what_to_do": line.remedy}
+            for line in lines
+            if line.outcome == "failed"
+        ],
+        "warnings": [
+            {"source": asdict(line.source), "warnings": list(line.record.warnings)}
+            for line in lines
+            if line.record and line.record.warnings
+        ],
+    }
+    write_json(path, content)

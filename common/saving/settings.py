@@ -1,0 +1,85 @@
+"""The settings of backup.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, field_validator
+
+from common.cvat.settings import CvatSettings
+from common.saving.choose import Pattern, parse_patterns
+from common.settings import ROOT
+
+
+class BackupSettings(CvatSettings):
+    """What is saved, where, how often anyway, and how gently."""
+
+    dir: Path = Field(
+        ROOT / "backups",
+        alias="CVAT_BACKUP_DIR",
+        description="folder of the backups; default: backups beside the scripts",
+    )
+    save_images: bool = Field(
+        False, alias="CVAT_BACKUP_SAVE_IMAGES", description="true adds the images to the datasets of --mode a"
+    )
+    format: str = Field(
+        "CVAT for images 1.1",
+        alias="CVAT_BACKUP_FORMAT",
+        description="dataset format of --mode a, as CVAT's export dialog names it",
+    )
+    request_timeout_hours: float = Field(
+        5,
+        alias="CVAT_BACKUP_REQUEST_TIMEOUT_HOURS",
+        gt=0,
+        le=168,
+        description="longest wait for CVAT to prepare one item, queue included (hours); CVAT itself gives up after 4",
+    )
+    standalone_tasks: bool = Field(
+        True, alias="CVAT_BACKUP_STANDALONE_TASKS", description="--mode p also saves tasks that are in no project"
+    )
+    include: tuple[Pattern, ...] = Field(
+        (),
+        alias="CVAT_BACKUP_INCLUDE",
+        description="only these: names with * and ?, or ids (project:12, task:7), separated by commas",
+    )
+    exclude: tuple[Pattern, ...] = Field(
+        (), alias="CVAT_BACKUP_EXCLUDE", description="all but these; written like CVAT_BACKUP_INCLUDE"
+    )
+    concurrency: int = Field(
+        2,
+        alias="CVAT_BACKUP_CONCURRENCY",
+        ge=1,
+        le=16,
+        description="exports that the server prepares for us at the same time",
+    )
+    full_every_days: float = Field(
+        7,
+        alias="CVAT_BACKUP_FULL_EVERY_DAYS",
+        ge=0,
+        description="save unchanged projects again after this many days; 0 = at every run",
+    )
+    health_gate: bool = Field(
+        True, alias="CVAT_BACKUP_HEALTH_GATE", description="hold exports back while CVAT's health check reports trouble"
+    )
+    max_gb_per_day: float = Field(
+        0,
+        alias="CVAT_BACKUP_MAX_GB_PER_DAY",
+        ge=0,
+        description="most that is exported within 24 hours (GB); the rest is postponed and comes first next time; 0 = no limit",
+    )
+    min_free_gb: float = Field(
+        1,
+        alias="CVAT_BACKUP_MIN_FREE_GB",
+        ge=0,
+        description="room that is left free on the disk of CVAT_BACKUP_DIR (GB)",
+    )
+
+    @field_validator("include", "exclude", mode="before")
+    @classmethod
+    def _patterns(cls, value: object) -> object:
+        return parse_patterns(value) if isinstance(value, str) else value
+
+    @field_validator("dir")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()

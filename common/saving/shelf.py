@@ -1,0 +1,76 @@
+"""`--list` and `--dry-run`: what is on the disk, and what would be saved."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.table import Table
+from rich.text import Text
+
+from common.backups.store import Backup, all_backups
+from common.saving.choose import Candidate
+from common.saving.report import Tally, console, contents_text
+from common.text import duration, now, parse_time, plural, printable, size
+
+
+def print_shelf(backup_dir: Path) -> bool:
+    """Lists all backups, source by source, newest first. False when there are none."""
+    out, total, count = console(), 0, 0
+    if backup_dir.is_dir():
+        for backups in all_backups(backup_dir):
+            newest = backups[0].record.source
+            out.print(Text(f"{newest.server}  {newest}  {printable(newest.name, 60)}", style="bold"))
+            table = Table(box=None, pad_edge=False, show_header=False)
+            for column in range(5):
+                table.add_column(justify="right" if column == 2 else "left", no_wrap=column < 3)
+            for backup in backups:
+                table.add_row(*_cells(backup))
+                total += backup.record.size_bytes
+                count += 1
+            out.print(table)
+    if not count:
+        out.print(f"There are no backups in {backup_dir} yet.", soft_wrap=True)
+        return False
+    out.print()
+    out.print(f"{plural(count, 'backup')}, {size(total)}, in {backup_dir}", soft_wrap=True)
+    return True
+
+
+def _cells(backup: Backup) -> tuple[str, ...]:
+    record = backup.record
+    age = (now() - parse_time(record.finished_at)).total_seconds()
+    state = backup.missing_or_short() or record.verified.result
+    return (
+        f"  {record.finished_at[:16].replace('T', ' ')}Z",
+        f"{duration(max(0, age))} ago",
+        size(record.size_bytes),
+        f"{record.content}, {state}: {contents_text(record)}",
+        str(backup.path.relative_to(backup.folder.parent)),
+    )
+
+
+def print_plan(candidates: Sequence[Candidate], tallies: Sequence[Tally]) -> None:
+    """What a run would do now, and why."""
+    out = console()
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("would save", "name", "because", "last size"):
+        table.add_column(
+            heading, no_wrap=heading == "would save", justify="right" if heading == "last size" else "left"
+        )
+    for each in candidates:
+        suffix = " annotations" if each.mode == "a" else ""
+        last = size(each.expected_bytes) if each.newest else ""
+        table.add_row(f"{each.state.source}{suffix}", Text(printable(each.state.source.name, 60)), each.reason, last)
+    if candidates:
+        out.print(table)
+        out.print()
+    for tally in tallies:
+        counts = tally.counts
+        would = sum(each.mode == tally.mode for each in candidates)
+        said = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
+        out.print(
+            f"--mode {tally.mode}: {tally.listed:,} on the server, {would:,} would be saved"
+            + (f", {said}" if said else "")
+        )
+    out.print("Nothing was saved: this was a dry run.")

@@ -1,0 +1,250 @@
+"""Settings: environment variables, then `.env.local`, then `.env`; flags win over all of them.
+
+One class per script, made of fields whose alias is the variable's name. Every secret is a `SecretStr`: it
+has no flag, is readable from the file named in `NAME_FILE`, and is masked wherever settings are shown.
+pydantic does the converting and checking; the reading is ours because no library reads env files without
+interpolating or unquoting something.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import os
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic.fields import FieldInfo
+
+from common.envfile import EnvFileError, read_env_file, without_quotes
+
+ROOT = Path(__file__).resolve().parent.parent
+PREFIXES = ("CVAT_", "LOG_")
+# Read by other scripts of this repository or by CVAT's own tools: never a typing error of ours.
+ELSEWHERE = frozenset(
+    "CVAT_BACKUP_TTL CVAT_BACKUP_TTL_HOURS CVAT_MIN_NUM_BACKUPS CVAT_VERSION CVAT_HOST CVAT_BASE_URL".split()
+)
+MASK = "********"
+
+
+class SettingsError(Exception):
+    """What is wrong with the configuration; `problems` holds one line each, all of them at once."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+class Settings(BaseModel):
+    """What every script has. A field's alias is its environment variable, its description the `.env` comment."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=False)
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", alias="LOG_LEVEL", description="how much is logged: DEBUG, INFO, WARN or ERROR"
+    )
+    log_format: Literal["auto", "text", "json"] = Field(
+        "auto", alias="LOG_FORMAT", description="auto = text on a terminal, JSON lines elsewhere; text; json"
+    )
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _level_name(cls, value: Any) -> Any:
+        name = str(value).upper()
+        return {"WARN": "WARNING", "CRITICAL": "ERROR", "FATAL": "ERROR"}.get(name, name)
+
+    @field_validator("log_format", mode="before")
+    @classmethod
+    def _lower(cls, value: Any) -> Any:
+        return str(value).lower()
+
+
+SettingsType = TypeVar("SettingsType", bound=Settings)
+
+
+@dataclass(frozen=True)
+class Loaded(Generic[SettingsType]):
+    """Checked settings, where each value came from, and what looks like a typing error."""
+
+    settings: SettingsType
+    origins: Mapping[str, str]
+    warnings: Sequence[str]
+
+
+def variables(cls: type[Settings]) -> dict[str, FieldInfo]:
+    """The settings of a script by the name of their environment variable."""
+    return {str(field.alias): field for field in cls.model_fields.values()}
+
+
+def is_secret(field: FieldInfo) -> bool:
+    return SecretStr in (field.annotation, *typing.get_args(field.annotation))
+
+
+def flag_name(variable: str) -> str:
+    """The command-line flag of a variable: CVAT_BACKUP_DIR is --dir's variable, CVAT_URL that of --url."""
+    for prefix in ("CVAT_BACKUP_", "CVAT_"):
+        variable = variable.removeprefix(prefix)
+    return "--" + variable.lower().replace("_", "-")
+
+
+def add_flags(parser: argparse.ArgumentParser, cls: type[Settings]) -> None:
+    """One flag for every setting that is not a secret; `settings_of` finds the values under the variable's name."""
+    group = parser.add_argument_group(
+        "settings", "Each is also an environment variable (in brackets) and stands in .env; a flag wins."
+    )
+    for variable, field in variables(cls).items():
+        if is_secret(field):
+            continue
+        boolean = field.annotation is bool
+        group.add_argument(
+            flag_name(variable),
+            dest=variable,
+            metavar="true|false" if boolean else "VALUE",
+            nargs="?" if boolean else None,
+            const="true" if boolean else None,
+            help=f"{(field.description or '').replace('%', '%%')} [{variable}]",
+        )
+
+
+def load(
+    cls: type[SettingsType],
+    *,
+    flags: Mapping[str, str | None] | None = None,
+    environ: Mapping[str, str] | None = None,
+    folder: Path = ROOT,
+    also_check: Sequence[Callable[[Mapping[str, str]], list[str]]] = (),
+) -> Loaded[SettingsType]:
+    """Reads and checks all settings of `cls`. Raises SettingsError with every problem found."""
+    problems: list[str] = []
+    layers: list[tuple[str, Mapping[str, str]]] = []
+    for file_name in (".env", ".env.local"):
+        try:
+            layers.append((file_name, read_env_file(folder / file_name)))
+        except EnvFileError as error:
+            problems.append(str(error))
+    layers.append(("environment", os.environ if environ is None else environ))
+    layers.append(("flag", {name: value for name, value in (flags or {}).items() if value is not None}))
+
+    known = variables(cls)
+    raw: dict[str, str] = {}
+    origins: dict[str, str] = {}
+    for origin, layer in layers:
+        for variable, field in known.items():
+            found = _value(variable, field, layer, problems)
+            if found is not None:
+                raw[variable], origins[variable] = found, origin
+    for check in also_check:
+        problems.extend(check(raw))
+    settings = None
+    try:
+        settings = cls.model_validate(raw)
+    except ValidationError as error:
+        problems.extend(_plain_problems(error, raw, known, origins))
+    if problems or settings is None:
+        raise SettingsError(problems)
+    return Loaded(settings, origins, unknown_variables(layers, known))
+
+
+def _value(variable: str, field: FieldInfo, layer: Mapping[str, str], problems: list[str]) -> str | None:
+    """One layer's value of one variable; set but empty means unset."""
+    value = layer.get(variable) or None
+    if not is_secret(field):
+        # `docker run --env-file` hands over the quotes that the predecessor's documents show around values.
+        return (without_quotes(value.strip()) or None) if value else None
+    named_file = layer.get(f"{variable}_FILE") or None
+    if named_file is None:
+        return value
+    if value is not None:
+        problems.append(f"{variable} and {variable}_FILE are both set: keep one of them")
+        return None
+    try:
+        text = Path(named_file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        problems.append(f"{variable}_FILE={named_file!r} cannot be read: {reason}")
+        return None
+    secret = text.removesuffix("\n").removesuffix("\r")
+    if not secret:
+        problems.append(f"{variable}_FILE={named_file!r} is empty")
+    return secret or None
+
+
+_WORDS = {
+    "bool_parsing": "is neither true nor false",
+    "int_parsing": "is not a whole number",
+    "int_from_float": "is not a whole number",
+    "float_parsing": "is not a number",
+    "finite_number": "is not a number",
+}
+
+
+def _plain_problems(
+    error: ValidationError, raw: Mapping[str, str], known: Mapping[str, FieldInfo], origins: Mapping[str, str]
+) -> list[str]:
+    lines = []
+    for problem in error.errors(include_url=False, include_context=True):
+        variable = str(problem["loc"][0]) if problem["loc"] else ""
+        context = problem.get("ctx", {})
+        match problem["type"]:
+            case "missing":
+                lines.append(f"{variable} is not set")
+                continue
+            case "greater_than_equal":
+                reason = f"must be {context['ge']} or more"
+            case "greater_than":
+                reason = f"must be more than {context['gt']}"
+            case "less_than_equal":
+                reason = f"must be {context['le']} or less"
+            case "literal_error":
+                reason = f"must be one of {context['expected']}"
+            case "value_error":
+                reason = str(context["error"])
+            case other:
+                reason = _WORDS.get(other, problem["msg"])
+        if not variable:
+            lines.append(reason)
+            continue
+        shown = MASK if is_secret(known[variable]) else repr(raw.get(variable, ""))
+        source = origins.get(variable, "")
+        lines.append(f"{variable}={shown} {reason}" + (f" (set in {source})" if source.startswith(".env") else ""))
+    return lines
+
+
+def unknown_variables(layers: Sequence[tuple[str, Mapping[str, str]]], known: Mapping[str, FieldInfo]) -> list[str]:
+    """Variables with our prefixes that nothing reads, each with the nearest name that something does."""
+    names = set(known) | ELSEWHERE
+    accepted = names | {f"{name}_FILE" for name, field in known.items() if is_secret(field)}
+    lines = []
+    for origin, layer in layers:
+        for name in sorted(layer):
+            if origin == "flag" or name in accepted or not name.startswith(PREFIXES):
+                continue
+            nearest = difflib.get_close_matches(name, accepted, n=1, cutoff=0.7)
+            if nearest or origin != "environment" or name.startswith("CVAT_BACKUP_"):
+                hint = f"; did you mean {nearest[0]}?" if nearest else ""
+                lines.append(f"{name} (set in {origin}) is not a setting of this program{hint}")
+    return lines
+
+
+def shown(loaded: Loaded[Any]) -> list[str]:
+    """`--print-config`: every setting in force, where it came from, secrets masked."""
+    settings = loaded.settings
+    lines = []
+    for name, field in type(settings).model_fields.items():
+        value = getattr(settings, name)
+        if isinstance(value, SecretStr):
+            text = MASK
+        elif value is None or value == ():
+            text = ""
+        elif isinstance(value, bool):
+            text = str(value).lower()
+        elif isinstance(value, tuple):
+            text = ",".join(str(part) for part in value)
+        else:
+            text = str(value)
+        lines.append(f"{field.alias}={text}".ljust(60) + f"  # {loaded.origins.get(str(field.alias), 'default')}")
+    return lines

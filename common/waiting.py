@@ -1,0 +1,79 @@
+"""Waiting that can be stopped and always ends: a stop signal, deadlines, and growing pauses."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Iterator
+
+
+class Stopped(Exception):
+    """The run was asked to stop (a signal). Whoever catches it cleans up and raises it again."""
+
+
+class StopSignal:
+    """Set once by a signal handler; everything that waits, waits on this."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        self.signal_number: int | None = None
+
+    def set(self, signal_number: int) -> None:
+        if self.signal_number is None:
+            self.signal_number = signal_number
+        self._event.set()
+
+    @property
+    def is_set(self) -> bool:
+        return self._event.is_set()
+
+    def check(self) -> None:
+        """Raises Stopped when a stop was asked for."""
+        if self._event.is_set():
+            raise Stopped
+
+    def sleep(self, seconds: float) -> None:
+        """Sleeps, and raises Stopped as soon as a stop is asked for."""
+        if self._event.wait(max(0.0, seconds)):
+            raise Stopped
+
+
+class Deadline:
+    """A moment on the monotonic clock, so that a wall clock that jumps changes nothing."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._at = time.monotonic() + seconds
+
+    @property
+    def left_seconds(self) -> float:
+        return self._at - time.monotonic()
+
+    @property
+    def is_over(self) -> bool:
+        return self.left_seconds <= 0
+
+    def sooner(self, seconds: float) -> Deadline:
+        """The earlier of this deadline and one `seconds` from now."""
+        return Deadline(min(seconds, max(0.0, self.left_seconds)))
+
+
+FOREVER = Deadline(math.inf)
+
+
+def growing_pauses(first: float, *, factor: float = 2.0, longest: float = 30.0) -> Iterator[float]:
+    """Pauses in seconds: `first`, then `factor` times longer each time, up to `longest`."""
+    pause = first
+    while True:
+        yield pause
+        pause = min(longest, pause * factor)
+
+
+def poll_pause(waited_seconds: float, *, shortest: float = 0.1, longest: float = 5.0) -> float:
+    """How long to wait before asking again for something waited for since `waited_seconds`.
+
+    A tenth of the time already waited: a short export is noticed within a tenth of its length, a long
+    one costs the server a question every five seconds.
+    """
+    return min(longest, max(shortest, waited_seconds / 10))
