@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from common import log
 from common.backups.journal import Journal, history
@@ -43,10 +43,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--force", action="store_true", help="save unchanged projects too")
     parser.add_argument("--dry-run", action="store_true", help="show what would be saved and why, and save nothing")
     parser.add_argument("--list", action="store_true", help="show the backups that are on the disk, newest first")
-    return frame(
-        BackupSettings, parser, argv, run_backup,
-        also_check=lambda arguments, raw: parse_modes(arguments.mode)[1] + ([] if arguments.list else missing_server_settings(raw)),
-    )  # fmt: skip
+    return frame(BackupSettings, parser, argv, run_backup, also_check=what_is_missing)
+
+
+def what_is_missing(arguments: argparse.Namespace, raw: Mapping[str, str]) -> list[str]:
+    """What this call needs and does not have; --list looks at the disk only."""
+    return parse_modes(arguments.mode)[1] + ([] if arguments.list else missing_server_settings(raw))
 
 
 def run_backup(run: Run[BackupSettings]) -> int:

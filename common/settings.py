@@ -29,6 +29,8 @@ ELSEWHERE = frozenset(
     "CVAT_BACKUP_TTL CVAT_BACKUP_TTL_HOURS CVAT_MIN_NUM_BACKUPS CVAT_VERSION CVAT_HOST CVAT_BASE_URL".split()
 )
 MASK = "********"
+# The folder of .env and .env.local, for several servers on one machine; read from the environment only.
+ENV_DIR = "CVAT_ENV_DIR"
 
 
 class SettingsError(Exception):
@@ -121,12 +123,15 @@ def load(
     """Reads and checks all settings of `cls`. Raises SettingsError with every problem found."""
     problems: list[str] = []
     layers: list[tuple[str, Mapping[str, str]]] = []
+    environ = os.environ if environ is None else environ
+    if named_folder := environ.get(ENV_DIR):
+        folder = Path(named_folder)
     for file_name in (".env", ".env.local"):
         try:
             layers.append((file_name, read_env_file(folder / file_name)))
         except EnvFileError as error:
             problems.append(str(error))
-    layers.append(("environment", os.environ if environ is None else environ))
+    layers.append(("environment", environ))
     layers.append(("flag", {name: value for name, value in (flags or {}).items() if value is not None}))
 
     known = variables(cls)
@@ -216,7 +221,7 @@ def _plain_problems(
 
 def unknown_variables(layers: Sequence[tuple[str, Mapping[str, str]]], known: Mapping[str, FieldInfo]) -> list[str]:
     """Variables with our prefixes that nothing reads, each with the nearest name that something does."""
-    names = set(known) | ELSEWHERE
+    names = set(known) | ELSEWHERE | {ENV_DIR}
     accepted = names | {f"{name}_FILE" for name, field in known.items() if is_secret(field)}
     lines = []
     for origin, layer in layers:

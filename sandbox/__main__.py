@@ -11,9 +11,13 @@ import threading
 from pathlib import Path
 
 from sandbox.cvat import CvatSandbox
+from sandbox.demo import demo
 
 
 def main(arguments: list[str] | None = None) -> int:
+    given = sys.argv[1:] if arguments is None else arguments
+    if given[:1] == ["demo"]:
+        return demo(given[1:])
     parser = argparse.ArgumentParser(prog="python -m sandbox", description=__doc__)
     servers = parser.add_subparsers(dest="server", required=True)
     cvat = servers.add_parser("cvat", help="a server that plays CVAT")
@@ -31,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     cvat.add_argument("--control", action="store_true", help="switches under /sandbox/ (no sign-in)")
     cvat.add_argument("--ready-file", type=Path, help="JSON with url, username, password, tokens, once it listens")
     cvat.add_argument("--exit-with-parent", action="store_true", help="ends when the starting process does")
-    chosen = parser.parse_args(arguments)
+    chosen = parser.parse_args(given)
 
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

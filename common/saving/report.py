@@ -124,10 +124,11 @@ def print_report(tallies: Sequence[Tally], folder: Path, seconds: float, *, stop
     out = console()
     out.print()
     _print_saved(out, tallies)
-    _print_counts(out, tallies)
     for tally in tallies:
         for line in tally.lines:
             _print_remarks(out, tally, line)
+    for tally in tallies:
+        out.print(sum_text(tally), soft_wrap=True)
     for text in last_words(tallies, folder, seconds, stopped=stopped):
         out.print(text, soft_wrap=True)
 
@@ -136,44 +137,39 @@ def _print_saved(out: Console, tallies: Sequence[Tally]) -> None:
     saved = [(tally, line) for tally in tallies for line in tally.lines if line.record is not None]
     if not saved:
         return
+    saved.sort(key=lambda pair: (pair[0].mode, pair[1].source.kind, pair[1].source.id))
+    # Long names and contents are cut at the screen's edge: one line each reads better than wrapped ones.
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading, justify in (
-        ("saved", "left"),
-        ("name", "left"),
-        ("what is in it", "left"),
-        ("size", "right"),
-        ("", "left"),
-    ):
-        table.add_column(heading, justify=justify, no_wrap=heading in ("saved", "size"))  # type: ignore[arg-type]
+    table.add_column("saved", no_wrap=True, min_width=max(len(_label(*pair)) for pair in saved[:MOST_ROWS]))
+    table.add_column("name", no_wrap=True, max_width=36)
+    table.add_column("size", no_wrap=True, min_width=7, justify="right")
+    table.add_column("what is in it", no_wrap=True, min_width=24)
     for tally, line in saved[:MOST_ROWS]:
         assert line.record is not None
-        suffix = " annotations" if tally.mode == "a" else ""
-        remark = (
-            "with warnings"
-            if line.record.warnings
-            else ("edited meanwhile" if line.record.changed_while_exporting else "")
-        )
-        name = Text(printable(line.source.name, 44))
-        table.add_row(f"{line.source}{suffix}", name, contents_text(line.record), size(line.record.size_bytes), remark)
+        contents = contents_text(line.record)
+        if line.record.warnings:
+            contents += " (with warnings)"
+        elif line.record.changed_while_exporting:
+            contents += " (edited meanwhile)"
+        name = Text(printable(line.source.name, 60))
+        table.add_row(_label(tally, line), name, size(line.record.size_bytes), contents)
     out.print(table)
     if len(saved) > MOST_ROWS:
         out.print(f"… and {len(saved) - MOST_ROWS:,} more")
     out.print()
 
 
-def _print_counts(out: Console, tallies: Sequence[Tally]) -> None:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("")
-    for heading in ("on the server", *OUTCOMES, "excluded"):
-        table.add_column(heading, justify="right")
-    for tally in tallies:
-        counts = tally.counts
-        cells = [
-            Text(f"{count:,}", style="red" if name == "failed" and count else "") for name, count in counts.items()
-        ]
-        table.add_row(MODE_WORDS[tally.mode], f"{tally.listed:,}", *cells)
-    out.print(table)
-    out.print()
+def _label(tally: Tally, line: Line) -> str:
+    return f"{line.source} annotations" if tally.mode == "a" else str(line.source)
+
+
+def sum_text(tally: Tally) -> str:
+    """That everything the server listed is accounted for: "33 on the server = 32 saved + 0 unchanged + 1 failed"."""
+    always = ("saved", "unchanged", "failed")
+    parts = [f"{count:,} {name}" for name, count in tally.counts.items() if count or name in always]
+    if tally.missing:
+        parts.append(f"{tally.missing:,} not looked at")
+    return f"{MODE_WORDS[tally.mode]}: {tally.listed:,} on the server = {' + '.join(parts)}"
 
 
 def _print_remarks(out: Console, tally: Tally, line: Line) -> None:
@@ -191,7 +187,7 @@ def _print_remarks(out: Console, tally: Tally, line: Line) -> None:
     for text in line.record.alterations:
         out.print(f"MENDED   {what}: {printable(text, 400)}", soft_wrap=True)
     for left in line.record.left_out:
-        if not any(f"task {left.task_id}" in text for text in line.record.alterations):
+        if not any(left.reason in text for text in line.record.alterations):
             out.print(
                 f"LEFT OUT {what}: task {left.task_id} ({printable(left.name, 60)}): {left.reason}", soft_wrap=True
             )
@@ -202,9 +198,9 @@ def last_words(tallies: Sequence[Tally], folder: Path, seconds: float, *, stoppe
     found = Counter(line.outcome for tally in tallies for line in tally.lines)
     saved_bytes = sum(line.record.size_bytes for tally in tallies for line in tally.lines if line.record)
     missing = sum(tally.missing for tally in tallies)
-    said = [f"{found['saved']:,} saved ({size(saved_bytes)})", f"{found['unchanged']:,} unchanged"]
-    said += [f"{found[outcome]:,} {outcome}" for outcome in OUTCOMES[2:] if found[outcome]]
-    lines = [f"{', '.join(said)}, in {duration(seconds)}. The backups are in {folder}"]
+    lines = [
+        f"{plural(found['saved'], 'backup')} saved ({size(saved_bytes)}) in {duration(seconds)}. All backups are in {folder}"
+    ]
     if stopped:
         lines.append(f"Stopped early: {missing:,} not looked at. The next run goes on from here.")
     elif missing:
@@ -213,12 +209,12 @@ def last_words(tallies: Sequence[Tally], folder: Path, seconds: float, *, stoppe
         )
     if found["failed"]:
         lines.append(f"{plural(found['failed'], 'item')} FAILED, see above; the next run tries again.")
-    elif not stopped and not missing:
+    elif found["postponed"]:
         lines.append(
-            "All good: everything the server has is backed up."
-            if not found["postponed"]
-            else "The rest comes first next time."
+            f"{plural(found['postponed'], 'item')} postponed by CVAT_BACKUP_MAX_GB_PER_DAY: they come first next time."
         )
+    elif not stopped and not missing:
+        lines.append("All good: everything that was asked for and holds data is backed up.")
     return lines
 
 

@@ -21,14 +21,10 @@ def print_shelf(backup_dir: Path) -> bool:
         for backups in all_backups(backup_dir):
             newest = backups[0].record.source
             out.print(Text(f"{newest.server}  {newest}  {printable(newest.name, 60)}", style="bold"))
-            table = Table(box=None, pad_edge=False, show_header=False)
-            for column in range(5):
-                table.add_column(justify="right" if column == 2 else "left", no_wrap=column < 3)
             for backup in backups:
-                table.add_row(*_cells(backup))
+                out.print(Text(_line(backup)), soft_wrap=True)
                 total += backup.record.size_bytes
                 count += 1
-            out.print(table)
     if not count:
         out.print(f"There are no backups in {backup_dir} yet.", soft_wrap=True)
         return False
@@ -37,16 +33,14 @@ def print_shelf(backup_dir: Path) -> bool:
     return True
 
 
-def _cells(backup: Backup) -> tuple[str, ...]:
+def _line(backup: Backup) -> str:
+    """One backup in two lines: the second is its path alone, so that it can be copied."""
     record = backup.record
     age = (now() - parse_time(record.finished_at)).total_seconds()
+    when = f"{record.finished_at[:16].replace('T', ' ')}Z  {duration(max(0, age)) + ' ago':<14}"
     state = backup.missing_or_short() or record.verified.result
     return (
-        f"  {record.finished_at[:16].replace('T', ' ')}Z",
-        f"{duration(max(0, age))} ago",
-        size(record.size_bytes),
-        f"{record.content}, {state}: {contents_text(record)}",
-        str(backup.path.relative_to(backup.folder.parent)),
+        f"  {when} {size(record.size_bytes):>8}  {record.content}, {state}: {contents_text(record)}\n    {backup.path}"
     )
 
 

@@ -177,9 +177,10 @@ def _mp4_facts(content: bytes) -> tuple[int, int, int]:
 
 def draw_street(number: int, size: tuple[int, int]) -> bytes:
     """A street with cars under a sky: always the same picture for the same number."""
-    width, height = size
+    # Small ones are drawn large and made smaller: the street needs room.
+    width, height = max(size[0], 320), max(size[1], 240)
     dice = random.Random(number)
-    picture = Image.new("RGB", size)
+    picture = Image.new("RGB", (width, height))
     pen = ImageDraw.Draw(picture)
     horizon = int(height * 0.55)
     dusk = dice.random()
@@ -212,5 +213,5 @@ def draw_street(number: int, size: tuple[int, int]) -> bytes:
         for wheel in (x + 10, x + 44):
             pen.ellipse([wheel, y + 22, wheel + 11, y + 33], fill=(22, 22, 24))
     stream = io.BytesIO()
-    picture.save(stream, "JPEG", quality=80)
+    picture.resize(size).save(stream, "JPEG", quality=80)
     return stream.getvalue()

@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Runs the tests:  ./run-tests.sh          under ten minutes, touches nothing outside this folder
+#                  ./run-tests.sh --all    also the long kill tests
+# Further arguments go to pytest:  ./run-tests.sh -k retention
+set -u
+here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd) || exit 2
+cd "$here" || exit 2
+# shellcheck source=deploy/venv.sh
+. deploy/venv.sh
+ensure_venv "$here" requirements-dev.txt || exit 2
+
+arguments=()
+for argument in "$@"; do
+    if [ "$argument" = --all ]; then export CVAT_TESTS_ALL=1; else arguments+=("$argument"); fi
+done
+# The developer's own settings must not reach the tests; neither must temporary files leave this folder.
+for name in $(compgen -e); do
+    case $name in CVAT_TESTS_ALL) ;; CVAT_* | LOG_*) unset "$name" ;; esac
+done
+mkdir -p .pytest_cache/tmp
+exec .venv/bin/python -m pytest -q -n 2 --basetemp .pytest_cache/tmp/run ${arguments[@]+"${arguments[@]}"}
