@@ -105,9 +105,7 @@ def clamp_to_frames(annotations: Annotations, first: int) -> Annotations:
     return annotations.within(first, INTEGER_LIMIT)
 
 
-def stored_annotations(
-    raw: Any, labels: LabelIndex, next_id: Callable[[], int], *, ids: bool = False
-) -> Annotations:
+def stored_annotations(raw: Any, labels: LabelIndex, next_id: Callable[[], int], *, ids: bool = False) -> Annotations:
     """What PUT stores: everything checked first, new ids, defaults filled in. A missing key means none of that kind.
 
     With `ids` the items must carry their ids (PATCH action=update).
@@ -170,7 +168,7 @@ class _Check:
             found["attributes"] = long
         if kind in ("shapes", "track_shapes"):
             if item.get("type") not in SHAPE_TYPES:
-                found["type"] = [f"\"{item.get('type')}\" is not a valid choice."]
+                found["type"] = [f'"{item.get("type")}" is not a valid choice.']
             elif not _points_fit(item["type"], item.get("points") or []):
                 found["points"] = [f"invalid length for shape type '{item['type']}'"]
         if kind == "tracks":
@@ -194,9 +192,7 @@ class _Check:
             raise BadAnnotations([f"label_id `{item['label_id']}` is invalid"])
         return label
 
-    def _attributes(
-        self, item: Mapping[str, Any], label: Label | None, *, mutable: bool | None = None
-    ) -> list[Json]:
+    def _attributes(self, item: Mapping[str, Any], label: Label | None, *, mutable: bool | None = None) -> list[Json]:
         given = []
         known = {spec.id: spec for spec in label.attributes} if label else self.labels.specs
         for attribute in item.get("attributes") or []:

@@ -219,9 +219,7 @@ class Answers:
             "source_storage": None,
             "assignee_updated_date": iso(job.assignee_updated_date),
             "parent_job_id": job.parent_job_id,
-            "consensus_replicas": sum(
-                world.jobs[other].parent_job_id == job.id for other in task.job_ids
-            )
+            "consensus_replicas": sum(world.jobs[other].parent_job_id == job.id for other in task.job_ids)
             if task.consensus_replicas
             else 0,
         }
@@ -399,5 +397,3 @@ def content_disposition(filename: str, kind: str = "attachment") -> str:
     escaped = ascii_only.replace("\\", "\\\\").replace('"', '\\"')
     header = f'{kind}; filename="{escaped}"'
     return header if ascii_only == name else f"{header}; filename*=UTF-8''{quote(name)}"
-
-

@@ -109,7 +109,9 @@ def write_dataset(
         if target == "project":
             project = world.projects.get(target_id)
             if project is None:
-                raise NoSuchObject("cvat.apps.engine.models.Project.DoesNotExist: Project matching query does not exist.")
+                raise NoSuchObject(
+                    "cvat.apps.engine.models.Project.DoesNotExist: Project matching query does not exist."
+                )
             tasks = [task for task in world.tasks_of(project) if task.has_frames]
         else:
             project = None
@@ -211,9 +213,7 @@ class _Xml:
         self.lines.append("  " * self.depth + f"</{name}>")
 
     def leaf(self, name: str, value: Any, /, **attributes: Any) -> None:
-        self.lines.append(
-            "  " * self.depth + f"<{name}{_attributes(attributes)}>{escape(str(value))}</{name}>"
-        )
+        self.lines.append("  " * self.depth + f"<{name}{_attributes(attributes)}>{escape(str(value))}</{name}>")
 
     # --- the head ------------------------------------------------------------------------------------------
 
@@ -325,9 +325,7 @@ class _Xml:
                 continue
             frame = data.frames[0 if data.kind == "video" else number]
             name = f"frame_{number:06d}" if data.kind == "video" else frame.name
-            place = (
-                {"subset": task.subset or "default", "task_id": task.id} if self.project is not None else {}
-            )
+            place = {"subset": task.subset or "default", "task_id": task.id} if self.project is not None else {}
             self.open("image", id=offset + number, name=name, **place, width=frame.width, height=frame.height)
             shapes = [shape for shape in held.shapes if shape["frame"] == number]
             # A track is written as the shapes it has on key frames; the real server interpolates between them.
@@ -381,9 +379,7 @@ class _Xml:
         held = self.world.task_annotations(task)
         data = task.data
         assert data is not None
-        place = (
-            {"task_id": task.id, "subset": task.subset or "default"} if self.project is not None else {}
-        )
+        place = {"task_id": task.id, "subset": task.subset or "default"} if self.project is not None else {}
         single = [
             # A shape in a video becomes a track of one frame, ended on the next.
             {
@@ -393,7 +389,11 @@ class _Xml:
                 "attributes": shape["attributes"],
                 "shapes": [
                     shape,
-                    *([{**shape, "frame": shape["frame"] + 1, "outside": True}] if shape["frame"] + 1 < data.size else []),
+                    *(
+                        [{**shape, "frame": shape["frame"] + 1, "outside": True}]
+                        if shape["frame"] + 1 < data.size
+                        else []
+                    ),
                 ],
             }
             for shape in held.shapes
@@ -472,9 +472,7 @@ def _coco(world: World, tasks: Sequence[Task]) -> list[tuple[str, bytes]]:
             data = task.data
             assert data is not None
             labels = world.labels_of(task)
-            categories = [
-                {"id": n, "name": label.name, "supercategory": ""} for n, label in enumerate(labels, 1)
-            ]
+            categories = [{"id": n, "name": label.name, "supercategory": ""} for n, label in enumerate(labels, 1)]
             category = {label.id: n for n, label in enumerate(labels, 1)}
             image_of: dict[int, int] = {}
             for number in range(data.size):
@@ -510,9 +508,7 @@ def _coco(world: World, tasks: Sequence[Task]) -> list[tuple[str, bytes]]:
                         "area": box[2] * box[3],
                         "bbox": box,
                         "iscrowd": 0,
-                        "attributes": {
-                            index.specs[one["spec_id"]].name: one["value"] for one in shape["attributes"]
-                        }
+                        "attributes": {index.specs[one["spec_id"]].name: one["value"] for one in shape["attributes"]}
                         | {"occluded": shape["occluded"], "rotation": shape["rotation"]},
                     }
                 )

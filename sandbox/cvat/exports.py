@@ -82,9 +82,7 @@ class Exports:
             threading.Thread(target=self._serve, args=(self._queue,), name=f"export-{n}", daemon=True)
             for n in range(workers)
         ]
-        self._threads.append(
-            threading.Thread(target=self._serve, args=(self._imports,), name="import", daemon=True)
-        )
+        self._threads.append(threading.Thread(target=self._serve, args=(self._imports,), name="import", daemon=True))
         for thread in self._threads:
             thread.start()
 
@@ -267,9 +265,7 @@ class Exports:
                 text = f"ErrorDetail(string='Such a {target} does not exist', code='invalid')"
                 raise NoSuchObject(f"rest_framework.exceptions.ValidationError: [{text}]")
             model = target.capitalize()
-            raise NoSuchObject(
-                f"cvat.apps.engine.models.{model}.DoesNotExist: {model} matching query does not exist."
-            )
+            raise NoSuchObject(f"cvat.apps.engine.models.{model}.DoesNotExist: {model} matching query does not exist.")
         project_id = target_id if target == "project" else thing.project_id
         updated: datetime = thing.updated_date
         if request.type == "export:backup":
@@ -294,9 +290,7 @@ class Exports:
         return path
 
     def _newest_older(self, key: tuple[object, ...]) -> Path | None:
-        older = [
-            path for known, path in self._cache.items() if known[:3] == key[:3] and known != key and path.exists()
-        ]
+        older = [path for known, path in self._cache.items() if known[:3] == key[:3] and known != key and path.exists()]
         return older[-1] if older else None
 
     def _build(self, request: BackgroundRequest, key: tuple[object, ...]) -> Path:

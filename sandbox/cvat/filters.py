@@ -114,9 +114,7 @@ def ordered(items: list[Any], sort: str | None, terms: Mapping[str, Term]) -> li
     return items
 
 
-def page_of(
-    items: Sequence[Any], query: Mapping[str, str], url: str
-) -> tuple[Sequence[Any], Mapping[str, Any]]:
+def page_of(items: Sequence[Any], query: Mapping[str, str], url: str) -> tuple[Sequence[Any], Mapping[str, Any]]:
     """One page's items, and `count`, `next` and `previous` as DRF writes them."""
     size_text = query.get("page_size", "10")
     count = len(items)

@@ -219,14 +219,10 @@ def _name_skeletons(labels: list[Label]) -> None:
     """A skeleton's drawing points at its sublabels by id again."""
     for label in labels:
         for sublabel in label.sublabels:
-            label.svg = label.svg.replace(
-                f'data-label-name="{sublabel.name}"', f'data-label-id="{sublabel.id}"'
-            )
+            label.svg = label.svg.replace(f'data-label-name="{sublabel.name}"', f'data-label-id="{sublabel.id}"')
 
 
-def _restore_guide(
-    world: World, archive: zipfile.ZipFile, thing: Project | Task, prefix: str, user: User
-) -> None:
+def _restore_guide(world: World, archive: zipfile.ZipFile, thing: Project | Task, prefix: str, user: User) -> None:
     try:
         text = archive.read(f"{prefix}annotation_guide.md").decode()
     except KeyError:

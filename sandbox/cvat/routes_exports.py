@@ -197,9 +197,7 @@ def _register_restore(router: Router, target: str) -> None:
             return call.server.uploads.begin(call.request, call.user.id, place, limit)
         if "upload-finish" in headers:
             raw = call.request.json()
-            upload = call.server.uploads.take(
-                call.query.get("filename") or raw.get("filename") or "", call.user.id
-            )
+            upload = call.server.uploads.take(call.query.get("filename") or raw.get("filename") or "", call.user.id)
             user, org_id, world = call.user, org.id if org else None, call.world
 
             def work() -> int:
@@ -332,5 +330,3 @@ def _attach(call: Call, task: Task, files: dict[str, MediaFile], settings: dict[
         frame_filter=str(settings.get("frame_filter") or ""),
     )
     world.touch(world.project_of(task))
-
-

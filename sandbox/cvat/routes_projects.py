@@ -546,5 +546,3 @@ def _frame(call: Call, task: Task, job: Job | None) -> Response:
         return Response(200, [("Content-Type", "image/jpeg")], picture)
     path = next(file.path for file in data.files if file.name == data.frames[number].name)
     return file_response(call.request, path, data.frames[number].name, "image/jpeg")
-
-

@@ -33,11 +33,7 @@ def _register_issues(router: Router) -> None:
         world = call.world
         with world.lock:
             rows = [row for row in world.issues.values() if call.may_see(world.jobs[row["job"]])]
-            rows = [
-                row
-                for row in rows
-                if call.in_context(world.tasks[world.jobs[row["job"]].task_id].organization_id)
-            ]
+            rows = [row for row in rows if call.in_context(world.tasks[world.jobs[row["job"]].task_id].organization_id)]
             # project_id is not among them: as a parameter it is ignored, in a filter it is refused.
             terms = {
                 "id": lambda r: r["id"],
@@ -98,9 +94,7 @@ def _register_issues(router: Router) -> None:
         world = call.world
         with world.lock:
             rows = [
-                row
-                for row in world.comments.values()
-                if call.may_see(world.jobs[world.issues[row["issue"]]["job"]])
+                row for row in world.comments.values() if call.may_see(world.jobs[world.issues[row["issue"]]["job"]])
             ]
             terms = {
                 "id": lambda r: r["id"],

@@ -17,9 +17,7 @@ def health(call: Call) -> Response:
     accept = call.request.headers.get("accept", "*/*")
     wants_json = call.query.get("format") == "json" or "application/json" in accept
     if not wants_json and "text/html" not in accept and "*/*" not in accept:
-        return text_response(
-            "Not Acceptable: Supported content types: text/html, application/json", 406, "text/plain"
-        )
+        return text_response("Not Acceptable: Supported content types: text/html, application/json", 406, "text/plain")
     status = 200 if all(state == "working" for state in call.world.health.values()) else 500
     no_store = ("Cache-Control", "max-age=0, no-cache, no-store, must-revalidate, private")
     if wants_json:

@@ -176,9 +176,7 @@ class CvatSandbox:
                     connection.close()
                     return
                 self._open.add(connection)
-            threading.Thread(
-                target=self._talk, args=(connection, address), name="connection", daemon=True
-            ).start()
+            threading.Thread(target=self._talk, args=(connection, address), name="connection", daemon=True).start()
 
     def _talk(self, connection: socket.socket, address: tuple[str, int]) -> None:
         try:
@@ -379,17 +377,19 @@ class Conversation(BaseHTTPRequestHandler):
         cut, stall, slow, corrupt = (met.get(kind) for kind in ("cut", "stall", "slow", "corrupt"))
         sent = 0
         stops = sorted({fault.after_bytes for fault in (cut, stall) if fault is not None})
-        for offset, piece in _pieces(body, stops):
+        rate = slow.bytes_per_second if slow is not None and slow.bytes_per_second else None
+        size = PIECE if rate is None else max(1, min(PIECE, int(rate / 20)))
+        for offset, piece in _pieces(body, stops, size):
             if cut is not None and sent >= cut.after_bytes:
                 raise _Cut
             if stall is not None and sent == stall.after_bytes:
                 time.sleep(stall.seconds or 0.0)
             if corrupt is not None:
                 piece = _flipped(piece, offset, corrupt)
+            if rate is not None:
+                time.sleep(len(piece) / rate)
             self.connection.sendall(piece)
             sent += len(piece)
-            if slow is not None and slow.bytes_per_second:
-                time.sleep(len(piece) / slow.bytes_per_second)
         if cut is not None and sent >= cut.after_bytes:
             raise _Cut
 
@@ -397,7 +397,7 @@ class Conversation(BaseHTTPRequestHandler):
 _TRANSFER_KINDS = frozenset({"cut", "stall", "slow", "corrupt"})
 
 
-def _pieces(body: bytes | FileBody, stops: list[int]) -> Iterator[tuple[int, bytes]]:
+def _pieces(body: bytes | FileBody, stops: list[int], limit: int) -> Iterator[tuple[int, bytes]]:
     """The body in pieces that end where a fault wants to stop, each with its place in the whole file."""
     read: Callable[[int, int], bytes]
     with contextlib.ExitStack() as stack:
@@ -418,7 +418,7 @@ def _pieces(body: bytes | FileBody, stops: list[int]) -> Iterator[tuple[int, byt
 
         sent = 0
         while sent < length:
-            size = min(PIECE, length - sent, *(stop - sent for stop in stops if stop > sent))
+            size = min(limit, length - sent, *(stop - sent for stop in stops if stop > sent))
             yield first + sent, read(first + sent, size)
             sent += size
 

@@ -643,9 +643,7 @@ class World:
             task.consensus_replicas = consensus_replicas
             if files is None:
                 files = self.media.video() if kind == "video" else self.media.pictures(frames, picture_size)
-            self.attach_files(
-                task, files, kind=kind, segment_size=segment_size, overlap=overlap, gt_frames=gt_frames
-            )
+            self.attach_files(task, files, kind=kind, segment_size=segment_size, overlap=overlap, gt_frames=gt_frames)
             return task
 
     def attach_files(
@@ -900,9 +898,7 @@ class World:
         assert task.data is not None
         self.set_deleted_frames(task, task.data.deleted_frames - {frame})
 
-    def set_job(
-        self, job: Job | int, *, state: str | None = None, stage: str | None = None, **more: Any
-    ) -> None:
+    def set_job(self, job: Job | int, *, state: str | None = None, stage: str | None = None, **more: Any) -> None:
         """Moves a job: a state touches the job only, a stage also its task; neither touches the project."""
         with self.lock:
             job = self.job(job) if isinstance(job, int) else job
@@ -1004,5 +1000,3 @@ def task_status(jobs: Iterable[Job]) -> str:
 def _step(frame_filter: str) -> int:
     match = re.fullmatch(r"step=(\d+)", frame_filter.replace(" ", ""))
     return int(match.group(1)) if match else 1
-
-

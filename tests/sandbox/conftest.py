@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from sandbox_client import Client
 
 from sandbox.cvat import CvatSandbox
-from sandbox_client import Client
 
 
 @pytest.fixture

@@ -84,8 +84,6 @@ class Client:
             assert sent.status_code == 204
         name = begun.headers["Upload-Filename"]
         joint = "&" if query else "?"
-        finished = self.post(
-            f"{place}{joint}filename={name}", json={"filename": name}, headers={"Upload-Finish": ""}
-        )
+        finished = self.post(f"{place}{joint}filename={name}", json={"filename": name}, headers={"Upload-Finish": ""})
         assert finished.status_code == 202, finished.text
         return self.wait(finished.json()["rq_id"])

@@ -112,7 +112,9 @@ def test_the_sdk_reports_an_export_that_failed(server: CvatSandbox, tmp_path: Pa
 
 
 def test_the_sdk_uploads_a_large_archive_in_pieces(server: CvatSandbox, tmp_path: Path) -> None:
-    server.world.add_task(server.world.add_project("heavy"), "scans", files=server.world.media.random_files(3, 9_000_000))
+    server.world.add_task(
+        server.world.add_project("heavy"), "scans", files=server.world.media.random_files(3, 9_000_000)
+    )
     with sdk(server) as client:
         archive = tmp_path / "heavy.zip"
         client.projects.retrieve(1).download_backup(archive, status_check_period=QUICK)
