@@ -16,6 +16,15 @@ class Exit(IntEnum):
     CREDENTIALS_REFUSED = 12
 
 
+class Trouble(Exception):
+    """Something outside of the program is wrong: a server, a disk. The text says what, `remedy` what to do about it.
+
+    It ends one item; where it meets the run itself (signing in, listing) it ends the run, as what it is.
+    """
+
+    remedy = ""
+
+
 class RunEnds(Exception):
     """The whole run cannot go on. Says why in plain words and what to do about it."""
 

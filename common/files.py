@@ -12,9 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from common.exits import Trouble
 
-class DiskFull(Exception):
+
+class DiskFull(Trouble):
     """Our own disk has not enough room."""
+
+    remedy = "Make room on the disk of CVAT_BACKUP_DIR, or lower CVAT_BACKUP_MIN_FREE_GB."
 
 
 def sync_folder(folder: Path) -> None:

@@ -20,7 +20,7 @@ from typing import Generic
 import structlog
 
 from common import log
-from common.exits import Exit, RunEnds
+from common.exits import Exit, RunEnds, Trouble
 from common.lock import Locked
 from common.settings import Loaded, SettingsError, SettingsType, add_flags, load, shown, variables
 from common.text import now
@@ -92,6 +92,11 @@ def _guarded(
         if error.remedy:
             say(error.remedy)
         return error.exit_code
+    except Trouble as error:
+        say(f"{str(error).rstrip('.')}.")
+        if error.remedy:
+            say(error.remedy)
+        return Exit.NOTHING_WORKED
     except BrokenPipeError:
         # The reader of our standard output went away (`backup.py --list | head`): nothing to tell anybody.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

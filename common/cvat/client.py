@@ -123,6 +123,14 @@ class Client:
                     raise
                 signed_in_again = True
                 self._sign_in_again(authorization)
+            except errors.NotFound as error:
+                if "organization does not exist" in str(error):
+                    raise RunEnds(
+                        f"The server knows no organization {self._settings.organization!r} (CVAT_ORGANIZATION).",
+                        "It is the short name at the end of the organization's address in CVAT; empty means all of them.",
+                        Exit.BAD_CONFIGURATION,
+                    ) from None
+                raise
             except errors.Throttled as error:
                 pause = error.retry_after_seconds
                 if pause > min(deadline.left_seconds, LONGEST_THROTTLE_SECONDS):
@@ -284,6 +292,8 @@ def connect(settings: CvatSettings, stop: StopSignal) -> tuple[Client, str, Acco
     try:
         about = client.get("/api/server/about")
         version = about["version"]
+    except errors.Unreachable as error:
+        raise RunEnds(f"CVAT at {settings.url} cannot be reached ({error}).", error.remedy) from None
     except (errors.Refused, errors.NotFound, ValueError, KeyError, TypeError) as error:
         raise RunEnds(
             f"{settings.url} answers, but not like a CVAT server ({printable(str(error), 200)}).",

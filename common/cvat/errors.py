@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from common.exits import Exit, RunEnds
+from common.exits import Exit, RunEnds, Trouble
 
 
-class CvatError(Exception):
+class CvatError(Trouble):
     """A question to CVAT failed. The text is for people: what, and what CVAT said.
 
     `payload` is the answer's JSON where it was JSON, else None.
     """
-
-    remedy = ""
 
     def __init__(self, text: str, payload: Any = None) -> None:
         super().__init__(text)
