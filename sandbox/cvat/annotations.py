@@ -158,19 +158,11 @@ class _Check:
             found["frame"] = ["This field is required."]
         elif item["frame"] < 0:
             found["frame"] = ["Ensure this value is greater than or equal to 0."]
-        long = [
-            {"value": ["Ensure this field has no more than 4096 characters."]}
-            if len(str(attribute.get("value", ""))) > 4096
-            else {}
-            for attribute in item.get("attributes") or []
-        ]
+        long = [_length_problem(attribute) for attribute in item.get("attributes") or []]
         if any(long):
             found["attributes"] = long
         if kind in ("shapes", "track_shapes"):
-            if item.get("type") not in SHAPE_TYPES:
-                found["type"] = [f'"{item.get("type")}" is not a valid choice.']
-            elif not _points_fit(item["type"], item.get("points") or []):
-                found["points"] = [f"invalid length for shape type '{item['type']}'"]
+            found |= _form_problem(item)
         if kind == "tracks":
             inner = [self.problems(shape, "track_shapes") for shape in item.get("shapes") or []]
             if any(inner):
@@ -271,6 +263,21 @@ def _geometry(item: Mapping[str, Any]) -> Json:
         "rotation": float(item.get("rotation") or 0.0),
         "points": [float(value) for value in item.get("points") or []],
     }
+
+
+def _length_problem(attribute: Mapping[str, Any]) -> Json:
+    if len(str(attribute.get("value", ""))) <= 4096:
+        return {}
+    return {"value": ["Ensure this field has no more than 4096 characters."]}
+
+
+def _form_problem(item: Mapping[str, Any]) -> Json:
+    kind = item.get("type")
+    if kind not in SHAPE_TYPES:
+        return {"type": [f'"{kind}" is not a valid choice.']}
+    if not _points_fit(kind, item.get("points") or []):
+        return {"points": [f"invalid length for shape type '{kind}'"]}
+    return {}
 
 
 def _points_fit(kind: str, points: list[float]) -> bool:

@@ -204,7 +204,7 @@ class Exports:
                 self._export(request, kinds)
         except NoSuchObject as error:
             self._fail(request, f"{error}\n")
-        except Exception as error:  # a worker outlives whatever its work did, as rq's does
+        except Exception as error:  # noqa: BLE001 a worker outlives whatever its work did, as rq's does
             text = str(error)
             self._fail(request, text if text.endswith("\n") else f"{type(error).__name__}: {text}\n")
         else:

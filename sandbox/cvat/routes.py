@@ -196,6 +196,11 @@ class Router:
 
         return register
 
+    def include(self, other: Router) -> None:
+        for address, route in other.routes.items():
+            known = self.routes.setdefault(address, route)
+            known.methods.update(route.methods)
+
     def find(self, path: str) -> tuple[Route, tuple[str, ...]] | None:
         for route in self.routes.values():
             match = route.pattern.fullmatch(path)

@@ -35,14 +35,6 @@ To download the prepared file, use the result_url obtained from the response of 
 REQUEST_ID = re.compile(r"action=(export|import|create)&target=(project|task|job)&(target_id=(\d+)|id=.+).*")
 
 
-def register(router: Router) -> None:
-    for target in ("project", "task"):
-        _register_exports(router, target)
-        _register_restore(router, target)
-    _register_task_data(router)
-    _register_requests(router)
-
-
 def _thing(call: Call, target: str, thing_id: str) -> Project | Task:
     return call.project(thing_id) if target == "project" else call.task(thing_id)
 
@@ -330,3 +322,16 @@ def _attach(call: Call, task: Task, files: dict[str, MediaFile], settings: dict[
         frame_filter=str(settings.get("frame_filter") or ""),
     )
     world.touch(world.project_of(task))
+
+
+def _table() -> Router:
+    router = Router()
+    for target in ("project", "task"):
+        _register_exports(router, target)
+        _register_restore(router, target)
+    _register_task_data(router)
+    _register_requests(router)
+    return router
+
+
+routes = _table()

@@ -29,6 +29,9 @@ TASK_FIELDS = {
 JOB_FIELDS = {"stage", "state", "assignee"}
 
 
+routes = Router()
+
+
 def username(call: Call, user_id: int | None) -> str | None:
     user = call.world.users.get(user_id) if user_id is not None else None
     return user.username if user else None
@@ -95,348 +98,382 @@ def known_user(call: Call, raw: Json, *names: str) -> None:
             raise server_error()  # measured: an unknown user id is a 500
 
 
-def register(router: Router) -> None:
-    # --- projects -----------------------------------------------------------------------------------------------
+# --- projects -----------------------------------------------------------------------------------------------
 
-    @router.add("GET", "/api/projects")
-    def list_projects(call: Call) -> Response:
-        world = call.world
-        asked, org = call.org()
-        org_id = org.id if org else None
-        with world.lock:
-            items = [
-                project
-                for project in world.projects.values()
-                if (not asked or project.organization_id == org_id) and call.may_see(project)
-            ]
-            search = (
-                lambda p: p.name,
-                lambda p: username(call, p.owner_id),
-                lambda p: username(call, p.assignee_id),
-                lambda p: p.status,
-            )
-            exact = ("id", "name", "owner", "assignee", "status")
-            return call.page(items, call.answers.project, project_terms(call), search, exact)
 
-    @router.add("POST", "/api/projects")
-    def make_project(call: Call) -> Response:
-        raw = call.request.json()
-        required(raw, "name")
-        name = str(raw["name"]).strip()
-        if not name:
-            raise refuse(400, {"name": ["This field may not be blank."]})
-        if len(name) > 256:
-            raise refuse(400, {"name": ["Ensure this field has no more than 256 characters."]})
-        _, org = call.org()
-        project = call.world.add_project(
-            name,
-            org,
-            owner=call.user,
-            labels=raw.get("labels") or [],
-            bug_tracker=raw.get("bug_tracker") or "",
-            target_storage=raw.get("target_storage"),
-            source_storage=raw.get("source_storage"),
-            assignee_id=raw.get("assignee_id"),
+@routes.add("GET", "/api/projects")
+def list_projects(call: Call) -> Response:
+    world = call.world
+    asked, org = call.org()
+    org_id = org.id if org else None
+    with world.lock:
+        items = [
+            project
+            for project in world.projects.values()
+            if (not asked or project.organization_id == org_id) and call.may_see(project)
+        ]
+        search = (
+            lambda p: p.name,
+            lambda p: username(call, p.owner_id),
+            lambda p: username(call, p.assignee_id),
+            lambda p: p.status,
         )
-        location = ("Location", f"{call.request.base}/api/projects/{project.id}")
-        return json_response(call.answers.project(project), 201, [location])
+        exact = ("id", "name", "owner", "assignee", "status")
+        return call.page(items, call.answers.project, project_terms(call), search, exact)
 
-    @router.add("GET", "/api/projects/{id}")
-    def one_project(call: Call, project_id: str) -> Any:
-        with call.world.lock:
-            return call.answers.project(call.project(project_id))
 
-    @router.add("PATCH", "/api/projects/{id}")
-    def patch_project(call: Call, project_id: str) -> Any:
-        project = call.project(project_id, change=True)
-        raw = call.request.json()
-        known_fields(raw, PROJECT_FIELDS)
-        known_user(call, raw, "assignee_id", "owner_id")
-        if "owner_id" in raw and not call.user.is_superuser:
-            raise detail(403, FORBIDDEN)
-        with call.world.lock:
-            labels = raw.pop("labels", None)
-            if "name" in raw:
-                raw["name"] = str(raw["name"]).strip()
-            if "organization_id" in raw and raw["organization_id"] != project.organization_id:
-                project.owner_id = call.user.id  # measured: whoever moves it owns it
-                for task in call.world.tasks_of(project):
-                    task.owner_id = call.user.id
-            call.world.patch_project(project, raw)
-            if labels:
-                call.world.change_labels(project, labels)
-            return call.answers.project(project)
+@routes.add("POST", "/api/projects")
+def make_project(call: Call) -> Response:
+    raw = call.request.json()
+    required(raw, "name")
+    name = str(raw["name"]).strip()
+    if not name:
+        raise refuse(400, {"name": ["This field may not be blank."]})
+    if len(name) > 256:
+        raise refuse(400, {"name": ["Ensure this field has no more than 256 characters."]})
+    _, org = call.org()
+    project = call.world.add_project(
+        name,
+        org,
+        owner=call.user,
+        labels=raw.get("labels") or [],
+        bug_tracker=raw.get("bug_tracker") or "",
+        target_storage=raw.get("target_storage"),
+        source_storage=raw.get("source_storage"),
+        assignee_id=raw.get("assignee_id"),
+    )
+    location = ("Location", f"{call.request.base}/api/projects/{project.id}")
+    return json_response(call.answers.project(project), 201, [location])
 
-    @router.add("DELETE", "/api/projects/{id}")
-    def drop_project(call: Call, project_id: str) -> Response:
-        call.world.delete_project(call.project(project_id, change=True).id)
-        return Response(204)
 
-    # --- tasks --------------------------------------------------------------------------------------------------
+@routes.add("GET", "/api/projects/{id}")
+def one_project(call: Call, project_id: str) -> Any:
+    with call.world.lock:
+        return call.answers.project(call.project(project_id))
 
-    @router.add("GET", "/api/tasks")
-    def list_tasks(call: Call) -> Response:
-        world = call.world
-        asked, org = call.org()
-        org_id = org.id if org else None
-        with world.lock:
-            items = [
-                task
-                for task in world.tasks.values()
-                if (not asked or task.organization_id == org_id) and call.may_see(task)
-            ]
-            search = (
-                task_terms(call)["project_name"],
-                lambda t: t.name,
-                lambda t: username(call, t.owner_id),
-                lambda t: username(call, t.assignee_id),
-                lambda t: t.status,
-                lambda t: t.subset,
-                lambda t: t.mode,
-            )
-            exact = ("id", "project_id", "name", "owner", "assignee", "status", "subset", "mode", "dimension")
-            return call.page(items, call.answers.task, task_terms(call), search, exact)
 
-    @router.add("POST", "/api/tasks")
-    def make_task(call: Call) -> Response:
-        raw = call.request.json()
-        required(raw, "name")
-        asked, org = call.org()
-        project = None
-        if raw.get("project_id") is not None:
-            project = call.project(str(raw["project_id"]))
-            if project.organization_id is not None and not asked:
-                # Measured: a task of an organization's project needs ?org= too.
-                raise refuse(400, ["The task and its project should be in the same organization."])
-        task = call.world.add_empty_task(
-            str(raw["name"]).strip(),
-            project,
-            owner=call.user,
-            org=org,
-            labels=raw.get("labels") or [],
-            subset=raw.get("subset") or "",
-            bug_tracker=raw.get("bug_tracker") or "",
-            segment_size=int(raw.get("segment_size") or 0),
-            overlap=raw.get("overlap"),
-            assignee_id=raw.get("assignee_id"),
-            target_storage=raw.get("target_storage"),
-            source_storage=raw.get("source_storage"),
-            consensus_replicas=int(raw.get("consensus_replicas") or 0),
+@routes.add("PATCH", "/api/projects/{id}")
+def patch_project(call: Call, project_id: str) -> Any:
+    project = call.project(project_id, change=True)
+    raw = call.request.json()
+    known_fields(raw, PROJECT_FIELDS)
+    known_user(call, raw, "assignee_id", "owner_id")
+    if "owner_id" in raw and not call.user.is_superuser:
+        raise detail(403, FORBIDDEN)
+    with call.world.lock:
+        labels = raw.pop("labels", None)
+        if "name" in raw:
+            raw["name"] = str(raw["name"]).strip()
+        if "organization_id" in raw and raw["organization_id"] != project.organization_id:
+            project.owner_id = call.user.id  # measured: whoever moves it owns it
+            for task in call.world.tasks_of(project):
+                task.owner_id = call.user.id
+        call.world.patch_project(project, raw)
+        if labels:
+            call.world.change_labels(project, labels)
+        return call.answers.project(project)
+
+
+@routes.add("DELETE", "/api/projects/{id}")
+def drop_project(call: Call, project_id: str) -> Response:
+    call.world.delete_project(call.project(project_id, change=True).id)
+    return Response(204)
+
+
+# --- tasks --------------------------------------------------------------------------------------------------
+
+
+@routes.add("GET", "/api/tasks")
+def list_tasks(call: Call) -> Response:
+    world = call.world
+    asked, org = call.org()
+    org_id = org.id if org else None
+    with world.lock:
+        items = [
+            task
+            for task in world.tasks.values()
+            if (not asked or task.organization_id == org_id) and call.may_see(task)
+        ]
+        search = (
+            task_terms(call)["project_name"],
+            lambda t: t.name,
+            lambda t: username(call, t.owner_id),
+            lambda t: username(call, t.assignee_id),
+            lambda t: t.status,
+            lambda t: t.subset,
+            lambda t: t.mode,
         )
-        location = ("Location", f"{call.request.base}/api/tasks/{task.id}")
-        return json_response(call.answers.task(task), 201, [location])
+        exact = ("id", "project_id", "name", "owner", "assignee", "status", "subset", "mode", "dimension")
+        return call.page(items, call.answers.task, task_terms(call), search, exact)
 
-    @router.add("GET", "/api/tasks/{id}")
-    def one_task(call: Call, task_id: str) -> Any:
-        with call.world.lock:
-            return call.answers.task(call.task(task_id))
 
-    @router.add("PATCH", "/api/tasks/{id}")
-    def patch_task(call: Call, task_id: str) -> Any:
-        task = call.task(task_id, change=True)
-        raw = call.request.json()
-        known_fields(raw, TASK_FIELDS)
-        known_user(call, raw, "assignee_id", "owner_id")
-        with call.world.lock:
-            if "organization_id" in raw and raw["organization_id"] != task.organization_id and task.project_id:
-                text = "Only top-level resources can be moved between workspaces"
-                raise refuse(400, {"non_field_errors": [text]})
-            if "project_id" in raw and raw["project_id"] != task.project_id:
-                if raw["project_id"] is None:
-                    raise server_error()  # measured: a task cannot leave its project
-                call.world.move_task(task.id, call.project(str(raw["project_id"]), change=True).id)
-                return call.answers.task(task)  # the other fields of the same PATCH are ignored
-            labels = raw.pop("labels", None)
-            raw.pop("project_id", None)
-            call.world.patch_task(task, raw)
-            if labels:
-                call.world.change_labels(task, labels)
-            return call.answers.task(task)
+@routes.add("POST", "/api/tasks")
+def make_task(call: Call) -> Response:
+    raw = call.request.json()
+    required(raw, "name")
+    asked, org = call.org()
+    project = None
+    if raw.get("project_id") is not None:
+        project = call.project(str(raw["project_id"]))
+        if project.organization_id is not None and not asked:
+            # Measured: a task of an organization's project needs ?org= too.
+            raise refuse(400, ["The task and its project should be in the same organization."])
+    task = call.world.add_empty_task(
+        str(raw["name"]).strip(),
+        project,
+        owner=call.user,
+        org=org,
+        labels=raw.get("labels") or [],
+        subset=raw.get("subset") or "",
+        bug_tracker=raw.get("bug_tracker") or "",
+        segment_size=int(raw.get("segment_size") or 0),
+        overlap=raw.get("overlap"),
+        assignee_id=raw.get("assignee_id"),
+        target_storage=raw.get("target_storage"),
+        source_storage=raw.get("source_storage"),
+        consensus_replicas=int(raw.get("consensus_replicas") or 0),
+    )
+    location = ("Location", f"{call.request.base}/api/tasks/{task.id}")
+    return json_response(call.answers.task(task), 201, [location])
 
-    @router.add("DELETE", "/api/tasks/{id}")
-    def drop_task(call: Call, task_id: str) -> Response:
-        call.world.delete_task(call.task(task_id, change=True).id)
-        return Response(204)
 
-    @router.add("GET", "/api/tasks/{id}/data/meta")
-    def task_meta(call: Call, task_id: str) -> Any:
-        with call.world.lock:
-            task = call.task(task_id)
-            if task.data is None:
-                raise server_error()
-            return call.answers.data_meta(task)
+@routes.add("GET", "/api/tasks/{id}")
+def one_task(call: Call, task_id: str) -> Any:
+    with call.world.lock:
+        return call.answers.task(call.task(task_id))
 
-    @router.add("PATCH", "/api/tasks/{id}/data/meta")
-    def patch_task_meta(call: Call, task_id: str) -> Any:
-        with call.world.lock:
-            task = call.task(task_id, change=True)
-            if task.data is None:
-                raise server_error()
-            frames = call.request.json().get("deleted_frames")
-            if frames is not None:
-                check_frames(frames, range(task.data.size))
-                call.world.set_deleted_frames(task, frames)
-            return call.answers.data_meta(task)
 
-    @router.add("GET", "/api/tasks/{id}/validation_layout")
-    def validation_layout(call: Call, task_id: str) -> Any:
-        return call.answers.validation_layout(call.task(task_id))
+@routes.add("PATCH", "/api/tasks/{id}")
+def patch_task(call: Call, task_id: str) -> Any:
+    task = call.task(task_id, change=True)
+    raw = call.request.json()
+    known_fields(raw, TASK_FIELDS)
+    known_user(call, raw, "assignee_id", "owner_id")
+    with call.world.lock:
+        if "organization_id" in raw and raw["organization_id"] != task.organization_id and task.project_id:
+            text = "Only top-level resources can be moved between workspaces"
+            raise refuse(400, {"non_field_errors": [text]})
+        if "project_id" in raw and raw["project_id"] != task.project_id:
+            if raw["project_id"] is None:
+                raise server_error()  # measured: a task cannot leave its project
+            call.world.move_task(task.id, call.project(str(raw["project_id"]), change=True).id)
+            return call.answers.task(task)  # the other fields of the same PATCH are ignored
+        labels = raw.pop("labels", None)
+        raw.pop("project_id", None)
+        call.world.patch_task(task, raw)
+        if labels:
+            call.world.change_labels(task, labels)
+        return call.answers.task(task)
 
-    @router.add("PATCH", "/api/tasks/{id}/validation_layout")
-    def patch_validation_layout(call: Call, task_id: str) -> Any:
-        task = call.task(task_id, change=True)
-        frames = call.request.json().get("disabled_frames")
-        if task.validation is not None and frames is not None:
-            task.validation.disabled_frames = sorted(frames)
-            call.world.touch(task)
-        return call.answers.validation_layout(task)
 
-    @router.add("GET", "/api/tasks/{id}/data")
-    def task_frame(call: Call, task_id: str) -> Response:
-        return _frame(call, call.task(task_id), None)
+@routes.add("DELETE", "/api/tasks/{id}")
+def drop_task(call: Call, task_id: str) -> Response:
+    call.world.delete_task(call.task(task_id, change=True).id)
+    return Response(204)
 
-    @router.add("GET", "/api/jobs/{id}/data")
-    def job_frame(call: Call, job_id: str) -> Response:
-        job = call.job(job_id)
-        return _frame(call, call.world.tasks[job.task_id], job)
 
-    # --- jobs ---------------------------------------------------------------------------------------------------
-
-    @router.add("GET", "/api/jobs")
-    def list_jobs(call: Call) -> Response:
-        world = call.world
-        asked, org = call.org()
-        org_id = org.id if org else None
-        with world.lock:
-            items = [
-                job
-                for job in world.jobs.values()
-                if (not asked or world.tasks[job.task_id].organization_id == org_id) and call.may_see(job)
-            ]
-            terms = job_terms(call)
-            search = (terms["task_name"], terms["assignee"], terms["state"], terms["stage"])
-            exact = ("id", "task_id", "project_id", "type", "stage", "state", "assignee", "parent_job_id")
-            return call.page(items, call.answers.job, terms, search, exact)
-
-    @router.add("POST", "/api/jobs")
-    def make_job(call: Call) -> Response:
-        """A ground truth job, the only kind that can be made by hand."""
-        raw = call.request.json()
-        required(raw, "task_id", "type")
-        with call.world.lock:
-            task = call.task(str(raw["task_id"]), change=True)
-            if raw["type"] != "ground_truth" or task.data is None:
-                raise refuse(400, {"type": [f'"{raw["type"]}" is not a valid choice.']})
-            job = call.world.add_ground_truth(task, raw.get("frames") or [0])
-            call.world.touch(task)
-            return json_response(call.answers.job(job), 201)
-
-    @router.add("GET", "/api/jobs/{id}")
-    def one_job(call: Call, job_id: str) -> Any:
-        with call.world.lock:
-            return call.answers.job(call.job(job_id))
-
-    @router.add("PATCH", "/api/jobs/{id}")
-    def patch_job(call: Call, job_id: str) -> Any:
-        job = call.job(job_id, change=True)
-        raw = call.request.json()
-        known_fields(raw, JOB_FIELDS)
-        for name, choices in (("stage", STAGES), ("state", STATES)):
-            if name in raw and raw[name] not in choices:
-                raise refuse(400, {name: [f'"{raw[name]}" is not a valid choice.']})
-        known_user(call, raw, "assignee")
-        with call.world.lock:
-            more = {"assignee_id": raw["assignee"]} if "assignee" in raw else {}
-            call.world.set_job(job, state=raw.get("state"), stage=raw.get("stage"), **more)
-            return call.answers.job(job)
-
-    @router.add("GET", "/api/jobs/{id}/data/meta")
-    def job_meta(call: Call, job_id: str) -> Any:
-        with call.world.lock:
-            job = call.job(job_id)
-            return call.answers.data_meta(call.world.tasks[job.task_id], job)
-
-    @router.add("PATCH", "/api/jobs/{id}/data/meta")
-    def patch_job_meta(call: Call, job_id: str) -> Any:
-        with call.world.lock:
-            job = call.job(job_id, change=True)
-            task = call.world.tasks[job.task_id]
-            frames = call.request.json().get("deleted_frames")
-            if frames is not None:
-                check_frames(frames, job.frame_numbers)
-                call.world.set_deleted_frames(task, frames, within=job.frame_numbers)
-            return call.answers.data_meta(task, job)
-
-    # --- labels -------------------------------------------------------------------------------------------------
-
-    @router.add("GET", "/api/labels")
-    def list_labels(call: Call) -> Response:
-        world = call.world
-        with world.lock:
-            owners: list[Project | Task]
-            if "project_id" in call.query:
-                owners = [call.project(call.query["project_id"])]
-            elif "task_id" in call.query:
-                owners = [call.task(call.query["task_id"])]
-            elif "job_id" in call.query:
-                owners = [world.tasks[call.job(call.query["job_id"]).task_id]]
-            else:
-                owners = [p for p in world.projects.values() if call.may_see(p)]
-                owners += [t for t in world.tasks.values() if t.project_id is None and call.may_see(t)]
-                owners = [thing for thing in owners if call.in_context(thing.organization_id)]
-            rows = [row for thing in owners for row in call.answers.labels_of(thing)]
-            terms = {"id": lambda r: r["id"], "name": lambda r: r["name"], "type": lambda r: r["type"]}
-            if "sort" not in call.query:
-                call.query["sort"] = "id"  # recorded: labels come oldest first
-            return call.page(rows, lambda row: row, terms, (lambda r: r["name"],), ("name", "type"))
-
-    # --- annotations --------------------------------------------------------------------------------------------
-
-    @router.add("GET", "/api/jobs/{id}/annotations")
-    def job_annotations(call: Call, job_id: str) -> Any:
-        with call.world.lock:
-            held = call.job(job_id).annotations
-            if holds_poison(held):
-                raise server_error()
-            return json_response(held.sorted_by_frame().as_json())
-
-    @router.add("PUT", "/api/jobs/{id}/annotations")
-    def put_job_annotations(call: Call, job_id: str) -> Any:
-        return _change_annotations(call, call.job(job_id, change=True), "put")
-
-    @router.add("PATCH", "/api/jobs/{id}/annotations")
-    def patch_job_annotations(call: Call, job_id: str) -> Any:
-        return _change_annotations(call, call.job(job_id, change=True), _action(call))
-
-    @router.add("DELETE", "/api/jobs/{id}/annotations")
-    def drop_job_annotations(call: Call, job_id: str) -> Any:
-        job = call.job(job_id, change=True)
-        if holds_poison(job.annotations):
+@routes.add("GET", "/api/tasks/{id}/data/meta")
+def task_meta(call: Call, task_id: str) -> Any:
+    with call.world.lock:
+        task = call.task(task_id)
+        if task.data is None:
             raise server_error()
-        call.world.put_annotations(job, {})
-        return Response(204)
+        return call.answers.data_meta(task)
 
-    @router.add("GET", "/api/tasks/{id}/annotations")
-    def task_annotations(call: Call, task_id: str) -> Any:
-        with call.world.lock:
-            task = _task_with_data(call, task_id)
-            _no_poison(call, task)
-            return json_response(call.world.task_annotations(task).as_json())
 
-    @router.add("PUT", "/api/tasks/{id}/annotations")
-    def put_task_annotations(call: Call, task_id: str) -> Any:
-        return _change_task_annotations(call, call.task(task_id, change=True), "put")
-
-    @router.add("PATCH", "/api/tasks/{id}/annotations")
-    def patch_task_annotations(call: Call, task_id: str) -> Any:
-        return _change_task_annotations(call, call.task(task_id, change=True), _action(call))
-
-    @router.add("DELETE", "/api/tasks/{id}/annotations")
-    def drop_task_annotations(call: Call, task_id: str) -> Any:
+@routes.add("PATCH", "/api/tasks/{id}/data/meta")
+def patch_task_meta(call: Call, task_id: str) -> Any:
+    with call.world.lock:
         task = call.task(task_id, change=True)
+        if task.data is None:
+            raise server_error()
+        frames = call.request.json().get("deleted_frames")
+        if frames is not None:
+            check_frames(frames, range(task.data.size))
+            call.world.set_deleted_frames(task, frames)
+        return call.answers.data_meta(task)
+
+
+@routes.add("GET", "/api/tasks/{id}/validation_layout")
+def validation_layout(call: Call, task_id: str) -> Any:
+    return call.answers.validation_layout(call.task(task_id))
+
+
+@routes.add("PATCH", "/api/tasks/{id}/validation_layout")
+def patch_validation_layout(call: Call, task_id: str) -> Any:
+    task = call.task(task_id, change=True)
+    frames = call.request.json().get("disabled_frames")
+    if task.validation is not None and frames is not None:
+        task.validation.disabled_frames = sorted(frames)
+        call.world.touch(task)
+    return call.answers.validation_layout(task)
+
+
+@routes.add("GET", "/api/tasks/{id}/data")
+def task_frame(call: Call, task_id: str) -> Response:
+    return _frame(call, call.task(task_id), None)
+
+
+@routes.add("GET", "/api/jobs/{id}/data")
+def job_frame(call: Call, job_id: str) -> Response:
+    job = call.job(job_id)
+    return _frame(call, call.world.tasks[job.task_id], job)
+
+
+# --- jobs ---------------------------------------------------------------------------------------------------
+
+
+@routes.add("GET", "/api/jobs")
+def list_jobs(call: Call) -> Response:
+    world = call.world
+    asked, org = call.org()
+    org_id = org.id if org else None
+    with world.lock:
+        items = [
+            job
+            for job in world.jobs.values()
+            if (not asked or world.tasks[job.task_id].organization_id == org_id) and call.may_see(job)
+        ]
+        terms = job_terms(call)
+        search = (terms["task_name"], terms["assignee"], terms["state"], terms["stage"])
+        exact = ("id", "task_id", "project_id", "type", "stage", "state", "assignee", "parent_job_id")
+        return call.page(items, call.answers.job, terms, search, exact)
+
+
+@routes.add("POST", "/api/jobs")
+def make_job(call: Call) -> Response:
+    """A ground truth job, the only kind that can be made by hand."""
+    raw = call.request.json()
+    required(raw, "task_id", "type")
+    with call.world.lock:
+        task = call.task(str(raw["task_id"]), change=True)
+        if raw["type"] != "ground_truth" or task.data is None:
+            raise refuse(400, {"type": [f'"{raw["type"]}" is not a valid choice.']})
+        job = call.world.add_ground_truth(task, raw.get("frames") or [0])
+        call.world.touch(task)
+        return json_response(call.answers.job(job), 201)
+
+
+@routes.add("GET", "/api/jobs/{id}")
+def one_job(call: Call, job_id: str) -> Any:
+    with call.world.lock:
+        return call.answers.job(call.job(job_id))
+
+
+@routes.add("PATCH", "/api/jobs/{id}")
+def patch_job(call: Call, job_id: str) -> Any:
+    job = call.job(job_id, change=True)
+    raw = call.request.json()
+    known_fields(raw, JOB_FIELDS)
+    for name, choices in (("stage", STAGES), ("state", STATES)):
+        if name in raw and raw[name] not in choices:
+            raise refuse(400, {name: [f'"{raw[name]}" is not a valid choice.']})
+    known_user(call, raw, "assignee")
+    with call.world.lock:
+        more = {"assignee_id": raw["assignee"]} if "assignee" in raw else {}
+        call.world.set_job(job, state=raw.get("state"), stage=raw.get("stage"), **more)
+        return call.answers.job(job)
+
+
+@routes.add("GET", "/api/jobs/{id}/data/meta")
+def job_meta(call: Call, job_id: str) -> Any:
+    with call.world.lock:
+        job = call.job(job_id)
+        return call.answers.data_meta(call.world.tasks[job.task_id], job)
+
+
+@routes.add("PATCH", "/api/jobs/{id}/data/meta")
+def patch_job_meta(call: Call, job_id: str) -> Any:
+    with call.world.lock:
+        job = call.job(job_id, change=True)
+        task = call.world.tasks[job.task_id]
+        frames = call.request.json().get("deleted_frames")
+        if frames is not None:
+            check_frames(frames, job.frame_numbers)
+            call.world.set_deleted_frames(task, frames, within=job.frame_numbers)
+        return call.answers.data_meta(task, job)
+
+
+# --- labels -------------------------------------------------------------------------------------------------
+
+
+@routes.add("GET", "/api/labels")
+def list_labels(call: Call) -> Response:
+    world = call.world
+    with world.lock:
+        owners: list[Project | Task]
+        if "project_id" in call.query:
+            owners = [call.project(call.query["project_id"])]
+        elif "task_id" in call.query:
+            owners = [call.task(call.query["task_id"])]
+        elif "job_id" in call.query:
+            owners = [world.tasks[call.job(call.query["job_id"]).task_id]]
+        else:
+            owners = [p for p in world.projects.values() if call.may_see(p)]
+            owners += [t for t in world.tasks.values() if t.project_id is None and call.may_see(t)]
+            owners = [thing for thing in owners if call.in_context(thing.organization_id)]
+        rows = [row for thing in owners for row in call.answers.labels_of(thing)]
+        terms = {"id": lambda r: r["id"], "name": lambda r: r["name"], "type": lambda r: r["type"]}
+        if "sort" not in call.query:
+            call.query["sort"] = "id"  # recorded: labels come oldest first
+        return call.page(rows, lambda row: row, terms, (lambda r: r["name"],), ("name", "type"))
+
+
+# --- annotations --------------------------------------------------------------------------------------------
+
+
+@routes.add("GET", "/api/jobs/{id}/annotations")
+def job_annotations(call: Call, job_id: str) -> Any:
+    with call.world.lock:
+        held = call.job(job_id).annotations
+        if holds_poison(held):
+            raise server_error()
+        return json_response(held.sorted_by_frame().as_json())
+
+
+@routes.add("PUT", "/api/jobs/{id}/annotations")
+def put_job_annotations(call: Call, job_id: str) -> Any:
+    return _change_annotations(call, call.job(job_id, change=True), "put")
+
+
+@routes.add("PATCH", "/api/jobs/{id}/annotations")
+def patch_job_annotations(call: Call, job_id: str) -> Any:
+    return _change_annotations(call, call.job(job_id, change=True), _action(call))
+
+
+@routes.add("DELETE", "/api/jobs/{id}/annotations")
+def drop_job_annotations(call: Call, job_id: str) -> Any:
+    job = call.job(job_id, change=True)
+    if holds_poison(job.annotations):
+        raise server_error()
+    call.world.put_annotations(job, {})
+    return Response(204)
+
+
+@routes.add("GET", "/api/tasks/{id}/annotations")
+def task_annotations(call: Call, task_id: str) -> Any:
+    with call.world.lock:
+        task = _task_with_data(call, task_id)
         _no_poison(call, task)
-        call.world.put_task_annotations(task, {})
-        return Response(204)
+        return json_response(call.world.task_annotations(task).as_json())
+
+
+@routes.add("PUT", "/api/tasks/{id}/annotations")
+def put_task_annotations(call: Call, task_id: str) -> Any:
+    return _change_task_annotations(call, call.task(task_id, change=True), "put")
+
+
+@routes.add("PATCH", "/api/tasks/{id}/annotations")
+def patch_task_annotations(call: Call, task_id: str) -> Any:
+    return _change_task_annotations(call, call.task(task_id, change=True), _action(call))
+
+
+@routes.add("DELETE", "/api/tasks/{id}/annotations")
+def drop_task_annotations(call: Call, task_id: str) -> Any:
+    task = call.task(task_id, change=True)
+    _no_poison(call, task)
+    call.world.put_task_annotations(task, {})
+    return Response(204)
 
 
 def check_frames(frames: list[int], known: Any) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,42 +20,41 @@ FieldSets = dict[str, list[list[str]]]
 def field_sets(exchanges: Iterable[tuple[str, str, Any]]) -> FieldSets:
     """Of (method, target, JSON body): for every kind of object, the sets of keys it was seen with."""
     found: dict[str, set[tuple[str, ...]]] = {}
-
-    def seen(kind: str, row: Any) -> None:
-        if isinstance(row, dict):
-            found.setdefault(kind, set()).add(tuple(sorted(row)))
-
     for method, target, body in exchanges:
-        if not isinstance(body, dict):
-            continue
-        path = urlsplit(target).path
-        if path.startswith("/api/requests/"):
-            path = "/api/requests/{id}"
-        path = re.sub(r"/\d+(?=/|$)", "/{id}", path)
-        key = f"{method} {path}"
-        seen(key, body)
-        rows = [body]
-        if "results" in body and "count" in body:
-            rows = body["results"]
-            for row in rows:
-                seen(f"{key} item", row)
-        for part in ("tag", "shape", "track"):
-            for row in _list(body, f"{part}s"):
-                seen(f"{key} {part}", row)
-                for element in _list(row, "elements"):
-                    seen(f"{key} {part} element", element)
-                for shape in _list(row, "shapes"):
-                    seen(f"{key} track shape", shape)
-        for row in (row for row in rows if isinstance(row, dict)):
-            seen("operation", row.get("operation"))
-            for sub in ("owner", "assignee", "jobs", "tasks", "labels", "issues", "comments"):
-                seen(f"{sub} of {path}", row.get(sub))
-            for frame in _list(row, "frames"):
-                seen("frame of data/meta", frame)
-            if path == "/api/labels":
-                for attribute in _list(row, "attributes"):
-                    seen("attribute of label", attribute)
+        if isinstance(body, dict):
+            for kind, row in _objects(method, target, body):
+                if isinstance(row, dict):
+                    found.setdefault(kind, set()).add(tuple(sorted(row)))
     return {kind: [list(fields) for fields in sorted(sets)] for kind, sets in sorted(found.items())}
+
+
+def _objects(method: str, target: str, body: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    path = urlsplit(target).path
+    if path.startswith("/api/requests/"):
+        path = "/api/requests/{id}"
+    path = re.sub(r"/\d+(?=/|$)", "/{id}", path)
+    key = f"{method} {path}"
+    yield key, body
+    rows = [body]
+    if "results" in body and "count" in body:
+        rows = [row for row in body["results"] if isinstance(row, dict)]
+        yield from ((f"{key} item", row) for row in rows)
+    yield from _annotations(key, body)
+    for row in rows:
+        yield "operation", row.get("operation")
+        for sub in ("owner", "assignee", "jobs", "tasks", "labels", "issues", "comments"):
+            yield f"{sub} of {path}", row.get(sub)
+        yield from (("frame of data/meta", frame) for frame in _list(row, "frames"))
+        if path == "/api/labels":
+            yield from (("attribute of label", attribute) for attribute in _list(row, "attributes"))
+
+
+def _annotations(key: str, body: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    for part in ("tag", "shape", "track"):
+        for row in _list(body, f"{part}s"):
+            yield f"{key} {part}", row
+            yield from ((f"{key} {part} element", element) for element in _list(row, "elements"))
+            yield from ((f"{key} track shape", shape) for shape in _list(row, "shapes"))
 
 
 def _list(row: dict[str, Any], key: str) -> list[Any]:
