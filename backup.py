@@ -25,7 +25,7 @@ from common.lock import locked
 from common.progress import Display
 from common.run import Run, frame, leave
 from common.saving.book import Book
-from common.saving.choose import Mode, parse_modes
+from common.saving.choose import Mode, content_of, parse_modes
 from common.saving.crew import Crew
 from common.saving.desk import Budget, Desk, Slots
 from common.saving.plan import Plan, known_format, make_plan, offered_formats, require_something
@@ -60,7 +60,7 @@ def run_backup(run: Run[BackupSettings]) -> int:
     store = Store(settings.dir, server_key(settings.url))
     if run.arguments.dry_run:
         store.learn()
-        client, version, account = sign_in(run)
+        client, _version, account = sign_in(run)
         plan, _formats = decide_what(run, client, account, store, modes)
         print_plan(plan.candidates, list(plan.tallies.values()))
         return Exit.ALL_GOOD
@@ -136,18 +136,15 @@ def save_all(desk: Desk, plan: Plan, book: Book) -> None:
 
 @contextlib.contextmanager
 def lock_modes(store: Store, modes: Sequence[Mode]) -> Iterator[None]:
-    """The lock of each mode: modes write different files, so a and p may run at the same time. Raises Locked."""
+    """Locks what the modes write: p and t both write backups, a writes beside them and may run at the same time."""
     with contextlib.ExitStack() as locks:
         try:
             store.prepare()
-            for mode in modes:
-                locks.enter_context(locked(store.folder / f".lock-{mode}", f"backup.py --mode {mode}"))
+            for content in sorted({content_of(mode) for mode in modes}):
+                locks.enter_context(locked(store.folder / f".lock-{content}", f"backup.py --mode {' '.join(modes)}"))
         except OSError as error:
-            raise RunEnds(
-                f"CVAT_BACKUP_DIR cannot be written: {error}",
-                f"Make it writable for this user: {store.folder.parent}",
-                Exit.BAD_CONFIGURATION,
-            ) from None
+            remedy = f"Make this folder writable for the user that runs backup.py: {store.folder.parent}"
+            raise RunEnds(f"CVAT_BACKUP_DIR cannot be written: {error}", remedy, Exit.BAD_CONFIGURATION) from None
         yield
 
 

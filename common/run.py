@@ -7,6 +7,7 @@ here and becomes one exit code and one closing sentence.
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import secrets
 import signal
@@ -53,6 +54,9 @@ def frame(
     """
     parser.add_argument("--print-config", action="store_true", help="show the settings in force and end")
     add_flags(parser, cls)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # an ASCII terminal must not end a run at the first foreign name
     arguments = parser.parse_args(argv)
     try:
         flags = {name: getattr(arguments, name, None) for name in variables(cls)}

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from common.files import append_lines, sync_folder
+from common.lock import Locked, locked
 from common.sources import Source
 from common.text import parse_time
 
@@ -49,9 +50,14 @@ class Journal:
 
     def rotate(self) -> None:
         """Starts a new file when this one has grown large. Called at the beginning of a run, under its lock."""
-        if self.path.exists() and self.path.stat().st_size > LARGEST_BYTES:
-            os.replace(self.path, self.older_path)
-            sync_folder(self.path.parent)
+        try:
+            # Two modes may begin at the same moment: only one of them rotates.
+            with locked(self.path.with_name(".lock-journal"), "rotating runs.jsonl"):
+                if self.path.exists() and self.path.stat().st_size > LARGEST_BYTES:
+                    os.replace(self.path, self.older_path)
+                    sync_folder(self.path.parent)
+        except Locked:
+            return
 
     def attempts(self) -> Iterator[Attempt]:
         """All attempts, oldest first, one at a time."""

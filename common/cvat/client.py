@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import requests
+import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError, NameResolutionError
 
@@ -30,6 +31,7 @@ from common.waiting import Deadline, StopSignal, growing_pauses
 API_TYPE = "application/vnd.cvat+json"
 CONNECT_TIMEOUT_SECONDS = 10
 LONGEST_THROTTLE_SECONDS = 900
+MOST_SERVER_ERRORS = 2
 # An ordinary question; exports and downloads bring the deadline of their item.
 QUESTION_SECONDS = 3600
 
@@ -55,6 +57,41 @@ class _Authorization(requests.auth.AuthBase):
         return request
 
 
+class _Patience:
+    """How long one question is repeated: a server that restarts or throttles is waited for, a refusal is final."""
+
+    def __init__(self, deadline: Deadline, server_wait_seconds: float, *, patient: bool = True) -> None:
+        self._deadline = deadline
+        self._server_wait_seconds = server_wait_seconds
+        self._patient = patient
+        self._pauses = growing_pauses(0.5, longest=15)
+        self._until: Deadline | None = None
+        self._server_errors = 0
+
+    def pause_after(self, error: errors.CvatError) -> float:
+        """Seconds to wait before asking again. Raises `error` when asking again is of no use, or for too long already."""
+        if isinstance(error, errors.Throttled):
+            if error.retry_after_seconds > min(self._deadline.left_seconds, LONGEST_THROTTLE_SECONDS):
+                raise error
+            log.get().warning("server_throttles", wait_seconds=error.retry_after_seconds)
+            return error.retry_after_seconds
+        if isinstance(error, errors.ServerError) and self._patient:
+            # Some are hiccups of a busy server; one that stays is this item's failure.
+            self._server_errors += 1
+            if self._server_errors <= MOST_SERVER_ERRORS:
+                return float(self._server_errors)
+        if isinstance(error, errors.Unreachable) and self._patient:
+            if self._until is None:
+                self._until = self._deadline.sooner(self._server_wait_seconds)
+                log.get().warning(
+                    "server_unreachable", reason=str(error), waiting_at_most=duration(self._server_wait_seconds)
+                )
+            pause = next(self._pauses)
+            if pause <= self._until.left_seconds:
+                return pause
+        raise error
+
+
 class Client:
     """Talks to the server in CVAT_URL. Use `connect` to get one that is signed in."""
 
@@ -66,6 +103,11 @@ class Client:
         self._sign_in_lock = threading.Lock()
         self._authorization: str | None = None
         self._verify: bool | str = str(settings.ca_bundle) if settings.ca_bundle else settings.verify_tls
+        if not settings.verify_tls and not settings.ca_bundle:
+            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+            log.get().warning(
+                "tls_not_verified", detail="CVAT_VERIFY_TLS=false: anybody on the way can read the credentials"
+            )
         for secret in (settings.password, settings.access_token):
             if secret is not None:
                 log.hide(secret.get_secret_value())
@@ -107,11 +149,15 @@ class Client:
         headers: Mapping[str, str] | None = None,
         deadline: Deadline | None = None,
         stream: bool = False,
+        patient: bool = True,
     ) -> requests.Response:
-        """Sends until the server answers, waiting out restarts and throttling. Raises CvatError."""
-        deadline = deadline or Deadline(QUESTION_SECONDS)
-        pauses = growing_pauses(0.5, longest=15)
-        patience: Deadline | None = None
+        """Sends until the server answers, waiting out restarts and throttling. Raises CvatError.
+
+        Without `patient` a server that is down or answers 500 is not asked again.
+        """
+        patience = _Patience(
+            deadline or Deadline(QUESTION_SECONDS), self._settings.server_wait_seconds, patient=patient
+        )
         signed_in_again = False
         while True:
             self.stop.check()
@@ -119,8 +165,10 @@ class Client:
             try:
                 return self._once(method, path, params, headers, stream, authorization)
             except errors.Unauthorized:
-                if signed_in_again or authorization is None:
+                if authorization is None:
                     raise
+                if signed_in_again:
+                    raise self._refused_again() from None
                 signed_in_again = True
                 self._sign_in_again(authorization)
             except errors.NotFound as error:
@@ -131,22 +179,8 @@ class Client:
                         Exit.BAD_CONFIGURATION,
                     ) from None
                 raise
-            except errors.Throttled as error:
-                pause = error.retry_after_seconds
-                if pause > min(deadline.left_seconds, LONGEST_THROTTLE_SECONDS):
-                    raise
-                log.get().warning("server_throttles", wait_seconds=pause)
-                self.stop.sleep(pause)
-            except errors.Unreachable as error:
-                if patience is None:
-                    patience = deadline.sooner(self._settings.server_wait_seconds)
-                    log.get().warning(
-                        "server_unreachable", reason=str(error), waiting_at_most=duration(max(0, patience.left_seconds))
-                    )
-                pause = next(pauses)
-                if pause > patience.left_seconds:
-                    raise
-                self.stop.sleep(pause)
+            except errors.CvatError as error:
+                self.stop.sleep(patience.pause_after(error))
 
     def _once(
         self,
@@ -242,8 +276,7 @@ class Client:
 
     def _log_in(self, form: Mapping[str, str]) -> Any:
         # Not through send(): its body holds the password, and a 401 here must not lead to another login.
-        pauses = growing_pauses(0.5, longest=15)
-        patience = Deadline(max(self._settings.server_wait_seconds, 1))
+        patience = _Patience(Deadline(QUESTION_SECONDS), self._settings.server_wait_seconds)
         while True:
             self.stop.check()
             try:
@@ -261,16 +294,15 @@ class Client:
                     raise errors.Unreachable(f"sign-in: {plain_cause(error)}") from None
                 raise_for_answer(response, "sign-in")
                 return _json(response)
-            except errors.Throttled as throttled:
-                if throttled.retry_after_seconds > LONGEST_THROTTLE_SECONDS:
-                    raise
-                log.get().warning("server_throttles", wait_seconds=throttled.retry_after_seconds)
-                self.stop.sleep(throttled.retry_after_seconds)
-            except errors.Unreachable:
-                pause = next(pauses)
-                if pause > patience.left_seconds:
-                    raise
-                self.stop.sleep(pause)
+            except errors.CvatError as error:
+                self.stop.sleep(patience.pause_after(error))
+
+    def _refused_again(self) -> errors.CredentialsRefused:
+        return errors.CredentialsRefused(
+            f"CVAT at {self.url} refuses the credentials of {self._settings.username or 'the access token'!r}, "
+            "also after signing in again.",
+            "The account may have been disabled or its password changed during the run.",
+        )
 
     def _sign_in_again(self, refused: str) -> None:
         """After a 401 in the middle of a run: once for all threads that met it. Raises CredentialsRefused."""

@@ -57,6 +57,9 @@ def opener(client: Client, ready: ReadyExport) -> Opener:
                 yield _Answer(response, *_position(response, offset))
         except errors.NotFound as error:
             raise ResultExpired(f"the server no longer has the exported file ({error})") from None
+        except errors.Refused as error:
+            # 400: somebody signed in as the same user asked for this export again, and it is not finished yet.
+            raise ResultExpired(f"the exported file cannot be fetched any more ({error})") from None
         except errors.PastTheEnd as error:
             # Nothing behind our offset: either all of it has arrived, or what we hold is of something else.
             if error.total_bytes != offset:

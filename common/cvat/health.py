@@ -89,6 +89,7 @@ class HealthGate:
                 params={"format": "json"},
                 headers={"Accept": "application/json"},
                 deadline=Deadline(60),
+                patient=False,
             )
             checks = answer.json()
         except ServerError as error:

@@ -159,11 +159,18 @@ def inventory(client: Client) -> Inventory:
         mine = gathered.setdefault(("project", item["id"]), _Gathered())
         mine.see("project", item)
 
+    # What was created after the projects were listed has a higher id, and its turn at the next run.
+    newest_project = max(projects, default=0)
+    alone: set[int] = set()
     loose: dict[int, dict[str, Any]] = {}
     task_count = 0
     for item in items(client, "/api/tasks"):
         task_count += 1
         project_id = item.get("project_id")
+        if project_id is not None and project_id not in projects and project_id <= newest_project:
+            # A task that we may see in a project that we may not: it is saved by itself, or nobody would save it.
+            project_id = None
+            alone.add(item["id"])
         if project_id is None:
             loose[item["id"]] = _kept(item)
             gathered.setdefault(("task", item["id"]), _Gathered()).see_task(item)
@@ -172,7 +179,9 @@ def inventory(client: Client) -> Inventory:
 
     for item in items(client, "/api/jobs"):
         project_id = item.get("project_id")
-        key: tuple[Kind, int] = ("task", item["task_id"]) if project_id is None else ("project", project_id)
+        key: tuple[Kind, int] = ("project", project_id or 0)
+        if project_id is None or item["task_id"] in alone:
+            key = ("task", item["task_id"])
         gathered.setdefault(key, _Gathered()).see_job(item)
 
     states = [gathered["project", key].state(source_of(server, "project", item)) for key, item in projects.items()]
