@@ -113,7 +113,7 @@ def _mend(desk: Desk, look: Look, work: _Work, stale: list[Difference], rewritte
             parts.callback(fresh.part.discard)
             replacements[difference.index] = fresh.part.path
             work.exported_bytes += fresh.fetched.size_bytes
-            work.alterations.append(f"task_{difference.index} was replaced by a fresh task backup: {difference.what}")
+            work.alterations.append(f"replaced by a fresh task backup: {difference}")
         watch.phase("rewriting")
         require_room(rewritten.parent, work.path.stat().st_size, desk.reserve_bytes)
         mended(work.path, rewritten, drop=failed.keys(), replace=replacements, between=desk.stop.check)
@@ -122,7 +122,7 @@ def _mend(desk: Desk, look: Look, work: _Work, stale: list[Difference], rewritte
         reason = "its data upload failed: CVAT refuses to restore a project that holds it"
         work.left_out.append(LeftOut(task_id, str(task.raw.get("name", "")), reason))
         work.kept_json.append({"task_id": task_id, "reason": reason, "task.json": task.raw})
-        work.alterations.append(f"task_{index} was left out: {reason}")
+        work.alterations.append(f"task {task_id} ({task.raw.get('name', '')}) was left out: {reason}")
     try:
         work.contents = inspect(rewritten, "project", between=desk.stop.check)
     except BadArchive as error:

@@ -160,9 +160,6 @@ class _TaskPlan:
             "data": about_data,
             "jobs": [],
         }
-        if task.overlap is not None and len(jobs) > 1:
-            # Not recorded: a restored task keeps its overlap through its jobs' ranges.
-            self.description["overlap"] = task.overlap
         if task.consensus_replicas:
             self.description["consensus_replicas"] = task.consensus_replicas
         for job in jobs:
@@ -184,7 +181,9 @@ class _TaskPlan:
         if self.manifest is not None:
             archive.add(f"{self.prefix}data/manifest.jsonl", self.manifest, self.media_date, mode=0o100644)
         archive.add(f"{self.prefix}task.json", compact(self.description), self.made_at)
-        archive.add(f"{self.prefix}annotations.json", compact(self.annotations), FIXED_DATE)
+        # Unlike the other JSON of an archive, this one escapes whatever is not ASCII.
+        annotations = json.dumps(self.annotations, separators=(",", ":")).encode()
+        archive.add(f"{self.prefix}annotations.json", annotations, FIXED_DATE)
 
 
 class _GuidePlan:

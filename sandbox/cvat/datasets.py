@@ -152,7 +152,7 @@ def _pictures(tasks: Sequence[Task], folder: str, *, by_subset: bool) -> Iterato
         if data.kind == "video":
             # The real server decodes the video; the sandbox draws pictures in its place.
             drawn: list[tuple[str, Path | bytes]] = [
-                (f"{place}frame_{n:06d}.PNG", draw_street(n, (160, 120))) for n in range(data.size)
+                (f"{place}frame_{n:06d}.PNG", draw_street(n, (160, 120), "PNG")) for n in range(data.size)
             ]
         else:
             by_name = {file.name: file.path for file in data.files}

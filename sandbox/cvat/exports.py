@@ -88,8 +88,7 @@ class Exports:
 
     def stop(self) -> None:
         self._stopping.set()
-        for request in list(self.requests.values()):
-            request.freed.set()
+        self.free_all()
         for _ in self._threads:
             self._queue.put(None)
             self._imports.put(None)
@@ -128,7 +127,7 @@ class Exports:
 
     def answer(self, request: BackgroundRequest, base: str) -> Json:
         with self.world.lock:
-            hidden = request.hide_dates and request.status == "finished"
+            hidden = request.hide_dates and not request.unfinished
             if hidden:
                 request.hide_dates = False
             result_url = None
@@ -138,7 +137,6 @@ class Exports:
                 rq_id = quote(request.id, safe="")
                 result_url = f"{host}/api/{request.target}s/{request.target_id}/{kind}/download?rq_id={rq_id}"
             username = self.world.users[request.user_id].username
-            exporting = request.type.startswith("export:")
             return {
                 "status": request.status,
                 "message": request.message,
@@ -152,7 +150,7 @@ class Exports:
                     "format": request.format,
                     "lightweight": None,
                 },
-                "progress": 0.0 if exporting or request.status != "finished" else 1.0,
+                "progress": 0.0,  # also when it is over
                 "created_date": iso(request.created_date),
                 "started_date": iso(request.started_date),
                 "finished_date": None if hidden else iso(request.finished_date),
@@ -228,7 +226,8 @@ class Exports:
         with self.world.lock:
             request.message = message
             request.finished_date = self.world.now()
-            request.expiry_date = request.finished_date + timedelta(seconds=self.world.export_ttl_seconds)
+            ttl = self.world.export_ttl_seconds if request.work is None else 30 * 24 * 3600.0
+            request.expiry_date = request.finished_date + timedelta(seconds=ttl)
             request.status = "failed"
 
     def _export(self, request: BackgroundRequest, kinds: dict[str, Fault]) -> None:
@@ -290,7 +289,9 @@ class Exports:
         return path
 
     def _newest_older(self, key: tuple[object, ...]) -> Path | None:
-        older = [path for known, path in self._cache.items() if known[:3] == key[:3] and known != key and path.exists()]
+        older = [
+            path for known, path in self._cache.items() if known[:-1] == key[:-1] and known != key and path.exists()
+        ]
         return older[-1] if older else None
 
     def _build(self, request: BackgroundRequest, key: tuple[object, ...]) -> Path:
@@ -314,10 +315,6 @@ class Exports:
             path.unlink(missing_ok=True)
             raise
         with self.world.lock:
-            # What was there under the old dates is of no use any more, except to the fault that serves it.
-            old = [known for known in self._cache if known[:3] == key[:3] and known != key]
-            for known in old[:-1]:
-                self.forget(self._cache.pop(known))
             self._cache[key] = path
         return path
 
@@ -331,6 +328,11 @@ class Exports:
         """Removes a file from the cache; a request that pointed at it still says finished."""
         path.unlink(missing_ok=True)
         self._used_at.pop(path, None)
+
+    def free_all(self) -> None:
+        """Lets go of every export that hangs or whose worker died."""
+        for request in list(self.requests.values()):
+            request.freed.set()
 
     def lose_cache(self) -> None:
         """Everything in the cache is gone, as after its cleanup."""

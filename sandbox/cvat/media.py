@@ -175,7 +175,7 @@ def _mp4_facts(content: bytes) -> tuple[int, int, int]:
     return width, height, count
 
 
-def draw_street(number: int, size: tuple[int, int]) -> bytes:
+def draw_street(number: int, size: tuple[int, int], kind: str = "JPEG") -> bytes:
     """A street with cars under a sky: always the same picture for the same number."""
     # Small ones are drawn large and made smaller: the street needs room.
     width, height = max(size[0], 320), max(size[1], 240)
@@ -213,5 +213,5 @@ def draw_street(number: int, size: tuple[int, int]) -> bytes:
         for wheel in (x + 10, x + 44):
             pen.ellipse([wheel, y + 22, wheel + 11, y + 33], fill=(22, 22, 24))
     stream = io.BytesIO()
-    picture.resize(size).save(stream, "JPEG", quality=80)
+    picture.resize(size).save(stream, kind, quality=80)
     return stream.getvalue()

@@ -106,7 +106,7 @@ def _restore_task(
                 files,
                 kind="video" if about["chunk_type"] == "video" else "images",
                 segment_size=_segment_size(description["jobs"]),
-                overlap=description.get("overlap"),
+                overlap=_overlap(description["jobs"]),
                 image_quality=about["image_quality"],
                 chunk_size=about["chunk_size"],
                 sorting_method="predefined",  # the manifest's order is the order
@@ -137,8 +137,14 @@ def bytes_of_kind(about: Mapping[str, Any]) -> str:
 
 
 def _segment_size(jobs: list[Json]) -> int:
-    sizes = [job["stop_frame"] - job["start_frame"] + 1 for job in jobs if job["type"] == "annotation"]
-    return max(sizes, default=0)
+    sizes = (job["stop_frame"] - job["start_frame"] + 1 for job in jobs if job["type"] == "annotation")
+    return next(sizes, 0)
+
+
+def _overlap(jobs: list[Json]) -> int:
+    """A backup holds no overlap: it follows from the first two jobs."""
+    rows = [job for job in jobs if job["type"] == "annotation"]
+    return rows[0]["stop_frame"] - rows[1]["start_frame"] + 1 if len(rows) > 1 else 0
 
 
 def _restore_media(

@@ -342,3 +342,27 @@ def test_a_dead_worker_leaves_its_request_started_until_it_is_freed(server: Cvat
     freed = client.wait(rq_id)
     assert (freed["status"], freed["message"]) == ("failed", "Job was stuck in intermediate queue.")
     assert client.export("/api/projects/1/backup/export")["status"] == "finished"
+
+
+def test_exports_in_several_formats_live_side_by_side(server: CvatSandbox) -> None:
+    client, world = Client(server), server.world
+    world.add_task(world.add_project("p", labels=TRAFFIC), "t")
+    asked = [
+        client.export(f"/api/projects/1/dataset/export?format={name}")
+        for name in ("COCO 1.0", "CVAT for images 1.1", "YOLO 1.1")
+    ]
+    world.rename_project(1, "q")
+    client.export("/api/projects/1/dataset/export?format=COCO 1.0")
+    assert [client.download(request).status_code for request in asked[1:]] == [200, 200]
+
+
+def test_a_hanging_export_holds_its_worker_until_it_is_let_go() -> None:
+    with CvatSandbox(samples="many:2", workers=1, anonymous_per_minute=999) as server:
+        client = Client(server)
+        server.faults.add(Fault("POST /api/projects/1/backup/export", "hang"))
+        first = client.post("/api/projects/1/backup/export").json()["rq_id"]
+        second = client.post("/api/projects/2/backup/export").json()["rq_id"]
+        time.sleep(0.1)
+        assert client.get(f"/api/requests/{second}").json()["status"] == "queued"
+        server.exports.free_all()
+        assert [client.wait(rq_id)["status"] for rq_id in (first, second)] == ["finished"] * 2

@@ -47,6 +47,8 @@ def portrait(world: World, project: Project) -> Any:
                 "media": sorted(media),
                 "jobs": jobs,
                 "validation": task.validation,
+                "segment_size": task.segment_size,
+                "consensus_replicas": task.consensus_replicas,
             }
         )
     return {
@@ -165,3 +167,17 @@ def test_a_tasks_folder_of_a_project_is_a_task_archive_by_itself(demo: CvatSandb
             if info.filename.startswith("task_0/"):
                 archive.writestr(info.filename.removeprefix("task_0/"), source.read(info))
     assert client.restore("task", target.getvalue())["status"] == "finished"
+
+
+def test_overlapping_jobs_keep_their_ranges(server: CvatSandbox) -> None:
+    client, world = Client(server), server.world
+    world.add_task(world.add_project("p"), "t", kind="video", segment_size=20)
+    copy = world.projects[client.restore("project", _content(client, 1))["result_id"]]
+    old, new = (world.tasks_of(project)[0] for project in (world.projects[1], copy))
+    assert (new.overlap, new.segment_size) == (old.overlap, old.segment_size) == (5, 20)
+    ranges = [[(job.start_frame, job.stop_frame) for job in world.jobs_of(task)] for task in (old, new)]
+    assert ranges == [[(0, 19), (15, 34), (30, 39)]] * 2
+
+
+def _content(client: Client, project_id: int) -> bytes:
+    return client.download(client.export(f"/api/projects/{project_id}/backup/export")).content
