@@ -309,7 +309,7 @@ def test_the_video_format_keeps_tracks(demo: CvatSandbox) -> None:
 
 
 def test_exports_run_as_many_at_once_as_there_are_workers() -> None:
-    with CvatSandbox(samples="many:8", export_seconds=0.2, workers=4, anonymous_per_minute=999) as server:
+    with CvatSandbox(samples="many:8", export_seconds=0.4, workers=4, anonymous_per_minute=999) as server:
         client = Client(server)
         begun = time.monotonic()
         asked = [client.post(f"/api/projects/{n}/backup/export").json()["rq_id"] for n in range(1, 9)]
@@ -327,7 +327,7 @@ def test_exports_run_as_many_at_once_as_there_are_workers() -> None:
             client.wait(rq_id)
         done.set()
         watcher.join()
-        assert 0.4 <= time.monotonic() - begun < 1.5
+        assert 0.8 <= time.monotonic() - begun < 2.5  # one after the other it would be 3.2
         assert most == 4
 
 

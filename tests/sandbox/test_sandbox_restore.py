@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import zipfile
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sandbox_client import Client
 
 from sandbox.cvat import CvatSandbox
+from sandbox.cvat.archive import label_json, portable
 from sandbox.cvat.world import Project, World
+
+RECORDED_ZIPS = Path(__file__).parents[3] / "shared" / "recordings" / "cvat" / "zips"
 
 
 def portrait(world: World, project: Project) -> Any:
     """All of a project that a backup keeps, without ids and in an order of its own."""
-    import re
-
-    from sandbox.cvat.archive import label_json, portable
 
     def flat(item: Any) -> str:
         return json.dumps(item, sort_keys=True, ensure_ascii=False)
@@ -181,3 +183,32 @@ def test_overlapping_jobs_keep_their_ranges(server: CvatSandbox) -> None:
 
 def _content(client: Client, project_id: int) -> bytes:
     return client.download(client.export(f"/api/projects/{project_id}/backup/export")).content
+
+
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [
+        ("05_backup_flow.047", "project"),
+        ("05_backup_flow.050", "project"),
+        ("05_backup_flow.054", "project"),
+        ("05_backup_flow.072", "project"),
+        ("05_backup_flow.088", "task"),
+        ("05_backup_flow.097", "task"),
+    ],
+)
+def test_a_real_servers_archive_comes_out_as_it_went_in(server: CvatSandbox, name: str, target: str) -> None:
+    path = RECORDED_ZIPS / f"{name}.zip"
+    if not path.exists():
+        pytest.skip("the recordings of a real server are not beside this checkout")
+    client = Client(server)
+    request = client.restore(target, path.read_bytes())
+    assert request["status"] == "finished", request["message"]
+    again = client.backup(target, request["result_id"])
+    with zipfile.ZipFile(path) as original:
+        assert sorted(again.namelist()) == sorted(original.namelist())
+        for member in original.namelist():
+            before, after = original.read(member), again.read(member)
+            if member.endswith(".json"):
+                assert json.loads(after) == json.loads(before)
+            else:
+                assert after == before
