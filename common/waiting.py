@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 import time
 from collections.abc import Iterator
 
@@ -12,31 +11,42 @@ class Stopped(Exception):
     """The run was asked to stop (a signal). Whoever catches it cleans up and raises it again."""
 
 
+# How soon a wait notices a stop (seconds).
+NOTICED_WITHIN = 0.1
+
+
 class StopSignal:
-    """Set once by a signal handler; everything that waits, waits on this."""
+    """Set once by a signal handler; everything that waits, waits on this.
+
+    Without any lock: a handler runs in the middle of whatever the main thread was doing, and one that waits for a lock
+    which the interrupted main thread holds (threading.Event's, for example) would never end.
+    """
 
     def __init__(self) -> None:
-        self._event = threading.Event()
+        self._is_set = False
         self.signal_number: int | None = None
 
     def set(self, signal_number: int) -> None:
         if self.signal_number is None:
             self.signal_number = signal_number
-        self._event.set()
+        self._is_set = True
 
     @property
     def is_set(self) -> bool:
-        return self._event.is_set()
+        return self._is_set
 
     def check(self) -> None:
         """Raises Stopped when a stop was asked for."""
-        if self._event.is_set():
+        if self._is_set:
             raise Stopped
 
     def sleep(self, seconds: float) -> None:
         """Sleeps, and raises Stopped as soon as a stop is asked for."""
-        if self._event.wait(max(0.0, seconds)):
-            raise Stopped
+        ends_at = time.monotonic() + seconds
+        self.check()
+        while (left := ends_at - time.monotonic()) > 0:
+            time.sleep(min(left, NOTICED_WITHIN))
+            self.check()
 
 
 class Deadline:
