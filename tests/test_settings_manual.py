@@ -1,0 +1,55 @@
+"""`.env` is the manual of all settings: complete, true, harmless."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from common.envfile import read_env_file
+from common.saving.settings import BackupSettings
+from common.settings import is_secret, load, variables
+
+ENV = Path(__file__).resolve().parent.parent / ".env"
+SETTINGS = variables(BackupSettings)
+
+
+@pytest.mark.parametrize("name", sorted(SETTINGS))
+def test_every_setting_stands_in_the_manual_with_a_comment_above_it(name: str):
+    lines = ENV.read_text(encoding="utf-8").splitlines()
+    at = [number for number, line in enumerate(lines) if line.startswith(f"{name}=")]
+    assert len(at) == 1, f"{name} must stand in .env exactly once"
+    assert lines[at[0] - 1].startswith("# ") or lines[at[0] - 1].startswith("# (")
+
+
+def test_the_manual_holds_no_setting_that_nothing_reads():
+    assert set(read_env_file(ENV)) == set(SETTINGS)
+
+
+def test_the_manual_holds_no_secret():
+    values = read_env_file(ENV)
+    assert all(not values[name] for name, field in SETTINGS.items() if is_secret(field))
+
+
+def test_the_defaults_in_the_manual_are_the_defaults_of_the_code(tmp_path: Path):
+    server = {"CVAT_URL": "https://cvat.example.com"}
+    with_manual = (
+        load(BackupSettings, environ=server, folder=ENV.parent) if not (ENV.parent / ".env.local").exists() else None
+    )
+    if with_manual is None:
+        (tmp_path / ".env").write_text(ENV.read_text(encoding="utf-8"), encoding="utf-8")
+        with_manual = load(BackupSettings, environ=server, folder=tmp_path)
+    without = load(BackupSettings, environ=server, folder=tmp_path / "nowhere")
+    assert with_manual.settings == without.settings
+    assert not with_manual.warnings
+
+
+def test_every_setting_with_a_number_names_its_unit():
+    text = ENV.read_text(encoding="utf-8")
+    for name, field in SETTINGS.items():
+        if field.annotation in (int, float):
+            comment = text[: text.index(f"\n{name}=")].rsplit("\n\n", 1)[-1]
+            assert re.search(r"seconds|hours|days|GB|\d to \d", comment, re.IGNORECASE), (
+                f"{name}: no unit in {comment!r}"
+            )
