@@ -150,10 +150,12 @@ class Client:
         deadline: Deadline | None = None,
         stream: bool = False,
         patient: bool = True,
+        anonymous: bool = False,
     ) -> requests.Response:
         """Sends until the server answers, waiting out restarts and throttling. Raises CvatError.
 
-        Without `patient` a server that is down or answers 500 is not asked again.
+        Without `patient` a server that is down or answers 500 is not asked again; `anonymous` shows no credentials,
+        so that a 401 says nothing about them.
         """
         patience = _Patience(
             deadline or Deadline(QUESTION_SECONDS), self._settings.server_wait_seconds, patient=patient
@@ -161,7 +163,7 @@ class Client:
         signed_in_again = False
         while True:
             self.stop.check()
-            authorization = self._authorization
+            authorization = None if anonymous else self._authorization
             try:
                 return self._once(method, path, params, headers, stream, authorization)
             except errors.Unauthorized:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from common import log
 from common.cvat.client import Client
 from common.cvat.errors import CvatError, ServerError, TooSlow
+from common.exits import RunEnds
 from common.text import printable
 from common.waiting import Deadline
 
@@ -64,7 +65,7 @@ class HealthGate:
                 return self._serious
             try:
                 serious, other = trouble(self._ask())
-            except (CvatError, ValueError) as error:
+            except (CvatError, RunEnds, ValueError) as error:
                 # Not being able to ask is no reason not to back up: this page may be closed to us or not exist.
                 serious, other = [], [f"the health page cannot be read ({printable(str(error), 150)})"]
             self._asked_at = time.monotonic()
@@ -90,6 +91,7 @@ class HealthGate:
                 headers={"Accept": "application/json"},
                 deadline=Deadline(60),
                 patient=False,
+                anonymous=True,
             )
             checks = answer.json()
         except ServerError as error:
