@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import os
+import re
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -213,7 +214,8 @@ def _plain_problems(
         if not variable:
             lines.append(reason)
             continue
-        shown = MASK if is_secret(known[variable]) else repr(raw.get(variable, ""))
+        # A password that was put into an address is a secret all the same.
+        shown = MASK if is_secret(known[variable]) else repr(re.sub(r":.*@", f":{MASK}@", raw.get(variable, "")))
         source = origins.get(variable, "")
         lines.append(f"{variable}={shown} {reason}" + (f" (set in {source})" if source.startswith(".env") else ""))
     return lines

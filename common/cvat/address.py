@@ -20,6 +20,8 @@ def base_url(text: str) -> str:
     for this machine). Raises ValueError with what is wrong; never repeats credentials.
     """
     text = text.strip()
+    if "@" in text.split("?")[0]:
+        raise ValueError("must not hold a user name or password: use CVAT_USERNAME and CVAT_PASSWORD")
     if "://" not in text:
         text = ("http://" if _LOCAL.match(text) else "https://") + text
     try:
@@ -29,8 +31,6 @@ def base_url(text: str) -> str:
         raise ValueError(f"is not an address ({error})") from None
     if parts.scheme.lower() not in ("http", "https"):
         raise ValueError("must begin with https:// or http://")
-    if parts.username is not None or parts.password is not None:
-        raise ValueError("must not hold a user name or password: use CVAT_USERNAME and CVAT_PASSWORD")
     host = parts.hostname or ""
     if not re.fullmatch(r"[\w.-]+|[0-9a-f:.]+(%\w+)?", host):
         raise ValueError("names no host; expected something like https://cvat.example.com")

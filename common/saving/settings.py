@@ -56,6 +56,7 @@ class BackupSettings(CvatSettings):
         7,
         alias="CVAT_BACKUP_FULL_EVERY_DAYS",
         ge=0,
+        le=36500,
         description="save unchanged projects again after this many days; 0 = at every run",
     )
     health_gate: bool = Field(
@@ -65,12 +66,14 @@ class BackupSettings(CvatSettings):
         0,
         alias="CVAT_BACKUP_MAX_GB_PER_DAY",
         ge=0,
+        le=1e6,
         description="most that is exported within 24 hours (GB); the rest is postponed and comes first next time; 0 = no limit",
     )
     min_free_gb: float = Field(
         1,
         alias="CVAT_BACKUP_MIN_FREE_GB",
         ge=0,
+        le=1e6,
         description="room that is left free on the disk of CVAT_BACKUP_DIR (GB)",
     )
 
@@ -82,4 +85,7 @@ class BackupSettings(CvatSettings):
     @field_validator("dir")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
-        return value.expanduser().absolute()
+        try:
+            return value.expanduser().absolute()
+        except RuntimeError:
+            raise ValueError("begins with a ~ that stands for nobody's home") from None
