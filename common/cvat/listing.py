@@ -15,7 +15,7 @@ from typing import Any
 from common import log
 from common.cvat.address import server_key
 from common.cvat.client import Client
-from common.cvat.errors import CvatError, Refused
+from common.cvat.errors import CvatError, Forbidden, NotFound, Refused
 from common.sources import Fingerprint, Kind, Source, SourceState, TaskState
 from common.waiting import Deadline
 
@@ -108,7 +108,7 @@ def pages(
             read += len(results)
             last = int(results[-1]["id"])
             yield results
-        if not answer or not answer.get("next"):
+        if not results or not answer or not answer.get("next"):
             break
     if read < promised and read < int(_page(client, path, {**(params or {}), "page_size": 1})["count"]):
         raise ListingIncomplete(f"GET {path}: the server says that there are {promised:,}, but lists {read:,}")
@@ -159,15 +159,16 @@ def inventory(client: Client) -> Inventory:
         mine = gathered.setdefault(("project", item["id"]), _Gathered())
         mine.see("project", item)
 
-    # What was created after the projects were listed has a higher id, and its turn at the next run.
-    newest_project = max(projects, default=0)
+    visible = dict.fromkeys(projects, True)
     alone: set[int] = set()
     loose: dict[int, dict[str, Any]] = {}
     task_count = 0
     for item in items(client, "/api/tasks"):
         task_count += 1
         project_id = item.get("project_id")
-        if project_id is not None and project_id not in projects and project_id <= newest_project:
+        if project_id is not None and project_id not in visible:
+            visible[project_id] = _may_see(client, project_id)
+        if project_id is not None and not visible[project_id]:
             # A task that we may see in a project that we may not: it is saved by itself, or nobody would save it.
             project_id = None
             alone.add(item["id"])
@@ -187,6 +188,15 @@ def inventory(client: Client) -> Inventory:
     states = [gathered["project", key].state(source_of(server, "project", item)) for key, item in projects.items()]
     states += [gathered["task", key].state(source_of(server, "task", item)) for key, item in loose.items()]
     return Inventory(states, len(projects), task_count)
+
+
+def _may_see(client: Client, project_id: int) -> bool:
+    """Whether a project that was not listed is a new one, whose turn is at the next run, or one that is closed to us."""
+    try:
+        client.get(f"/api/projects/{project_id}")
+    except (Forbidden, NotFound):
+        return False
+    return True
 
 
 def _kept(item: dict[str, Any]) -> dict[str, Any]:
