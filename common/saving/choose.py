@@ -47,7 +47,9 @@ class Pattern:
             return False
         if self.id is not None:
             return self.id == source.id
-        return fnmatch.fnmatchcase(source.name.casefold(), (self.name or "").casefold())
+        # Only * and ? are special: a bracket in a name means itself.
+        wanted = (self.name or "").casefold().replace("[", "[[]")
+        return fnmatch.fnmatchcase(source.name.casefold(), wanted)
 
     def __str__(self) -> str:
         return self.text
