@@ -46,5 +46,5 @@ def _holder(descriptor: int) -> str:
     try:
         holder: dict[str, Any] = json.loads(os.pread(descriptor, 4096, 0))
         return f"process {holder['pid']} on {holder['host']} since {holder['since']}"
-    except (ValueError, KeyError, OSError):
+    except (ValueError, KeyError, TypeError, OSError):
         return "by a process that left no name"

@@ -108,9 +108,9 @@ def find(client: Client, order: ExportOrder, request_id: str) -> ReadyExport | N
     """The finished export of an earlier run that still waits on the server, if there is one."""
     try:
         answer = _status(client, request_id, Deadline(60))
-    except (NotFound, CvatError):
+        return _ready(order, answer) if answer.get("status") == "finished" else None
+    except CvatError:
         return None
-    return _ready(order, answer) if answer.get("status") == "finished" else None
 
 
 def wait_until_ready(
