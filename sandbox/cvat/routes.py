@@ -16,6 +16,7 @@ from sandbox.cvat.http import (
     HTML,
     NOT_FOUND_PAGE,
     Answered,
+    FileBody,
     Request,
     Response,
     detail,
@@ -222,40 +223,49 @@ def negotiate(request: Request) -> None:
 def dispatch(router: Router, call: Call) -> Response:
     """Finds the handler and turns whatever it raises into the answer."""
     request = call.request
+    found = router.find(request.path)
     try:
-        found = router.find(request.path)
-        if found is None:
-            return _nowhere(router, request)
-        route, groups = found
-        negotiate(request)
-        call.identity = call.server.doorman.identify(request)
-        if call.identity is None and not route.anonymous:
-            raise detail(401, "Authentication credentials were not provided.", CHALLENGE)
-        handler = route.methods.get(request.method)
-        if handler is None and request.method == "HEAD":
-            handler = route.methods.get("GET")
-        if handler is None:
-            allow = ", ".join([*route.methods, "HEAD", "OPTIONS"])
-            raise detail(405, f'Method "{request.method}" not allowed.', [("Allow", allow)])
-        if call.identity is None:
-            call.server.doorman.throttle(request)
-        elif call.identity.read_only and request.method not in SAFE_METHODS and not route.by_read_only:
-            raise detail(403, FORBIDDEN)
-        value = handler(call, *groups)
-        response = value if isinstance(value, Response) else json_response(value)
-        accept = request.headers.get("accept", "")
-        if "text/html" in accept and "vnd.cvat" not in accept and "*/*" not in accept and response.status == 200:
-            # DRF's browsable page; nobody reads it.
-            return text_response("<!DOCTYPE html>\n<html><body>browsable API</body></html>\n", 200, HTML)
-        return response
+        response = _nowhere(router, request) if found is None else _handle(call, *found)
     except Answered as answered:
-        return answered.response
+        response = answered.response
     except NoSuchObject as error:
-        return json_response({"detail": f"No {error} matches the given query."}, 404)
+        response = json_response({"detail": f"No {error} matches the given query."}, 404)
     except (BadFilter, Refused) as error:
-        return json_response(error.answer, 400)
+        response = json_response(error.answer, 400)
     except InvalidPage:
-        return json_response({"detail": "Invalid page."}, 404)
+        response = json_response({"detail": "Invalid page."}, 404)
+    if found is not None and response.status != 500 and not isinstance(response.body, FileBody):
+        response.headers.append(("Allow", _allow(found[0])))
+    return response
+
+
+def _handle(call: Call, route: Route, groups: tuple[str, ...]) -> Response:
+    request = call.request
+    negotiate(request)
+    call.identity = call.server.doorman.identify(request)
+    if call.identity is None and not route.anonymous:
+        raise detail(401, "Authentication credentials were not provided.", CHALLENGE)
+    handler = route.methods.get(request.method)
+    if handler is None and request.method == "HEAD":
+        handler = route.methods.get("GET")
+    if handler is None:
+        raise detail(405, f'Method "{request.method}" not allowed.')
+    if call.identity is None:
+        call.server.doorman.throttle(request)
+    elif call.identity.read_only and request.method not in SAFE_METHODS and not route.by_read_only:
+        raise detail(403, FORBIDDEN)
+    value = handler(call, *groups)
+    response = value if isinstance(value, Response) else json_response(value)
+    accept = request.headers.get("accept", "")
+    if "text/html" in accept and "vnd.cvat" not in accept and "*/*" not in accept and response.status == 200:
+        # DRF's browsable page; nobody reads it.
+        return text_response("<!DOCTYPE html>\n<html><body>browsable API</body></html>\n", 200, HTML)
+    return response
+
+
+def _allow(route: Route) -> str:
+    known = [method for method in ("GET", "POST", "PUT", "PATCH", "DELETE") if method in route.methods]
+    return ", ".join([*known, *(["HEAD"] if "GET" in known else []), "OPTIONS"])
 
 
 def _nowhere(router: Router, request: Request) -> Response:

@@ -170,7 +170,9 @@ def _register_requests(router: Router) -> None:
 
     @router.add("GET", "/api/requests/{rq_id}")
     def one(call: Call, request_id: str) -> Any:
-        return call.server.exports.answer(find(call, request_id), call.request.base)
+        never_cached = ("Cache-Control", "max-age=0, no-cache, no-store, must-revalidate, private")
+        answer = call.server.exports.answer(find(call, request_id), call.request.base)
+        return json_response(answer, headers=[never_cached])
 
 
 # --- restore ------------------------------------------------------------------------------------------------------
