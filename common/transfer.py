@@ -136,10 +136,14 @@ def fetch(
             have = 0  # without a validator nobody can say that the rest belongs to the beginning
         try:
             with opener(have, mark.validator if have else "") as body:
+                if body.offset and body.validator not in ("", mark.validator):
+                    raise Changed  # a proxy that drops If-Range sends the rest of another file
+                if not body.offset:
+                    # Before its mark changes: a kill in between must not make the old bytes look like the new file's.
+                    part.discard()
+                    have = resumed_at = 0
                 mark = Mark(label, body.validator, body.total_bytes)
                 part.write_mark(mark)
-                if body.offset != have:
-                    have = resumed_at = 0
                 if body.total_bytes is not None:
                     require_room(part.path.parent, body.total_bytes - have, reserve_bytes)
                 digest = _receive(body, part.path, have, stop, stall_seconds, observers(), on_progress)
