@@ -76,9 +76,9 @@ class Archive:
         self._file.close()
 
     def _read_at(self, offset: int, length: int) -> bytes:
-        data = os.pread(self._file.fileno(), length, offset)
+        data = os.pread(self._file.fileno(), length, offset) if offset + length <= self.size_bytes else b""
         if len(data) != length:
-            raise BadArchive(f"the file ends inside its structures (at byte {offset + len(data):,})")
+            raise BadArchive(f"its structures point behind the end of the file (at byte {self.size_bytes:,})")
         return data
 
     def _find_directory(self) -> tuple[int, int, int]:
@@ -136,7 +136,15 @@ class Archive:
         name = self._read_at(member.header_offset + _LOCAL.size, fields[9])
         if _name(name, fields[2]) != member.name:
             raise BadArchive(f"member {member.name!r} has another name in its local header")
-        offset = member.header_offset + _LOCAL.size + int(fields[9]) + int(fields[10])
+        extra_offset = member.header_offset + _LOCAL.size + int(fields[9])
+        flags, method, crc, packed, size_bytes = fields[2], fields[3], fields[6], fields[7], fields[8]
+        if _MAX32 in (packed, size_bytes):
+            size_bytes, packed, _ = _zip64(self._read_at(extra_offset, fields[10]), size_bytes, packed, 0)
+        # With a data descriptor (0x8) the local header does not know them yet.
+        agrees = flags & 0x8 or (crc, packed, size_bytes) == (member.crc, member.packed_bytes, member.size_bytes)
+        if method != member.method or not agrees:
+            raise BadArchive(f"member {member.name!r} is described otherwise in its local header")
+        offset = extra_offset + int(fields[10])
         if offset + member.packed_bytes > self._directory_offset:
             raise BadArchive(f"member {member.name!r} reaches into the central directory")
         return offset
