@@ -62,6 +62,8 @@ class _Streamed:
     def __init__(self) -> None:
         self._found: dict[str, int] = dict.fromkeys(_KINDS, 0)
         self._seen: set[str] = set()
+        self._objects = 0
+        self._lacking = False
         self._depth = 0
         # Depth of the annotation object's own keys: 1, or 2 when the objects stand in a list.
         self._key_depth = 0
@@ -81,6 +83,11 @@ class _Streamed:
     def _see(self, event: str, value: Any) -> None:
         if event in ("end_map", "end_array"):
             self._depth -= 1
+            if event == "end_map" and self._depth == self._key_depth - 1:
+                # One object is over: each has all three lists.
+                self._objects += 1
+                self._lacking = self._lacking or not self._seen.issuperset(_KINDS)
+                self._seen.clear()
             return
         if event == "map_key":
             if self._depth == self._key_depth:
@@ -101,7 +108,7 @@ class _Streamed:
             self._parser.close()
         except ijson.JSONError as error:
             raise NotAnnotations(f"the annotations are not complete JSON ({error})") from None
-        if self._depth or not self._seen.issuperset(_KINDS):
+        if self._depth or self._lacking or not self._objects:
             raise NotAnnotations("the annotations are not tags, shapes and tracks")
         return Counts(*(self._found[kind] for kind in _KINDS))
 
