@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from common.sources import Counts, Fingerprint, Source
+from common.text import parse_time
 
 RECORD_VERSION = 1
 Content = Literal["backup", "annotations"]
@@ -125,6 +126,10 @@ def from_json(value: Any) -> Record:
     if not isinstance(version, int) or version > RECORD_VERSION:
         raise BadRecord(f"it has version {version!r}; this program knows versions up to {RECORD_VERSION}")
     try:
+        for moment in (value["started_at"], value["finished_at"]):
+            parse_time(moment)
+        if not value["files"]:
+            raise ValueError("it names no file")
         original = value.get("original")
         verified = {**value["verified"], "counts": Counts(**value["verified"]["counts"])}
         return Record(
@@ -154,7 +159,7 @@ def from_json(value: Any) -> Record:
 def _stored(value: dict[str, Any]) -> StoredFile:
     file = StoredFile(**value)
     # A record is a file that anybody may have edited: its names must stay in its own folder.
-    if Path(file.name).name != file.name or file.name in ("", ".", ".."):
+    if Path(file.name).name != file.name or file.name in ("", ".", "..") or not isinstance(file.size_bytes, int):
         raise ValueError(f"file name {file.name!r}")
     return file
 
