@@ -142,13 +142,11 @@ class Store:
                     "interrupted_save_completed", source=str(backup.record.source), file=backup.record.main_file.name
                 )
 
-    def tidy(self, source: Source, content: Content, parts: list[PartFile]) -> None:
-        """Removes the temporary files of one source's save, whether it succeeded or failed for good."""
-        for part in parts:
-            part.discard()
+    def tidy(self, source: Source, content: Content) -> None:
+        """Removes all temporary files of one source and content: once it is saved, none of them is of use."""
         folder = self.folder_of(source)
         for name in os.listdir(folder) if folder else ():
-            if folder and name.startswith(f".{content}") and not name.endswith((".part", ".part.json")):
+            if folder and name.startswith(f".{content}"):
                 (folder / name).unlink(missing_ok=True)
 
 

@@ -6,6 +6,7 @@ make numbered pages skip a project, something created would repeat one (contract
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from common.cvat.address import server_key
 from common.cvat.client import Client
 from common.cvat.errors import CvatError, Forbidden, NotFound, Refused
 from common.sources import Fingerprint, Kind, Source, SourceState, TaskState
+from common.text import iso, parse_time
 from common.waiting import Deadline
 
 PAGE_SIZE = 1000
@@ -98,9 +100,10 @@ def pages(
                 raise
             answer = None
         results = answer["results"] if answer else []
-        if last is not None and (answer is None or (results and int(results[0]["id"]) <= last)):
-            # This server does not filter by id: read on by number, and make sure that the sum is right.
-            yield from _numbered_pages(client, path, params or {}, page_size, after=last)
+        ids = [int(item["id"]) for item in results]
+        if answer is None or ids != sorted(ids) or (last is not None and ids and ids[0] <= last):
+            # This server does not sort or filter by id: read by number, and make sure that the sum is right.
+            yield from _numbered_pages(client, path, params or {}, page_size, after=-1 if last is None else last)
             return
         if last is None and answer:
             promised = int(answer["count"])
@@ -208,7 +211,10 @@ def source_of(server: str, kind: Kind, item: dict[str, Any]) -> Source:
     organization = item.get("organization_id")
     if organization is None and isinstance(item.get("organization"), int):
         organization = item["organization"]
-    return Source(server, kind, int(item["id"]), str(item["created_date"]), str(item["name"]), organization)
+    created_at = str(item["created_date"])
+    with contextlib.suppress(ValueError):
+        created_at = iso(parse_time(created_at))  # one moment, one text, whatever the server's version writes
+    return Source(server, kind, int(item["id"]), created_at, str(item["name"]), organization)
 
 
 @dataclass(frozen=True)

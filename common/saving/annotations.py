@@ -118,7 +118,7 @@ def save_annotations(desk: Desk, candidate: Candidate, watch: Watch) -> Record:
             left_out=tuple(seen.left_out),
         )
         desk.store.add(record, files)
-        desk.store.tidy(source, "annotations", [got.part for got in datasets])
+        desk.store.tidy(source, "annotations")
         return record
 
 

@@ -54,7 +54,7 @@ def save_backup(desk: Desk, candidate: Candidate, watch: Watch) -> Record:
         desk, order, part, before.state.fingerprint, watch,
         lambda path, crcs: inspect(path, source.kind, crcs, desk.stop.check),
     )  # fmt: skip
-    with _temporary(desk, source, part) as rewritten:
+    with _room_for_mending(part) as rewritten:
         work = _Work(got.part.path, got.seen, exported_bytes=got.fetched.size_bytes)
         after, server = _look_again(desk, source, before)
         changed = after is None or after.state.fingerprint.digest != before.state.fingerprint.digest
@@ -200,19 +200,18 @@ def _commit(
         left_out=tuple(work.left_out),
     )
     desk.store.add(record, files)
+    desk.store.tidy(source, "backup")
     return record
 
 
 @contextlib.contextmanager
-def _temporary(desk: Desk, source: Source, part: PartFile) -> Iterator[Path]:
-    """Where a mended archive is written; removed again together with the part file once the save is over.
+def _room_for_mending(part: PartFile) -> Iterator[Path]:
+    """Where a mended archive is written, and removed again unless it was given its final name.
 
-    After a stop the part file stays: the next run goes on with it.
+    Part files stay after a failure or a stop: the next run goes on with them.
     """
     rewritten = part.path.with_name(".backup.rewritten")
     try:
         yield rewritten
     finally:
         rewritten.unlink(missing_ok=True)
-        if not desk.stop.is_set:
-            desk.store.tidy(source, "backup", [part])

@@ -22,7 +22,7 @@ from common.exits import RunEnds
 from common.files import DiskFull
 from common.saving.annotations import save_annotations
 from common.saving.backup import save_backup
-from common.saving.choose import Candidate
+from common.saving.choose import Candidate, content_of
 from common.saving.desk import Desk, Postponed, Result, Watch
 from common.saving.obtain import Damaged
 from common.transfer import Interrupted
@@ -75,6 +75,7 @@ def _failure(desk: Desk, candidate: Candidate, error: Exception, seconds: float)
     except (CvatError, OSError):
         present = source
     if present is None or present.created_at != source.created_at:
+        desk.store.tidy(source, content_of(candidate.mode))
         folder = desk.store.folder_of(source)
         log.get().warning("source_gone", name=source.name, backups=str(folder) if folder else "none")
         return Result(candidate, "gone", "it was deleted on the server during this run", seconds=seconds)
