@@ -39,7 +39,9 @@ def demo(arguments: list[str]) -> int:
             "LOG_LEVEL": os.environ.get("LOG_LEVEL", "ERROR"),
         }
         child = subprocess.Popen([sys.executable, str(ROOT / "backup.py"), *arguments], env=environment)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        # Ctrl+C reaches the child by itself; forwarded, it would count as the second one, which ends a run at once.
+        signal.signal(signal.SIGINT, lambda _received, _frame: None)
+        for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, lambda received, _frame: child.send_signal(received))
         code = child.wait()
     if code == 0:
