@@ -55,10 +55,12 @@ class Store:
         self.server = server
         self.folder = backup_dir / server_folder(server)
         self._folders: dict[tuple[str, int, str], Path] = {}
+        self._only_reads = True
 
     def prepare(self) -> None:
-        """Makes the folder and learns which sources it holds. Raises OSError."""
+        """Makes the folder and learns which sources it holds; from now on this store writes. Raises OSError."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._only_reads = False
         self.learn()
 
     def learn(self) -> None:
@@ -84,7 +86,8 @@ class Store:
         folder = self.folder_of(source)
         if folder is None:
             return None
-        self._finish_commits(folder, content)
+        if not self._only_reads:  # a dry run holds no lock: what is pending may be somebody's who is just writing it
+            self._finish_commits(folder, content)
         for backup in backups_in(folder, content):
             if backup.record.source.key != source.key:
                 continue
