@@ -1,0 +1,1 @@
+"""Measurements of the product beside what else there is, against the sandbox."""

@@ -1,0 +1,35 @@
+"""`python -m bench backup`: measures and prints one table per scenario."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+from bench import backup
+from bench.tables import markdown, show
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    what = parser.add_subparsers(dest="what", required=True)
+    one = what.add_parser("backup", help="backup.py beside cvat-cli, cvat-sdk, curl and sha256sum")
+    one.add_argument("--quick", action="store_true", help="small figures: shows that it works, says little of speed")
+    one.add_argument("--only", action="append", choices=sorted(backup.SCENARIOS), help="this scenario; may be repeated")
+    one.add_argument("--work", type=Path, default=Path("/var/tmp"), help="where the files go meanwhile (15 GB)")
+    one.add_argument("--write", type=Path, help="also writes the tables to this file, as Markdown")
+    chosen = parser.parse_args()
+    tables = []
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=chosen.work) as work:
+        for name in chosen.only or sorted(backup.SCENARIOS):
+            table = backup.SCENARIOS[name](Path(work) / name, chosen.quick)
+            show(table)
+            tables.append(table)
+    if chosen.write:
+        chosen.write.write_text(markdown("python -m bench backup", tables, quick=chosen.quick), encoding="utf-8")
+    return 0 if all(goal.met for table in tables for goal in table.goals) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
