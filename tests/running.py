@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from stable import Run, Stable
 
 from common.backups.record import Record, read
 from sandbox.cvat import CvatSandbox, archive
@@ -78,7 +79,7 @@ class Finished:
 # --- starting ---------------------------------------------------------------------------------------------------
 
 
-_copies: dict[int, Path] = {}
+_prepared: list[tuple[Path, Stable]] = []
 
 
 def program(folder: Path) -> Path:
@@ -96,9 +97,10 @@ def program(folder: Path) -> Path:
 @pytest.fixture(scope="session", autouse=True)
 def _program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """One copy for all tests of this process, compiled once."""
-    _copies[0] = program(tmp_path_factory.mktemp("program"))
+    folder = program(tmp_path_factory.mktemp("program"))
+    _prepared.append((folder, Stable(folder)))
     yield
-    _copies.clear()
+    _prepared.pop()[1].close()
 
 
 def environment(server: CvatSandbox | str, tmp_path: Path, **changes: str | None) -> dict[str, str]:
@@ -128,11 +130,16 @@ def start(
     folder: Path | None = None,
     preexec: Callable[[], None] | None = None,
     **changes: str | None,
-) -> subprocess.Popen[str]:
+) -> subprocess.Popen[str] | Run:
     """Starts backup.py. `patched` is Python that runs in its process first, `folder` another copy of the program."""
-    folder = folder or _copies[0]
+    copy, stable = _prepared[0]
+    if not (patched or folder or preexec):
+        return stable.start(list(arguments), environment(server, tmp_path, **changes), tmp_path)
+    folder = folder or copy
     code = f"import sys; sys.path.insert(0, {str(folder)!r})\n{patched}\n"
-    code += f"import runpy; sys.argv[0] = 'backup.py'; runpy.run_path({str(folder / 'backup.py')!r}, run_name='__main__')"
+    code += (
+        f"import runpy; sys.argv[0] = 'backup.py'; runpy.run_path({str(folder / 'backup.py')!r}, run_name='__main__')"
+    )
     command = [sys.executable, "-c", code] if patched else [sys.executable, str(folder / "backup.py")]
     return subprocess.Popen(
         [*command, *arguments],
@@ -145,7 +152,7 @@ def start(
     )
 
 
-def finish(process: subprocess.Popen[str], folder: Path, within_seconds: float = PATIENCE_SECONDS) -> Finished:
+def finish(process: subprocess.Popen[str] | Run, folder: Path, within_seconds: float = PATIENCE_SECONDS) -> Finished:
     try:
         out, err = process.communicate(timeout=within_seconds)
     except subprocess.TimeoutExpired:
@@ -172,7 +179,9 @@ def server() -> Iterator[CvatSandbox]:
         yield sandbox
 
 
-def add_project(server: CvatSandbox, name: str, frames: int = 3, megabytes: int = 0, **more: Any) -> tuple[Project, Task]:
+def add_project(
+    server: CvatSandbox, name: str, frames: int = 3, megabytes: int = 0, **more: Any
+) -> tuple[Project, Task]:
     """A project with one annotated task, of `megabytes` if given."""
     project = server.world.add_project(name, labels=TRAFFIC, **more)
     files = server.world.media.random_files(frames, megabytes * 1_000_000 // frames) if megabytes else None
@@ -215,7 +224,7 @@ def wait_until(true: Callable[[], Any], what: str, seconds: float = 20) -> None:
 
 
 @contextmanager
-def running(process: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
+def running(process: subprocess.Popen[str] | Run) -> Iterator[subprocess.Popen[str] | Run]:
     """A process that does not outlive the block."""
     try:
         yield process

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
 from running import (
     assert_adds_up,
     assert_all_saved,
@@ -19,6 +18,7 @@ from running import (
     records,
     run_backup,
 )
+
 from sandbox.cvat import CvatSandbox
 from sandbox.cvat.samples import TRAFFIC
 from sandbox.cvat.world import World

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 import requests
 from cvat_sdk import Client, make_client
-
 from running import (
     Finished,
     assert_adds_up,
@@ -24,6 +23,7 @@ from running import (
     records,
     run_backup,
 )
+
 from sandbox.cvat import CvatSandbox
 from sandbox.cvat.samples import LONG_NAME
 from sandbox.cvat.world import World
@@ -89,7 +89,15 @@ def test_records_say_what_is_in_the_backup(saved: Saved) -> None:
 
 
 def test_awkward_names_live_side_by_side(saved: Saved) -> None:
-    names = ("..", 'a/b\\c: raw? "q" <x>|*', "ünïcödé — проект 日本語 🚗", "name\twith\ttabs.zip", LONG_NAME, "CON", "-rf")
+    names = (
+        "..",
+        'a/b\\c: raw? "q" <x>|*',
+        "ünïcödé — проект 日本語 🚗",
+        "name\twith\ttabs.zip",
+        LONG_NAME,
+        "CON",
+        "-rf",
+    )
     for name in names:
         record = record_of(saved.folder, "project", saved.project(name))
         assert record.source.name == name

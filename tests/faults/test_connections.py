@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from running import assert_all_saved, assert_equals_server, assert_sound, record_of, run_backup, when_asked
+
 from sandbox.cvat import CvatSandbox, Fault
 
 PHASES = {
@@ -170,9 +170,7 @@ def test_an_account_that_is_closed_in_the_middle_ends_the_run(server: CvatSandbo
 
 def test_a_token_that_is_revoked_in_the_middle_ends_the_run(server: CvatSandbox, tmp_path: Path) -> None:
     when_asked(server, "POST /api/projects/3/backup/export", server.world.access_tokens.clear)
-    done = run_backup(
-        server, tmp_path, CVAT_ACCESS_TOKEN=server.access_token, CVAT_USERNAME=None, CVAT_PASSWORD=None
-    )
+    done = run_backup(server, tmp_path, CVAT_ACCESS_TOKEN=server.access_token, CVAT_USERNAME=None, CVAT_PASSWORD=None)
     assert done.code == 12, done.said
     assert server.log_count("POST /api/auth/login") == 0
 
@@ -181,9 +179,7 @@ def test_a_token_that_is_revoked_in_the_middle_ends_the_run(server: CvatSandbox,
 def test_a_health_page_that_is_closed_to_us_only_warns(server: CvatSandbox, tmp_path: Path, status: int) -> None:
     headers = {"Location": "http://elsewhere.example/login"} if status == 302 else {}
     server.faults.add(Fault("GET /api/server/health/", "status", times=None, status=status, headers=headers))
-    done = run_backup(
-        server, tmp_path, CVAT_ACCESS_TOKEN=server.access_token, CVAT_USERNAME=None, CVAT_PASSWORD=None
-    )
+    done = run_backup(server, tmp_path, CVAT_ACCESS_TOKEN=server.access_token, CVAT_USERNAME=None, CVAT_PASSWORD=None)
     assert_all_saved(done, server)
     assert len(done.happened("server_health_unclear")) == 1
 
