@@ -128,7 +128,7 @@ def fetch(
     if mark is None or mark.label != label or not mark.validator:
         part.discard()
         mark = Mark(label)
-    resumed_at = part.path.stat().st_size if part.path.exists() else 0
+    resumed_at = farthest = part.path.stat().st_size if part.path.exists() else 0
     pauses, fruitless = growing_pauses(wait_first_seconds, longest=15), 0
     while True:
         have = part.path.stat().st_size if part.path.exists() else 0
@@ -161,10 +161,12 @@ def fetch(
             raise
         except Interrupted:
             now_have = part.path.stat().st_size if part.path.exists() else 0
-            fruitless = 0 if now_have > have else fruitless + 1
+            # Farther than ever, not merely than this attempt's beginning: without a validator each begins at 0.
+            fruitless = 0 if now_have > farthest else fruitless + 1
             if fruitless >= MOST_FRUITLESS_ATTEMPTS:
                 raise
-            if now_have > have:
+            if now_have > farthest:
+                farthest = now_have
                 pauses = growing_pauses(wait_first_seconds, longest=15)
             stop.sleep(next(pauses))
 
