@@ -1,0 +1,135 @@
+"""The frame: everything that can end a run becomes one exit code and one closing sentence."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+
+import pytest
+
+from common import log
+from common.exits import Exit, RunEnds, Trouble
+from common.files import DiskFull
+from common.lock import Locked
+from common.run import frame, say
+from common.saving.settings import BackupSettings
+from common.waiting import Stopped
+
+
+@pytest.fixture(autouse=True)
+def nothing_of_the_developer(monkeypatch, tmp_path):
+    """No .env of this checkout; the signal handlers are put back."""
+    monkeypatch.setenv("CVAT_ENV_DIR", str(tmp_path))
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def run(body, argv=(), **more):
+    return frame(BackupSettings, argparse.ArgumentParser(allow_abbrev=False), list(argv), body, **more)
+
+
+def raising(error):
+    def body(_run):
+        raise error
+
+    return body
+
+
+def test_the_exit_code_of_the_body_is_the_exit_code_of_the_run():
+    assert run(lambda _run: Exit.SOME_FAILED) == 3
+
+
+def test_the_body_gets_checked_settings_and_its_arguments():
+    seen = []
+    run(lambda given: seen.append(given) or 0, ["--concurrency", "5"])
+    assert seen[0].settings.concurrency == 5
+    assert len(seen[0].id) == 8
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (RunEnds("It cannot go on.", "Do this.", Exit.CREDENTIALS_REFUSED), 12, "It cannot go on.\nDo this.\n"),
+        (RunEnds("It cannot go on."), 1, "It cannot go on.\n"),
+        (Locked("somebody has it"), 11, "somebody has it. Nothing was done.\n"),
+        (Trouble("the server is away"), 1, "the server is away.\n"),
+    ],
+)
+def test_what_ends_a_run_is_said_in_plain_words(capsys, error, code, said):
+    assert run(raising(error)) == code
+    assert capsys.readouterr().err == said
+
+
+def test_a_full_disk_is_no_fault_of_the_program(capsys):
+    assert run(raising(DiskFull("no room left in /x"))) == 1
+    said = capsys.readouterr().err
+    assert "no room left in /x." in said and "Make room" in said and "fault of the program" not in said
+
+
+def test_a_surprise_is_logged_whole_and_called_a_fault_of_the_program(capsys):
+    assert run(raising(KeyError("x"))) == 1
+    said = capsys.readouterr().err
+    assert "Unexpected error: KeyError: 'x'" in said
+    assert "Traceback" in said
+    assert "This is a fault of the program." in said
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_stops_the_run_with_128_plus_its_number(capsys, number):
+    def body(given):
+        os.kill(os.getpid(), number)
+        with pytest.raises(Stopped):
+            given.stop.sleep(60)
+        given.stop.check()
+        return 0
+
+    assert run(body) == 128 + number
+    assert "Stopped. What was finished is saved" in capsys.readouterr().err
+
+
+def test_after_the_first_signal_the_second_one_ends_the_process_at_once():
+    def body(_run):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return 0 if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL else 1
+
+    assert run(body) == 0
+
+
+def test_a_hangup_that_nohup_ignores_stays_ignored():
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    assert run(lambda _run: 0 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else 1) == 0
+
+
+def test_wrong_settings_end_the_run_before_anything_is_done(capsys, monkeypatch):
+    monkeypatch.setenv("CVAT_BACKUP_CONCURRENCY", "0")
+    monkeypatch.setenv("CVAT_BACKUP_SAVE_IMAGES", "perhaps")
+    assert run(raising(AssertionError("not reached")), also_check=lambda arguments, raw: ["something is missing"]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert len([line for line in said if line.startswith("configuration: ")]) == 3
+    assert said[-1].startswith("Nothing was done.")
+
+
+def test_print_config_shows_the_settings_and_does_nothing_else(capsys, monkeypatch):
+    monkeypatch.setenv("CVAT_PASSWORD", "geheim")
+    code = run(
+        raising(AssertionError("not reached")), ["--print-config"], also_check=lambda arguments, raw: ["missing"]
+    )
+    out = capsys.readouterr()
+    assert code == 0
+    assert "CVAT_PASSWORD=********" in out.out
+    assert "geheim" not in out.out + out.err
+
+
+def test_an_unknown_setting_is_warned_about_and_does_not_end_the_run(capsys, monkeypatch):
+    monkeypatch.setenv("CVAT_BACKUP_DIRR", "x")
+    assert run(lambda _run: 0) == 0
+    assert "did you mean CVAT_BACKUP_DIR?" in capsys.readouterr().err
+
+
+def test_no_secret_leaves_with_a_sentence(capsys):
+    log.hide("geheim")
+    say("the password geheim was refused")
+    assert capsys.readouterr().err == "the password ******** was refused\n"
