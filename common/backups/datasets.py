@@ -33,6 +33,7 @@ class DatasetContents:
     members: int
     images: int
     bytes: int
+    warnings: tuple[str, ...] = ()
 
 
 def inspect_dataset(
@@ -53,6 +54,7 @@ def inspect_dataset(
                 images += 1
         if main is None:
             raise BadArchive(f"it holds no main file of the format {dataset_format}")
+        warnings: tuple[str, ...] = ()
         if main.name.endswith("annotations.xml"):
             parser = expat.ParserCreate()
             try:
@@ -60,8 +62,9 @@ def inspect_dataset(
                     parser.Parse(piece)
                 parser.Parse(b"", True)
             except expat.ExpatError as error:
-                raise BadArchive(f"{main.name} is not complete XML ({error})") from None
-        return DatasetContents(archive.count, images, total)
+                # Its bytes are as CVAT wrote them (a control character in a name is enough): asking again would not help.
+                warnings = (f"{main.name} of {dataset_format} is not sound XML ({error})",)
+        return DatasetContents(archive.count, images, total, warnings)
 
 
 def formats_for(

@@ -233,6 +233,8 @@ def look_at(client: Client, source: Source, deadline: Deadline | None = None) ->
     raw = client.get(f"{plural}/{source.id}", deadline=deadline)
     server = source.server
     present = source_of(server, source.kind, raw)
+    if present.created_at != source.created_at:
+        raise NotFound(f"{source} is another one now: it was created at {present.created_at}")
     mine = _Gathered()
     tasks: list[TaskState] = []
     if source.kind == "project":

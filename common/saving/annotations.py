@@ -81,7 +81,7 @@ def save_annotations(desk: Desk, candidate: Candidate, watch: Watch) -> Record:
         datasets = [_dataset(desk, before, name, export.save_images, watch) for name in export.formats]
         try:
             changed = look_at(desk.client, source).state.fingerprint.digest != before.state.fingerprint.digest
-            warnings = []
+            warnings = [warning for got in datasets for warning in got.seen.warnings]
         except NotFound:
             changed, warnings = True, ["it was deleted on the server while it was saved"]
         stamp = next_stamp(started_at, desk.store.newest_stamp(source, "annotations"))
