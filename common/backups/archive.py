@@ -27,6 +27,9 @@ _LOCAL = struct.Struct("<4s5H3L2H")
 _MAX32 = 0xFFFFFFFF
 _UTF8 = 0x800
 _ENCRYPTED = 0x1
+# What Python's zipfile, and with it CVAT, refuses: patched data, strong encryption, a later version of the format.
+_UNREADABLE = 0x60
+_NEWEST_VERSION = 63
 # A member of JSON that describes a task is small; one that says otherwise is not read into memory.
 LARGEST_JSON_BYTES = 256 << 20
 
@@ -235,6 +238,8 @@ def _central_entry(window: bytes, start: int) -> tuple[Member, int]:
     if fields[0] != b"PK\x01\x02":
         raise BadArchive("its central directory is damaged")
     flags, method, dos_time, dos_date, crc, packed, size_bytes = fields[3:10]
+    if fields[2] & 0xFF > _NEWEST_VERSION or flags & _UNREADABLE:
+        raise BadArchive("a member needs what no ordinary reader of zips understands")
     name_length, extra_length, comment_length = fields[10:13]
     attributes, header_offset = fields[15], fields[16]
     used = _CENTRAL.size + name_length + extra_length + comment_length
