@@ -17,9 +17,8 @@ _FOLDER = re.compile(r"(project|task)-(\d+)-(?:.*-)?([0-9a-f]{8})")
 def server_folder(server: str) -> str:
     """The folder of one server: its address without the scheme, made harmless ("localhost:8080" -> "localhost_8080")."""
     text = re.sub(r"[^a-z0-9.-]+", "_", server.lower()).strip("_.")
-    # Characters may have been lost; then a few digits keep two servers apart.
-    plain = server.lower().replace(":", "_").replace("/", "_")
-    return text if text == plain and len(text) <= 100 else f"{text[:100]}-{_digits(server)}"
+    # Unless it is a plain host with its port, something may have been lost; then a few digits keep two servers apart.
+    return text if text == server.replace(":", "_") and len(text) <= 100 else f"{text[:100]}-{_digits(server)}"
 
 
 def source_folder(source: Source) -> str:

@@ -149,7 +149,10 @@ class Store:
         """Removes all temporary files of one source and content: once it is saved, none of them is of use."""
         folder = self.folder_of(source)
         for name in os.listdir(folder) if folder else ():
-            if folder and name.startswith(f".{content}"):
+            # Two dots: a record or sidecar that was being written when the program was killed.
+            ours = name.startswith((f".{content}", f"..{content}"))
+            torn = name.endswith(f"{PENDING}.tmp") and stamp_of(name.removesuffix(f"{PENDING}.tmp"), content)
+            if folder and (ours or torn):
                 (folder / name).unlink(missing_ok=True)
 
 
