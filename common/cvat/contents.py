@@ -9,7 +9,8 @@ import requests
 from urllib3.exceptions import HTTPError
 
 from common.annotations import NotAnnotations, count, frames_meta
-from common.cvat.client import Client, plain_cause
+from common.cvat.answers import plain_cause
+from common.cvat.client import Client
 from common.cvat.errors import ServerError, Unreachable
 from common.sources import Counts, JobRange, TaskContents, TaskState
 from common.waiting import growing_pauses

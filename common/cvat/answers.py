@@ -1,0 +1,126 @@
+"""What CVAT's answers mean: every one that is no success becomes an error with a plain sentence."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import requests
+from urllib3.exceptions import HTTPError
+
+from common.cvat import errors
+from common.exits import Exit, RunEnds
+from common.text import printable
+
+
+def raise_for_answer(response: requests.Response, what: str) -> None:
+    """Turns every answer that is not a success into the CvatError for it."""
+    status = response.status_code
+    if status in (200, 201, 202, 204, 206):
+        return
+    if 300 <= status < 400:
+        target = printable(response.headers.get("Location", "elsewhere"), 200)
+        raise RunEnds(
+            f"The server in CVAT_URL redirects {what} to {target}.",
+            "Credentials are never sent after a redirect: set CVAT_URL to the address it should be.",
+            Exit.BAD_CONFIGURATION,
+        )
+    if status == 416:
+        total = re.fullmatch(r"bytes \*/(\d+)", response.headers.get("Content-Range", ""))
+        raise errors.PastTheEnd(f"{what}: nothing there any more", int(total[1]) if total else None)
+    said, payload = answer_text(response)
+    text = f"{what}: CVAT answered {status}" + (f": {said}" if said else "")
+    if status == 401:
+        raise errors.Unauthorized(text)
+    if status == 403:
+        raise errors.Forbidden(text)
+    if status == 404:
+        raise errors.NotFound(text, payload)
+    if status == 429:
+        raise errors.Throttled(text, _retry_after(response))
+    if status in (502, 503, 504):
+        raise errors.Unreachable(text)
+    if status >= 500:
+        raise errors.ServerError(text, payload)
+    raise errors.Refused(text, status, said, payload)
+
+
+def answer_text(response: requests.Response) -> tuple[str, Any]:
+    """What the server said, on one line, and its JSON: errors come as objects, lists, bare strings, text and HTML."""
+    try:
+        # A streamed answer has not been read yet; at most this much of it is.
+        body = response.content if response._content_consumed else response.raw.read(20_000, decode_content=True)  # type: ignore[attr-defined]
+    except (HTTPError, requests.RequestException, OSError):
+        return "", None
+    text, payload = bytes(body[:20_000]).decode("utf-8", "replace"), None
+    if "html" in response.headers.get("Content-Type", ""):
+        title = re.search(r"<(title|h1)[^>]*>(.*?)</\1>", text, re.DOTALL | re.IGNORECASE)
+        text = title[2] if title else re.sub(r"<[^>]+>", " ", text)
+    else:
+        try:
+            payload = json.loads(text)
+            text = _flat(payload)
+        except ValueError:
+            pass
+    return printable(text, 300), payload
+
+
+def _flat(value: Any) -> str:
+    if isinstance(value, dict):
+        parts = [
+            _flat(item) if key in ("detail", "non_field_errors") else f"{key}: {_flat(item)}"
+            for key, item in value.items()
+        ]
+        return "; ".join(parts)
+    if isinstance(value, list):
+        return "; ".join(_flat(item) for item in value)
+    return str(value)
+
+
+def _retry_after(response: requests.Response) -> float:
+    try:
+        return min(max(float(response.headers.get("Retry-After", "")), 0.1), 86400)
+    except ValueError:
+        return 30.0
+
+
+def json_of(response: requests.Response) -> Any:
+    try:
+        return response.json()
+    except (ValueError, requests.RequestException):
+        raise errors.ServerError(
+            f"{response.request.method} {response.request.path_url.split('?')[0]}: not a JSON answer"
+        ) from None
+
+
+def innermost(error: BaseException) -> BaseException:
+    current: BaseException = error
+    while True:
+        reason = getattr(current, "reason", None)
+        inner = (
+            reason
+            if isinstance(reason, BaseException)
+            else next((part for part in current.args if isinstance(part, BaseException)), None)
+        )
+        if inner is None:
+            return current
+        current = inner
+
+
+def plain_cause(error: BaseException) -> str:
+    """The innermost reason of a failed connection in plain words."""
+    inner = innermost(error)
+    text = printable(str(inner), 200)
+    # urllib3 begins with the connection's repr: "HTTPConnection(host=…): Failed to …".
+    text = re.sub(r"^.*?(?:object at 0x[0-9a-f]+>|HTTPS?Connection(?:Pool)?\([^)]*\)): ", "", text)
+    for pattern, plain in (
+        ("Connection refused", "connection refused"),
+        ("timed out", "no answer in time"),
+        ("Connection reset", "connection cut"),
+        ("RemoteDisconnected|closed connection|without response", "connection closed without an answer"),
+        ("IncompleteRead", "the answer was cut off"),
+    ):
+        if re.search(pattern, text):
+            return plain
+    return text or type(inner).__name__
