@@ -1,0 +1,305 @@
+"""One connection: patient with servers that restart, careful with credentials."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+import requests
+import responses
+
+from common.cvat import errors
+from common.cvat.answers import answer_text, plain_cause
+from common.cvat.client import Client, connect
+from common.exits import Exit, RunEnds
+from common.waiting import Deadline, Stopped, StopSignal
+from sandbox.cvat import Fault
+
+BASE = "http://cvat.example.com"
+
+
+def answers(settings_for, status=200, body="{}", **headers):
+    """A client before a canned answer to every GET."""
+    responses.add(responses.GET, f"{BASE}/api/x", body=body, status=status, headers=headers)
+    return Client(settings_for(BASE, CVAT_SERVER_WAIT_SECONDS="0"), StopSignal())
+
+
+@pytest.fixture
+def web_server():
+    """A tiny real server: a function of (method, path, headers) gives (status, headers, body)."""
+    servers = []
+
+    def start(answer):
+        class Handler(BaseHTTPRequestHandler):
+            def _one(self):
+                length = int(self.headers.get("Content-Length") or 0)
+                status, headers, body = answer(self.command, self.path, self.headers, self.rfile.read(length))
+                self.send_response(status)
+                for name, value in {"Content-Length": str(len(body)), **headers}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(body)
+
+            do_GET = do_POST = _one  # noqa: N815
+
+            def log_message(self, *_):
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{server.server_port}"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def test_signing_in_tells_version_and_account_and_happens_once(sandbox, settings_for):
+    server = sandbox()
+    client, version, account = connect(settings_for(server), StopSignal())
+    assert (version, account.username, account.is_superuser) == ("2.54.1", "admin", True)
+    for _ in range(3):
+        client.get("/api/projects")
+    assert server.log_count("POST /api/auth/login") == 1
+    assert server.log_count("POST /api/auth/logout") == 0
+
+
+def test_a_read_only_token_needs_no_login(sandbox, settings_for):
+    server = sandbox()
+    client, _, account = connect(settings_for(server, CVAT_ACCESS_TOKEN=server.access_token), StopSignal())
+    assert account.username == "admin"
+    assert server.log_count("POST /api/auth/login") == 0
+    assert client.get("/api/projects")["count"] == 0
+
+
+def test_a_wrong_password_ends_the_run_with_12_naming_user_and_server_after_one_try(sandbox, settings_for):
+    server = sandbox()
+    with pytest.raises(errors.CredentialsRefused) as caught:
+        connect(settings_for(server, CVAT_PASSWORD="wrong-Pass-9"), StopSignal())
+    assert caught.value.exit_code == Exit.CREDENTIALS_REFUSED
+    assert "'admin'" in str(caught.value) and server.url in str(caught.value)
+    assert "Unable to log in" in str(caught.value) and "wrong-Pass-9" not in str(caught.value)
+    assert server.log_count("POST /api/auth/login") == 1
+
+
+def test_a_wrong_token_ends_the_run_with_12(sandbox, settings_for):
+    with pytest.raises(errors.CredentialsRefused):
+        connect(settings_for(sandbox(), CVAT_ACCESS_TOKEN="12345678.nonsense"), StopSignal())
+
+
+def test_an_expired_key_is_renewed_once_for_all_threads(sandbox, signed_in):
+    server = sandbox()
+    client = signed_in(server)
+    client._authorization = "Token " + "0" * 40
+    threads = [threading.Thread(target=client.get, args=("/api/projects",)) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert server.log_count("POST /api/auth/login") == 2
+    assert client.get("/api/projects")["count"] == 0
+
+
+def test_a_server_that_refuses_also_the_new_key_ends_the_run(sandbox, signed_in):
+    server = sandbox()
+    client = signed_in(server)
+    server.faults.add(Fault("GET /api/projects", "status", status=401, times=None, body={"detail": "Invalid token."}))
+    with pytest.raises(errors.CredentialsRefused, match="also after signing in again"):
+        client.get("/api/projects")
+
+
+@pytest.mark.parametrize("status", [502, 503, 504])
+def test_a_restarting_server_is_waited_for(sandbox, signed_in, no_waiting, status):
+    server = sandbox()
+    client = signed_in(server)
+    server.faults.add(Fault("GET /api/projects", "status", status=status, times=3))
+    assert client.get("/api/projects")["count"] == 0
+    assert no_waiting == [0.5, 1.0, 2.0]
+
+
+@pytest.mark.parametrize("rst", [False, True])
+def test_a_cut_connection_is_asked_again(sandbox, signed_in, no_waiting, rst):
+    server = sandbox()
+    client = signed_in(server)
+    server.faults.add(Fault("GET /api/projects", "cut", times=2, rst=rst))
+    assert client.get("/api/projects")["count"] == 0
+
+
+def test_a_server_that_stays_down_is_named(settings_for):
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    with pytest.raises(RunEnds, match="cannot be reached .*connection refused"):
+        connect(settings_for(f"http://127.0.0.1:{port}", CVAT_SERVER_WAIT_SECONDS="0"), StopSignal())
+
+
+def test_waiting_for_a_server_can_be_stopped(settings_for):
+    stop = StopSignal()
+    threading.Timer(0.2, stop.set, (15,)).start()
+    with pytest.raises(Stopped):
+        connect(settings_for("http://127.0.0.1:9", CVAT_SERVER_WAIT_SECONDS="60"), stop)
+
+
+def test_throttling_is_waited_out_as_long_as_the_server_asks(sandbox, signed_in, no_waiting):
+    server = sandbox()
+    client = signed_in(server)
+    body = {"detail": "Request was throttled."}
+    server.faults.add(
+        Fault("GET /api/projects", "status", status=429, body=body, headers={"Retry-After": "7"}, times=2)
+    )
+    assert client.get("/api/projects")["count"] == 0
+    assert no_waiting == [7.0, 7.0]
+
+
+def test_throttling_beyond_the_items_deadline_is_a_failure(sandbox, signed_in, no_waiting):
+    server = sandbox()
+    client = signed_in(server)
+    server.faults.add(Fault("GET /api/projects", "status", status=429, headers={"Retry-After": "70"}, times=None))
+    with pytest.raises(errors.Throttled):
+        client.get("/api/projects", deadline=Deadline(30))
+    assert no_waiting == []
+
+
+def test_a_throttled_login_is_waited_out(sandbox, settings_for, no_waiting):
+    server = sandbox()
+    server.faults.add(Fault("POST /api/auth/login", "status", status=429, headers={"Retry-After": "3"}, times=1))
+    connect(settings_for(server), StopSignal())
+    assert no_waiting == [3.0]
+
+
+@responses.activate
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(401, errors.Unauthorized), (403, errors.Forbidden), (404, errors.NotFound), (400, errors.Refused), (406, errors.Refused),
+     (409, errors.Refused), (502, errors.Unreachable), (503, errors.Unreachable), (500, errors.ServerError), (418, errors.Refused),
+     (507, errors.ServerError)],
+)  # fmt: skip
+def test_every_status_has_its_failure(settings_for, no_waiting, status, kind):
+    client = answers(settings_for, status, '{"detail": "what CVAT says"}')
+    with pytest.raises(kind, match="GET /api/x: CVAT answered .*what CVAT says"):
+        client.get("/api/x")
+
+
+@responses.activate
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_ends_the_run_and_sends_the_credentials_nowhere(settings_for, status):
+    client = answers(settings_for, status, "", Location="https://elsewhere.example/")
+    with pytest.raises(RunEnds, match="redirects GET /api/x to https://elsewhere.example/") as caught:
+        client.get("/api/x")
+    assert caught.value.exit_code == Exit.BAD_CONFIGURATION
+    assert len(responses.calls) == 1
+
+
+@responses.activate
+@pytest.mark.parametrize(
+    ("body", "kind", "said"),
+    [
+        (b'{"detail": "No Project matches."}', "application/vnd.cvat+json", "No Project matches."),
+        (b'["Invalid export request id"]', "application/vnd.cvat+json", "Invalid export request id"),
+        (b'"The exported file has expired"', "application/vnd.cvat+json", "The exported file has expired"),
+        (b'{"non_field_errors": ["a", "b"], "x": {"y": 1}}', "application/json", "a; b; x: y: 1"),
+        (b"There is no request with specified id", "text/html", "There is no request with specified id"),
+        (b"<html><title>502 Bad\nGateway</title>x</html>", "text/html", "502 Bad Gateway"),
+        (b"<html><body><b>Oops</b></body></html>", "text/html", "Oops"),
+        (b"\xff\x00\x1b[31m plain", "text/plain", "\ufffd [31m plain"),
+        (b"", "text/plain", ""),
+        (b"x" * 30_000, "text/plain", "x" * 299 + "…"),
+    ],
+)
+def test_whatever_shape_an_error_has_it_becomes_one_line(body, kind, said):
+    responses.add(responses.GET, f"{BASE}/api/x", body=body, status=400, content_type=kind)
+    assert answer_text(requests.get(f"{BASE}/api/x", timeout=5))[0] == said
+
+
+@responses.activate
+@pytest.mark.parametrize("wait", ["", "soon", "-5", "nan", "Fri, 20 Nov 2026 10:00:00 GMT"])
+def test_a_mad_retry_after_is_no_crash_and_no_busy_loop(settings_for, no_waiting, wait):
+    client = answers(settings_for, 429, "{}", **{"Retry-After": wait})
+    with pytest.raises(errors.Throttled):
+        client.get("/api/x", deadline=Deadline(0.05))
+    assert all(0.1 <= pause <= 30 for pause in no_waiting)
+
+
+def test_another_web_server_is_not_taken_for_a_cvat(web_server, settings_for, no_waiting):
+    """Many answer every address with 200 and their start page."""
+    url = web_server(lambda *_: (200, {"Content-Type": "text/html"}, b"<html>Welcome</html>"))
+    with pytest.raises(RunEnds, match="not like a CVAT server"):
+        connect(settings_for(url), StopSignal())
+
+
+@pytest.mark.parametrize("body", [b"{}", b"[]", b"5", b'"x"', b"null"])
+def test_another_api_is_not_taken_for_a_cvat(web_server, settings_for, body):
+    url = web_server(lambda *_: (200, {"Content-Type": "application/json"}, body))
+    with pytest.raises(RunEnds, match="not like a CVAT server"):
+        connect(settings_for(url), StopSignal())
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_proxy_with_a_login_of_its_own_is_named_before_ours_is_tried(web_server, settings_for, status):
+    url = web_server(lambda *_: (status, {}, b"proxy says no"))
+    with pytest.raises(RunEnds, match="proxy says no"):
+        connect(settings_for(url), StopSignal())
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_login_that_is_refused_with_another_status_is_a_refusal_too(sandbox, settings_for, status):
+    server = sandbox()
+    server.faults.add(Fault("POST /api/auth/login", "status", status=status, body={"detail": "inactive"}, times=None))
+    with pytest.raises(errors.CredentialsRefused, match="inactive"):
+        connect(settings_for(server), StopSignal())
+
+
+def test_a_netrc_and_cookies_are_not_used(web_server, settings_for, tmp_path, monkeypatch):
+    (tmp_path / ".netrc").write_text("default login netrc-user password netrc-pass\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
+    seen = []
+
+    def answer(method, path, headers, _body):
+        seen.append((method, path, headers.get("Authorization"), headers.get("Cookie")))
+        bodies = {
+            "/api/server/about": {"version": "2.54.1"},
+            "/api/auth/login": {"key": "k" * 40},
+            "/api/users/self": {"id": 1, "username": "admin"},
+        }
+        return 200, {"Set-Cookie": "sessionid=abc; Path=/"}, json.dumps(bodies[path]).encode()
+
+    connect(settings_for(web_server(answer)), StopSignal())
+    assert [authorization for _, _, authorization, _ in seen] == [None, None, "Token " + "k" * 40]
+    assert {cookie for _, _, _, cookie in seen} == {None}
+
+
+@pytest.mark.parametrize(("setting", "header"), [("", None), ("@personal", ""), ("alpha-lab", "alpha-lab")])
+def test_the_organization_header_follows_the_setting(settings_for, setting, header):
+    client = Client(settings_for(BASE, CVAT_ORGANIZATION=setting), StopSignal())
+    assert client._organization_header().get("X-Organization") == header
+
+
+def test_an_unknown_organization_ends_the_run_naming_the_setting(sandbox, settings_for):
+    client, _, _ = connect(settings_for(sandbox(), CVAT_ORGANIZATION="nosuch"), StopSignal())
+    with pytest.raises(RunEnds, match="'nosuch' \\(CVAT_ORGANIZATION\\)") as caught:
+        client.get("/api/projects")
+    assert caught.value.exit_code == Exit.BAD_CONFIGURATION
+
+
+def test_a_login_by_email_is_tried_as_one(sandbox, settings_for):
+    server = sandbox()
+    user = server.world.add_user("carol", "carol-Pass-1")
+    user.email = "carol@example.com"
+    client, _, account = connect(
+        settings_for(server, CVAT_USERNAME="carol@example.com", CVAT_PASSWORD="carol-Pass-1"), StopSignal()
+    )
+    assert account.username == "carol"
+
+
+@pytest.mark.parametrize(
+    ("error", "plain"),
+    [(ConnectionRefusedError(111, "Connection refused"), "connection refused"), (TimeoutError("timed out"), "no answer in time"),
+     (ConnectionResetError(104, "Connection reset by peer"), "connection cut"), (ValueError(), "ValueError")],
+)  # fmt: skip
+def test_causes_of_broken_connections_are_plain_words(error, plain):
+    assert plain_cause(requests.ConnectionError(error)) == plain
