@@ -28,7 +28,7 @@ from common.saving.book import Book
 from common.saving.choose import Mode, content_of, parse_modes
 from common.saving.crew import Crew
 from common.saving.desk import Budget, Desk, Slots
-from common.saving.plan import Plan, known_format, make_plan, offered_formats, require_something
+from common.saving.plan import Plan, clear_debris, known_format, make_plan, offered_formats, require_something
 from common.saving.settings import BackupSettings
 from common.saving.shelf import print_plan, print_shelf
 from common.text import now
@@ -60,15 +60,18 @@ def run_backup(run: Run[BackupSettings]) -> int:
     store = Store(settings.dir, server_key(settings.url))
     if run.arguments.dry_run:
         store.learn()
-        client, _version, account = sign_in(run)
-        plan, _formats = decide_what(run, client, account, store, modes)
+        with run.stop.breaking_off():
+            client, _version, account = sign_in(run)
+            plan, _formats = decide_what(run, client, account, store, modes)
         print_plan(plan.candidates, list(plan.tallies.values()))
         return Exit.ALL_GOOD
     with lock_modes(store, modes), Book(run, store, modes) as book:
-        client, version, account = sign_in(run)
-        book.server = {"url": client.url, "version": version}
-        plan, formats = decide_what(run, client, account, store, modes)
+        with run.stop.breaking_off():
+            client, version, account = sign_in(run)
+            book.server = {"url": client.url, "version": version}
+            plan, formats = decide_what(run, client, account, store, modes)
         book.begin(plan)
+        clear_debris(store, plan)
         save_all(open_desk(run, client, version, store, formats, modes), plan, book)
         return book.finish()
 

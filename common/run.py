@@ -118,6 +118,8 @@ def _listen(stop: StopSignal) -> None:
         # A second signal ends the process at once, in the ordinary way.
         for each in STOPPING_SIGNALS:
             signal.signal(each, signal.SIG_DFL)
+        if stop.breaks_off:
+            raise Stopped
 
     for number in STOPPING_SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup asks for SIGHUP to be ignored

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Iterator
@@ -25,11 +26,25 @@ class StopSignal:
     def __init__(self) -> None:
         self._is_set = False
         self.signal_number: int | None = None
+        self.breaks_off = False
 
     def set(self, signal_number: int) -> None:
         if self.signal_number is None:
             self.signal_number = signal_number
         self._is_set = True
+
+    @contextlib.contextmanager
+    def breaking_off(self) -> Iterator[None]:
+        """For a block of the main thread that only asks and writes nothing: a signal raises Stopped wherever it is.
+
+        Without this a question that a silent server does not answer would hold up the stop.
+        """
+        self.breaks_off = True
+        try:
+            self.check()
+            yield
+        finally:
+            self.breaks_off = False
 
     @property
     def is_set(self) -> bool:

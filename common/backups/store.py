@@ -10,8 +10,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +25,8 @@ from common.sources import Source
 from common.transfer import PartFile
 
 PENDING = ".json.pending"
+# What a server keeps of an export is gone after a day; a part of it is then of no use any more.
+DEBRIS_SECONDS = 7 * 86400
 
 
 @dataclass(frozen=True)
@@ -154,6 +158,18 @@ class Store:
             torn = name.endswith(f"{PENDING}.tmp") and stamp_of(name.removesuffix(f"{PENDING}.tmp"), content)
             if folder and (ours or torn):
                 (folder / name).unlink(missing_ok=True)
+
+    def sweep(self, settled: Iterable[Source], content: Content) -> None:
+        """Removes the temporary files of killed runs: at once for `settled` sources, for all others once they are old."""
+        keys, old = {source_key(source) for source in settled}, time.time() - DEBRIS_SECONDS
+        for key, folder in self._folders.items():
+            for name in os.listdir(folder):
+                # Two dots: a record that was not even pending yet.
+                if name.startswith(f".{content}") or (name.startswith("..") and f"_{content}_" in name):
+                    path = folder / name
+                    with contextlib.suppress(FileNotFoundError):
+                        if key in keys or path.stat().st_mtime < old:
+                            path.unlink()
 
 
 def _source_folders(folder: Path) -> Iterator[tuple[Path, tuple[str, int, str]]]:

@@ -72,6 +72,12 @@ def make_plan(
     return plan
 
 
+def clear_debris(store: Store, plan: Plan) -> None:
+    """Removes what killed runs have left of sources that need no saving now; the others go on with it."""
+    for mode, tally in plan.tallies.items():
+        store.sweep([line.source for line in tally.lines if line.outcome == "unchanged"], content_of(mode))
+
+
 def require_something(inventory: Inventory, plan: Plan, account: Account, settings: BackupSettings) -> None:
     """Never a silent backup of nothing. Raises RunEnds."""
     where = f"in organization {settings.organization!r}" if settings.organization else "on this server"
