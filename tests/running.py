@@ -280,23 +280,27 @@ def assert_sound(folder: Path, *, parts: bool = False) -> list[Record]:
     """
     found = records(folder)
     for record in found:
-        for file in record.files:
-            path = path_of(folder, record) if file is record.main_file else path_of(folder, record, file.role)
-            path = path.with_name(file.name)
-            content = path.read_bytes()
-            assert len(content) == file.size_bytes, file
-            assert hashlib.sha256(content).hexdigest() == file.sha256, file
-            if file.name.endswith(".zip"):
-                with zipfile.ZipFile(path) as opened:
-                    assert opened.testzip() is None
-            else:
-                json.loads(content)
-        if record.content == "backup":
-            _assert_cvat_backup(path_of(folder, record), record)
+        check_record(folder, record)
     assert [name for name in debris(folder) if not (parts and re.search(r"/\.[^/]+\.part(\.json)?$", name))] == []
     for path in folder.glob("*/runs.jsonl"):
         assert all(json.loads(line) for line in path.read_text().splitlines())
     return found
+
+
+def check_record(folder: Path, record: Record) -> None:
+    """The files of one backup are what its record says."""
+    for file in record.files:
+        path = path_of(folder, record).with_name(file.name)
+        content = path.read_bytes()
+        assert len(content) == file.size_bytes, file
+        assert hashlib.sha256(content).hexdigest() == file.sha256, file
+        if file.name.endswith(".zip"):
+            with zipfile.ZipFile(path) as opened:
+                assert opened.testzip() is None
+        else:
+            json.loads(content)
+    if record.content == "backup":
+        _assert_cvat_backup(path_of(folder, record), record)
 
 
 def _assert_cvat_backup(path: Path, record: Record) -> None:
