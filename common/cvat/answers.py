@@ -80,7 +80,8 @@ def _flat(value: Any) -> str:
 
 def _retry_after(response: requests.Response) -> float:
     try:
-        return min(max(float(response.headers.get("Retry-After", "")), 0.1), 86400)
+        # In this order, so that "nan" becomes the shortest pause.
+        return min(max(0.1, float(response.headers.get("Retry-After", ""))), 86400)
     except ValueError:
         return 30.0
 
@@ -89,7 +90,7 @@ def json_of(response: requests.Response) -> Any:
     try:
         return response.json()
     except (ValueError, requests.RequestException):
-        raise errors.ServerError(
+        raise errors.NotJson(
             f"{response.request.method} {response.request.path_url.split('?')[0]}: not a JSON answer"
         ) from None
 

@@ -257,10 +257,11 @@ class Client:
         for form in forms:
             try:
                 answer = self._log_in(form)
-            except errors.Refused as error:
-                if error.status != 400:
+            except (errors.Refused, errors.Unauthorized, errors.Forbidden) as error:
+                # 400 is what CVAT says; what stands before or behind it may say 401 or 403.
+                if isinstance(error, errors.Refused) and error.status != 400:
                     raise
-                said = error.said
+                said = error.said if isinstance(error, errors.Refused) else str(error)
                 continue
             key = answer.get("key") if isinstance(answer, dict) else None
             if not isinstance(key, str) or not key:
@@ -319,6 +320,10 @@ class Client:
             self.sign_in()
 
 
+# What everything else on the web says to a question for CVAT's version, which CVAT answers to everybody.
+_NO_CVAT = (errors.Refused, errors.NotFound, errors.Forbidden, errors.Unauthorized, errors.NotJson)
+
+
 def connect(settings: CvatSettings, stop: StopSignal) -> tuple[Client, str, Account]:
     """A signed-in client, the server's version and our account there. Raises RunEnds and CvatError."""
     client = Client(settings, stop)
@@ -327,7 +332,7 @@ def connect(settings: CvatSettings, stop: StopSignal) -> tuple[Client, str, Acco
         version = about["version"]
     except errors.Unreachable as error:
         raise RunEnds(f"CVAT at {settings.url} cannot be reached ({error}).", error.remedy) from None
-    except (errors.Refused, errors.NotFound, ValueError, KeyError, TypeError) as error:
+    except (*_NO_CVAT, ValueError, KeyError, TypeError) as error:
         raise RunEnds(
             f"{settings.url} answers, but not like a CVAT server ({printable(str(error), 200)}).",
             "Check CVAT_URL: it is the address that you open in the browser to use CVAT.",

@@ -69,6 +69,10 @@ class ServerError(CvatError):
     remedy = "Look into the CVAT server's log; the next run tries again."
 
 
+class NotJson(ServerError):
+    """A success whose body is not JSON: another web server, or a page that a proxy put in its place."""
+
+
 class ExportFailed(CvatError):
     """CVAT's export worker said that it failed."""
 
