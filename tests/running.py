@@ -252,7 +252,10 @@ def record_of(folder: Path, kind: str, source_id: int, content: str = "backup") 
 def path_of(folder: Path, record: Record, role: str | None = None) -> Path:
     """The main file of a backup, or its file with this role."""
     name = next(file.name for file in record.files if role in (None, file.role))
-    [path] = folder.glob(f"*/*/{_literal(name)}")
+    found = list(folder.glob(f"*/*/{_literal(name)}"))
+    if len(found) > 1:  # another server's, or from before a reinstall
+        found = [path for path in found if read(path.with_name(f"{record.main_file.name}.json")) == record]
+    [path] = found
     return path
 
 
