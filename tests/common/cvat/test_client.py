@@ -8,11 +8,9 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-import requests
 import responses
 
 from common.cvat import errors
-from common.cvat.answers import answer_text, plain_cause
 from common.cvat.client import Client, connect
 from common.exits import Exit, RunEnds
 from common.waiting import Deadline, Stopped, StopSignal
@@ -196,27 +194,6 @@ def test_a_redirect_ends_the_run_and_sends_the_credentials_nowhere(settings_for,
 
 
 @responses.activate
-@pytest.mark.parametrize(
-    ("body", "kind", "said"),
-    [
-        (b'{"detail": "No Project matches."}', "application/vnd.cvat+json", "No Project matches."),
-        (b'["Invalid export request id"]', "application/vnd.cvat+json", "Invalid export request id"),
-        (b'"The exported file has expired"', "application/vnd.cvat+json", "The exported file has expired"),
-        (b'{"non_field_errors": ["a", "b"], "x": {"y": 1}}', "application/json", "a; b; x: y: 1"),
-        (b"There is no request with specified id", "text/html", "There is no request with specified id"),
-        (b"<html><title>502 Bad\nGateway</title>x</html>", "text/html", "502 Bad Gateway"),
-        (b"<html><body><b>Oops</b></body></html>", "text/html", "Oops"),
-        (b"\xff\x00\x1b[31m plain", "text/plain", "\ufffd [31m plain"),
-        (b"", "text/plain", ""),
-        (b"x" * 30_000, "text/plain", "x" * 299 + "…"),
-    ],
-)
-def test_whatever_shape_an_error_has_it_becomes_one_line(body, kind, said):
-    responses.add(responses.GET, f"{BASE}/api/x", body=body, status=400, content_type=kind)
-    assert answer_text(requests.get(f"{BASE}/api/x", timeout=5))[0] == said
-
-
-@responses.activate
 @pytest.mark.parametrize("wait", ["", "soon", "-5", "nan", "Fri, 20 Nov 2026 10:00:00 GMT"])
 def test_a_mad_retry_after_is_no_crash_and_no_busy_loop(settings_for, no_waiting, wait):
     client = answers(settings_for, 429, "{}", **{"Retry-After": wait})
@@ -294,12 +271,3 @@ def test_a_login_by_email_is_tried_as_one(sandbox, settings_for):
         settings_for(server, CVAT_USERNAME="carol@example.com", CVAT_PASSWORD="carol-Pass-1"), StopSignal()
     )
     assert account.username == "carol"
-
-
-@pytest.mark.parametrize(
-    ("error", "plain"),
-    [(ConnectionRefusedError(111, "Connection refused"), "connection refused"), (TimeoutError("timed out"), "no answer in time"),
-     (ConnectionResetError(104, "Connection reset by peer"), "connection cut"), (ValueError(), "ValueError")],
-)  # fmt: skip
-def test_causes_of_broken_connections_are_plain_words(error, plain):
-    assert plain_cause(requests.ConnectionError(error)) == plain

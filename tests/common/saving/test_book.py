@@ -1,0 +1,89 @@
+"""The books of a run are kept however it ends."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+import pytest
+
+from common.backups.journal import Journal
+from common.backups.store import Store
+from common.exits import Exit, RunEnds
+from common.run import Run
+from common.saving.book import Book
+from common.saving.desk import Result
+from common.saving.plan import Plan
+from common.saving.report import Tally
+from common.waiting import Stopped, StopSignal
+from tests.common.making import a_candidate, a_record, a_source, a_state
+
+
+@pytest.fixture
+def run(settings_for):
+    return Run(settings_for("https://cvat.example.com"), argparse.Namespace(), StopSignal())
+
+
+@pytest.fixture
+def store(run):
+    store = Store(run.settings.dir, "cvat.example.com")
+    store.prepare()
+    return store
+
+
+@pytest.fixture
+def plan():
+    tally = Tally("p", 2)
+    tally.note(a_state(a_source(id=1)), "unchanged", "unchanged since yesterday")
+    return Plan([a_candidate(a_source(id=2))], {"p": tally})
+
+
+def last_run(store, mode="p"):
+    return json.loads((store.folder / f"last-run-{mode}.json").read_text())
+
+
+def saved():
+    return Result(a_candidate(a_source(id=2)), "saved", "new", "", a_record(a_source(id=2)), 5, 1.0)
+
+
+def test_unchanged_sources_are_in_the_journal_at_once_and_the_others_as_soon_as_they_are_done(run, store, plan, capsys):
+    with Book(run, store, ["p"]) as book:
+        book.begin(plan)
+        assert [attempt.outcome for attempt in Journal(store.folder).attempts()] == ["unchanged"]
+        book.add(saved())
+        assert [attempt.outcome for attempt in Journal(store.folder).attempts()] == ["unchanged", "saved"]
+        assert book.finish() == Exit.ALL_GOOD
+    assert last_run(store)["exit_code"] == 0 and last_run(store)["ended_because"] == "finished"
+    assert "All good" in capsys.readouterr().out
+
+
+def test_a_stopped_run_reports_what_it_has_and_its_signal(run, store, plan, capsys):
+    run.stop.set(15)
+    with pytest.raises(Stopped), Book(run, store, ["p"]) as book:
+        book.begin(plan)
+        raise Stopped
+    assert last_run(store)["exit_code"] == 143 and last_run(store)["ended_because"] == "stopped by SIGTERM"
+    assert "Stopped early: 1 not looked at" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(RunEnds("no rights", "", Exit.CREDENTIALS_REFUSED), 12), (ZeroDivisionError("oops"), 1)]
+)
+def test_a_run_that_ends_before_the_list_is_known_says_so(run, store, error, code):
+    with pytest.raises(type(error)), Book(run, store, ["p", "a"]):
+        raise error
+    for mode in "pa":
+        assert last_run(store, mode)["exit_code"] == code
+        assert last_run(store, mode)["listed"] is None
+        assert last_run(store, mode)["ended_because"] == str(error)
+
+
+def test_a_last_run_file_that_cannot_be_written_does_not_hide_how_the_run_ended(run, store, plan, monkeypatch):
+    def full(*_, **__):
+        raise OSError("read-only file system")
+
+    monkeypatch.setattr("common.saving.book.write_last_run", full)
+    with Book(run, store, ["p"]) as book:
+        book.begin(plan)
+        book.add(saved())
+        assert book.finish() == Exit.ALL_GOOD
