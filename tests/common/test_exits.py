@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import tomllib
-
 from common.exits import Exit, RunEnds
-from common.settings import ROOT
-from common.version import VERSION
 
 
 def test_exit_codes_are_what_the_manual_says():
@@ -24,7 +20,3 @@ def test_a_run_that_ends_says_why_and_what_to_do():
     error = RunEnds("why", "remedy", Exit.BAD_CONFIGURATION)
     assert (str(error), error.why, error.remedy, error.exit_code) == ("why", "why", "remedy", 2)
     assert RunEnds("why").exit_code == 1
-
-
-def test_the_version_is_that_of_pyproject():
-    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == VERSION

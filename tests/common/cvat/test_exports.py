@@ -6,7 +6,7 @@ import pytest
 
 from common.cvat.download import opener
 from common.cvat.errors import ExportFailed, NotFound, Refused, TooSlow
-from common.cvat.exports import ExportOrder, ResultExpired, ask, find
+from common.cvat.exports import ExportOrder, ask, find
 from common.text import iso, now
 from common.transfer import PartFile, fetch
 from common.waiting import Deadline, StopSignal
@@ -145,59 +145,3 @@ def test_a_post_that_names_no_request_is_a_failure(server, client, body):
     server.faults.add(Fault(ASKED, "status", status=202, body=body))
     with pytest.raises(ExportFailed, match="named no request"):
         ask(client, ORDER, wait())
-
-
-# --- fetching what was exported
-
-
-def part_of(tmp_path):
-    return PartFile(tmp_path / ".part")
-
-
-def test_a_file_that_expired_before_it_was_fetched_is_named_so(server, client, tmp_path):
-    server.faults.add(Fault(ASKED, "expire"))
-    with pytest.raises(ResultExpired, match="no longer has the exported file"):
-        fetch(opener(client, ask(client, ORDER, wait())), part_of(tmp_path), "x", StopSignal())
-
-
-@pytest.mark.parametrize(
-    "fault",
-    [{"kind": "cut", "after_bytes": 900}, {"kind": "cut", "after_bytes": 0}, {"kind": "cut", "after_bytes": 900, "rst": True},
-     {"kind": "no_length"}, {"kind": "drop_range"}, {"kind": "status", "status": 502}],
-)  # fmt: skip
-def test_the_whole_file_arrives_over_broken_connections(server, client, tmp_path, no_waiting, fault):
-    ready = ask(client, ORDER, wait())
-    plain = fetch(opener(client, ready), PartFile(tmp_path / ".plain"), "x", StopSignal())
-    server.faults.add(Fault("GET /api/projects/1/backup/download", **fault))
-    assert fetch(opener(client, ready), part_of(tmp_path), "x", StopSignal()).sha256 == plain.sha256
-    assert server.log_count("HEAD .*") == 0
-
-
-def test_a_part_that_is_already_whole_is_not_fetched_again(server, client, tmp_path):
-    ready = ask(client, ORDER, wait())
-    first = fetch(opener(client, ready), part_of(tmp_path), "x", StopSignal())
-    again = fetch(opener(client, ready), part_of(tmp_path), "x", StopSignal())
-    assert again.sha256 == first.sha256 and again.resumed_at == first.size_bytes
-    assert [one.status for one in server.log if "download" in one.path] == [200, 416]
-
-
-def test_a_part_longer_than_the_file_begins_again(server, client, tmp_path):
-    ready = ask(client, ORDER, wait())
-    part = part_of(tmp_path)
-    first = fetch(opener(client, ready), part, "x", StopSignal())
-    with open(part.path, "ab") as file:
-        file.write(b"too much")
-    assert fetch(opener(client, ready), part, "x", StopSignal()) == first
-
-
-def test_another_export_in_between_is_noticed_by_its_etag(server, client, tmp_path):
-    """Asked for again, the same file has another ETag: the part is not continued."""
-    ready = ask(client, ORDER, wait())
-    part = part_of(tmp_path)
-    whole = fetch(opener(client, ready), part, "x", StopSignal())
-    with open(part.path, "r+b") as file:
-        file.truncate(500)
-    server.world.add_shape(1, "car")
-    ask(client, ORDER, wait())
-    got = fetch(opener(client, ready), part, "x", StopSignal())
-    assert (got.resumed_at, got.sha256 == whole.sha256) == (0, False)
