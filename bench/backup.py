@@ -90,8 +90,8 @@ def large_projects(folder: Path, quick: bool) -> Result:
         f"2. {count} projects of {size(megabytes * 1e6)}",
         f"The exports lie finished on the server. {rounds} rounds, each program in each; medians. Before each "
         "program everything is written back to the disk. backup.py and curl with sync end with the bytes on the disk, "
-        "the others leave them to the operating system; backup.py alone also checks what it fetched. openssl, curl with "
-        "sync and cvat-sdk are there for information.",
+        "the others leave them to the operating system; backup.py alone also checks what it fetched. openssl (which "
+        "uses the processor's SHA instructions; sha256sum often does not), curl with sync and cvat-sdk are for information.",
         ("program", "time", "throughput", "backup.py has", "peak memory"),
     )
     with Sandbox(folder, f"big:{count}x{megabytes}", export_seconds=0) as server:
