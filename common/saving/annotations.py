@@ -15,6 +15,7 @@ a task's merged annotations leave out ground-truth jobs and consensus replicas a
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import shutil
 import tempfile
@@ -31,14 +32,14 @@ from common.backups.names import format_slug, next_stamp, stem
 from common.backups.record import Export, LeftOut, Record, Server, StoredFile, Verified
 from common.cvat.client import Client
 from common.cvat.contents import reading
-from common.cvat.errors import NotFound
+from common.cvat.errors import ExportFailed, NotFound, TooSlow
 from common.cvat.exports import ExportOrder
 from common.cvat.listing import Look, items, look_at
 from common.files import disk_full_named
 from common.hashing import sha256_of
 from common.saving.choose import Candidate
-from common.saving.desk import Desk, Watch
-from common.saving.obtain import Obtained, obtain
+from common.saving.desk import Desk, PartlySaved, Watch
+from common.saving.obtain import Damaged, Obtained, obtain
 from common.sources import Counts, SourceState, TaskState
 from common.text import iso, now
 from common.transfer import require_room
@@ -78,16 +79,19 @@ def save_annotations(desk: Desk, candidate: Candidate, watch: Watch) -> Record:
     with _staged(desk, before) as api_path:
         require_room(api_path.parent, 0, desk.reserve_bytes)
         seen = _write_api_archive(desk.client, before, api_path)
-        datasets = [_dataset(desk, before, name, export.save_images, watch) for name in export.formats]
+        datasets, failures = _datasets(desk, before, export, watch)
+        export = dataclasses.replace(export, formats=tuple(datasets))
+        warnings = [warning for got in datasets.values() for warning in got.seen.warnings] + failures
         try:
             changed = look_at(desk.client, source).state.fingerprint.digest != before.state.fingerprint.digest
-            warnings = [warning for got in datasets for warning in got.seen.warnings]
         except NotFound:
-            changed, warnings = True, ["it was deleted on the server while it was saved"]
+            changed, warnings = True, [*warnings, "it was deleted on the server while it was saved"]
+        if failures and _is_saved_already(candidate, before, export):
+            raise PartlySaved("; ".join(failures), None)
         stamp = next_stamp(started_at, desk.store.newest_stamp(source, "annotations"))
         name = stem(source, "annotations", stamp)
         files = [(api_path, StoredFile("api", f"{name}_api.zip", api_path.stat().st_size, sha256_of(api_path)))]
-        for dataset_format, got in zip(export.formats, datasets, strict=True):
+        for dataset_format, got in datasets.items():
             file_name = f"{name}_{format_slug(dataset_format)}.zip"
             stored = StoredFile("dataset", file_name, got.fetched.size_bytes, got.fetched.sha256)
             files.append((got.part.path, stored))
@@ -107,8 +111,8 @@ def save_annotations(desk: Desk, candidate: Candidate, watch: Watch) -> Record:
                 jobs=seen.jobs,
                 frames=seen.frames,
                 counts=seen.counts,
-                members=sum(got.seen.members for got in datasets),
-                media_files=sum(got.seen.images for got in datasets),
+                members=sum(got.seen.members for got in datasets.values()),
+                media_files=sum(got.seen.images for got in datasets.values()),
                 compared_with_server=True,
             ),
             tool_version=VERSION,
@@ -119,7 +123,33 @@ def save_annotations(desk: Desk, candidate: Candidate, watch: Watch) -> Record:
         )
         desk.store.add(record, files)
         desk.store.tidy(source, "annotations")
+        if failures:
+            raise PartlySaved("; ".join(failures), record)
         return record
+
+
+def _datasets(
+    desk: Desk, look: Look, export: Export, watch: Watch
+) -> tuple[dict[str, Obtained[DatasetContents]], list[str]]:
+    """The datasets by format, and what is to be said of those that CVAT cannot make.
+
+    Some data cannot be written in some formats at all (a broken mask as COCO, measured): that must not cost the
+    annotations themselves, which the API has already given.
+    """
+    datasets: dict[str, Obtained[DatasetContents]] = {}
+    failures: list[str] = []
+    for name in export.formats:
+        try:
+            datasets[name] = _dataset(desk, look, name, export.save_images, watch)
+        except (ExportFailed, TooSlow, Damaged) as error:
+            failures.append(f"no dataset as {name!r}: {error}")
+    return datasets, failures
+
+
+def _is_saved_already(candidate: Candidate, look: Look, export: Export) -> bool:
+    """Whether the newest backup holds exactly what could be had again: every run would add an equal copy."""
+    newest = candidate.newest
+    return newest is not None and newest.fingerprint == look.state.fingerprint and newest.export == export
 
 
 def _dataset(desk: Desk, look: Look, dataset_format: str, save_images: bool, watch: Watch) -> Obtained[DatasetContents]:

@@ -122,7 +122,7 @@ def decide(
         wanted.formats,
         wanted.save_images,
     ) and newest.content == "annotations":
-        return Decision(True, "other formats are asked for than last time")
+        return Decision(True, "its newest backup lacks a dataset, or other formats are asked for")
     age = now - parse_time(newest.finished_at)
     if age >= full_every:
         return Decision(True, f"unchanged, but saved anew every {duration(full_every.total_seconds())}")

@@ -23,7 +23,7 @@ from common.files import DiskFull
 from common.saving.annotations import save_annotations
 from common.saving.backup import save_backup
 from common.saving.choose import Candidate, content_of
-from common.saving.desk import Desk, Postponed, Result, Watch
+from common.saving.desk import Desk, PartlySaved, Postponed, Result, Watch
 from common.saving.obtain import Damaged
 from common.transfer import Interrupted
 from common.waiting import Stopped
@@ -49,6 +49,10 @@ def save_one(desk: Desk, candidate: Candidate, watch: Watch) -> Result:
         return Result(candidate, "saved", candidate.reason, "", record, actual, time.monotonic() - began)
     except (Stopped, RunEnds):
         raise
+    except PartlySaved as error:
+        actual = exported_bytes(error.record) if error.record else 0
+        log.get().error("backup_incomplete", name=source.name, reason=str(error))
+        return Result(candidate, "failed", str(error), error.remedy, error.record, actual, time.monotonic() - began)
     except (CvatError, Damaged, BadArchive, DiskFull, Interrupted, OSError) as error:
         return _failure(desk, candidate, error, time.monotonic() - began)
     except Exception as error:  # noqa: BLE001 - one source's surprise must not stop the others; it is logged whole

@@ -23,6 +23,16 @@ class Postponed(Exception):
     """The day's limit is reached; this item's turn comes first next time."""
 
 
+class PartlySaved(Exception):
+    """Some of what an item consists of could not be had; `record` is the backup of the rest, if one was written."""
+
+    remedy = "What could be had is saved; the next run tries the rest again."
+
+    def __init__(self, what: str, record: Record | None) -> None:
+        super().__init__(what)
+        self.record = record
+
+
 @dataclass(frozen=True)
 class Result:
     """What became of one candidate."""

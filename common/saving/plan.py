@@ -101,7 +101,8 @@ def require_something(inventory: Inventory, plan: Plan, account: Account, settin
                 "Look at the names with --dry-run without these settings.",
                 Exit.BAD_CONFIGURATION,
             )
-    if not any(tally.listed for tally in plan.tallies.values()):
+    # A server without loose tasks is nothing unusual for --mode t; one without anything for p or a is.
+    if not any(tally.listed for tally in plan.tallies.values()) and set(plan.tallies) != {"t"}:
         raise RunEnds(
             f"The server has {inventory.projects} projects and {inventory.tasks} tasks, but nothing that these modes deal with.",
             "--mode p saves projects, --mode t tasks in no project, --mode a the annotations of both.",

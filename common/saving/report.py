@@ -182,7 +182,7 @@ def _print_remarks(out: Console, tally: Tally, line: Line) -> None:
         out.print(f"{line.outcome.upper():<8} {what}: {line.reason}", soft_wrap=True)
     if line.record is None:
         return
-    for warning in line.record.warnings:
+    for warning in (text for text in line.record.warnings if text not in line.reason):
         out.print(Text(f"WARNING  {what}: {printable(warning, 400)}", style="yellow"), soft_wrap=True)
     for text in line.record.alterations:
         out.print(f"MENDED   {what}: {printable(text, 400)}", soft_wrap=True)

@@ -101,7 +101,10 @@ def test_a_task_without_data_is_never_asked_for():
 def test_other_formats_than_last_time_are_saved_again_in_mode_a_only():
     old = a_record(content="annotations", export=Export(("COCO 1.0",), False))
     for wanted in (Export(("YOLO 1.1",), False), Export(("COCO 1.0",), True)):
-        assert decided(newest=old, wanted=wanted).reason == "other formats are asked for than last time"
+        assert (
+            decided(newest=old, wanted=wanted).reason
+            == "its newest backup lacks a dataset, or other formats are asked for"
+        )
     assert not decided(newest=old, wanted=Export(("COCO 1.0",), False)).save
     assert not decided(newest=a_record(), wanted=Export(("COCO 1.0",), False)).save
 

@@ -111,8 +111,17 @@ def test_filters_that_leave_nothing_are_a_wrong_configuration(tmp_path):
     assert error.exit_code == Exit.BAD_CONFIGURATION and "leave none of the 4 sources" in error.why
 
 
-def test_modes_that_find_nothing_of_theirs_say_so(tmp_path):
-    assert "nothing that these modes deal with" in refused(tmp_path, Inventory(STATES[:2], 2, 0), modes=("t",)).why
+def test_a_server_without_loose_tasks_is_nothing_unusual_for_mode_t(tmp_path):
+    listed = Inventory(STATES[:2], 2, 0)
+    plan, settings = planned(tmp_path, ["t"], listed)
+    require_something(listed, plan, WORKER, settings)
+    assert plan.tallies["t"].listed == 0
+
+
+def test_a_server_without_projects_is_unusual_for_mode_p(tmp_path):
+    listed = Inventory(STATES[2:], 0, 2)
+    error = refused(tmp_path, listed, modes=("p",), CVAT_BACKUP_STANDALONE_TASKS="false")
+    assert "nothing that these modes deal with" in error.why
 
 
 def test_something_to_save_is_no_error(tmp_path):
