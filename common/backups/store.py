@@ -173,11 +173,16 @@ class Store:
 
 
 def _source_folders(folder: Path) -> Iterator[tuple[Path, tuple[str, int, str]]]:
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            key = folder_key(entry.name)
-            if key is not None and entry.is_dir():
-                yield Path(entry.path), key
+    try:
+        names = sorted(os.listdir(folder), reverse=True)
+    except PermissionError:
+        log.get().warning("folder_unreadable", folder=str(folder))
+        return
+    # Should two folders ever stand for one source, the same one is taken every time.
+    for name in names:
+        key = folder_key(name)
+        if key is not None and (folder / name).is_dir():
+            yield folder / name, key
 
 
 def backups_in(folder: Path, content: Content | None = None) -> Iterator[Backup]:

@@ -77,6 +77,8 @@ def obtain(
             ready = ready if problem is None else None
             problem = error
             part.discard()
+    if isinstance(problem, ResultExpired):
+        raise problem
     raise Damaged(f"what CVAT sent was not sound {ATTEMPTS} times: {problem}")
 
 

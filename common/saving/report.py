@@ -98,7 +98,9 @@ def exit_code(tallies: Sequence[Tally]) -> Exit:
     found = Counter(line.outcome for tally in tallies for line in tally.lines)
     if not found["failed"] and not any(tally.missing for tally in tallies):
         return Exit.ALL_GOOD
-    return Exit.SOME_FAILED if found["saved"] or found["unchanged"] else Exit.NOTHING_WORKED
+    # An item that failed in part has left a record of the rest.
+    something = found["saved"] or found["unchanged"] or any(line.record for tally in tallies for line in tally.lines)
+    return Exit.SOME_FAILED if something else Exit.NOTHING_WORKED
 
 
 def contents_text(record: Record) -> str:

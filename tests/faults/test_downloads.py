@@ -121,9 +121,9 @@ def test_an_empty_dataset_is_not_taken_for_a_backup(server: CvatSandbox, tmp_pat
         done = run_backup(server, tmp_path, "--mode", "a")
     finally:
         datasets.write_dataset = whole
-    assert done.code == 1
+    assert done.code == 3
     assert "empty" in done.last_run("a")["failures"][0]["reason"]
-    assert assert_sound(done.folder, parts=True) == []
+    assert {file.role for record in assert_sound(done.folder, parts=True) for file in record.files} == {"api"}
 
 
 def test_a_broken_download_goes_on_where_it_broke_off(server: CvatSandbox, tmp_path: Path) -> None:
