@@ -17,7 +17,6 @@ from common.backups.store import Store
 from common.cvat.address import server_key
 from common.cvat.client import Account, Client, connect
 from common.cvat.compatibility import version_warnings
-from common.cvat.health import HealthGate
 from common.cvat.listing import inventory
 from common.cvat.settings import missing_server_settings
 from common.exits import Exit, RunEnds
@@ -26,11 +25,19 @@ from common.progress import Display
 from common.run import Run, frame, leave
 from common.saving.book import Book
 from common.saving.choose import Mode, content_of, parse_modes
-from common.saving.crew import Crew
-from common.saving.desk import Budget, Desk, Slots
-from common.saving.plan import Plan, clear_debris, known_format, make_plan, offered_formats, require_something
+from common.saving.crew import Crew, open_desk
+from common.saving.desk import Desk
+from common.saving.plan import (
+    Plan,
+    clear_debris,
+    idle_patterns,
+    known_format,
+    make_plan,
+    offered_formats,
+    require_something,
+)
 from common.saving.settings import BackupSettings
-from common.saving.shelf import print_plan, print_shelf
+from common.saving.shelf import print_plan, print_shelf, require_folder
 from common.text import now
 
 
@@ -54,6 +61,7 @@ def what_is_missing(arguments: argparse.Namespace, raw: Mapping[str, str]) -> li
 def run_backup(run: Run[BackupSettings]) -> int:
     """One run of the script."""
     settings = run.settings
+    require_folder(settings.dir)
     if run.arguments.list:
         return Exit.ALL_GOOD if print_shelf(settings.dir) else Exit.NOTHING_WORKED
     modes, _ = parse_modes(run.arguments.mode)
@@ -99,29 +107,17 @@ def decide_what(
     log.get().info("server_listed", projects=listed.projects, tasks=listed.tasks)
     if not account.is_superuser and not settings.organization:
         log.get().warning(
-            "account_sees_a_part", user=account.username, detail="no superuser: what others own is not backed up"
+            "account_sees_a_part",
+            user=account.username,
+            detail="no superuser: only what this account is shown is backed up",
         )
     journal = Journal(store.folder)
     histories = {mode: history(journal, mode, now()) for mode in modes} if settings.max_gb_per_day else {}
     plan = make_plan(listed, modes, settings, store, formats, histories, now(), force=run.arguments.force)
     require_something(listed, plan, account, settings)
+    if idle := idle_patterns(listed, settings):
+        log.get().warning("pattern_matches_nothing", patterns=idle)
     return plan, formats
-
-
-def open_desk(
-    run: Run[BackupSettings], client: Client, version: str, store: Store, formats: dict[str, str], modes: Sequence[Mode]
-) -> Desk:
-    """Everything that the saves of this run share."""
-    settings = run.settings
-    if formats:
-        settings = settings.model_copy(update={"format": known_format(settings.format, formats)})
-    limit = int(settings.max_gb_per_day * 1e9)
-    spent = history(Journal(store.folder), modes[0], now()).bytes_in_window if limit else 0
-    gate = HealthGate(client, enabled=settings.health_gate, longest_seconds=settings.request_timeout_hours * 3600)
-    return Desk(
-        client, settings, store, gate, Budget(limit, spent), run.stop, version, run.id, formats,
-        Slots(settings.concurrency, run.stop), Slots(settings.concurrency, run.stop),
-    )  # fmt: skip
 
 
 def save_all(desk: Desk, plan: Plan, book: Book) -> None:

@@ -3,7 +3,12 @@
 # Without a CVAT of your own:      ./run-locally-backup.sh --demo
 # Sets up .venv the first time. Settings come from .env, .env.local and the environment; no shell ever reads them.
 set -u
-here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd) || exit 2
+self=${BASH_SOURCE[0]}
+while [ -L "$self" ]; do # a link to this file may lie anywhere
+    link=$(readlink -- "$self")
+    case $link in /*) self=$link ;; *) self=$(dirname -- "$self")/$link ;; esac
+done
+here=$(cd -- "$(dirname -- "$self")" && pwd) || exit 2
 # shellcheck source=deploy/venv.sh
 . "$here/deploy/venv.sh"
 ensure_venv "$here" requirements.txt || exit 2

@@ -3,7 +3,12 @@
 #                  ./run-tests.sh --all    also the long kill tests
 # Further arguments go to pytest:  ./run-tests.sh -k retention
 set -u
-here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd) || exit 2
+self=${BASH_SOURCE[0]}
+while [ -L "$self" ]; do # a link to this file may lie anywhere
+    link=$(readlink -- "$self")
+    case $link in /*) self=$link ;; *) self=$(dirname -- "$self")/$link ;; esac
+done
+here=$(cd -- "$(dirname -- "$self")" && pwd) || exit 2
 cd "$here" || exit 2
 # shellcheck source=deploy/venv.sh
 . deploy/venv.sh

@@ -27,7 +27,7 @@ def sync_folder(folder: Path) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.ENOSYS, errno.EACCES):
             raise
     finally:
         os.close(descriptor)
@@ -35,7 +35,7 @@ def sync_folder(folder: Path) -> None:
 
 def publish(temporary: Path, final: Path) -> None:
     """Gives a finished temporary file of the same folder its final name: fsync, rename, fsync of the folder."""
-    descriptor = os.open(temporary, os.O_RDONLY)
+    descriptor = os.open(temporary, os.O_RDWR)  # some network file systems refuse to sync what is open for reading
     try:
         os.fsync(descriptor)
     finally:

@@ -140,7 +140,9 @@ def load(
     origins: dict[str, str] = {}
     for origin, layer in layers:
         for variable, field in known.items():
-            found = _value(variable, field, layer, problems)
+            # A relative path in a file means the same wherever a program is started from, by cron for instance.
+            base = folder if origin.startswith(".env") else Path()
+            found = _value(variable, field, layer, problems, base)
             if found is not None:
                 raw[variable], origins[variable] = found, origin
     for check in also_check:
@@ -155,12 +157,14 @@ def load(
     return Loaded(settings, origins, unknown_variables(layers, known))
 
 
-def _value(variable: str, field: FieldInfo, layer: Mapping[str, str], problems: list[str]) -> str | None:
+def _value(variable: str, field: FieldInfo, layer: Mapping[str, str], problems: list[str], base: Path) -> str | None:
     """One layer's value of one variable; set but empty means unset."""
     value = layer.get(variable) or None
     if not is_secret(field):
         # `docker run --env-file` hands over the quotes that the predecessor's documents show around values.
-        return (without_quotes(value.strip()) or None) if value else None
+        value = (without_quotes(value.strip()) or None) if value else None
+        is_path = Path in (field.annotation, *typing.get_args(field.annotation))
+        return str(base / value) if value and is_path and not value.startswith("~") else value
     named_file = layer.get(f"{variable}_FILE") or None
     if named_file is None:
         return value
@@ -168,12 +172,12 @@ def _value(variable: str, field: FieldInfo, layer: Mapping[str, str], problems: 
         problems.append(f"{variable} and {variable}_FILE are both set: keep one of them")
         return None
     try:
-        text = Path(named_file).read_text(encoding="utf-8")
+        text = (base / named_file).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         problems.append(f"{variable}_FILE={named_file!r} cannot be read: {reason}")
         return None
-    secret = text.removesuffix("\n").removesuffix("\r")
+    secret = text.rstrip("\r\n")
     if not secret:
         problems.append(f"{variable}_FILE={named_file!r} is empty")
     return secret or None

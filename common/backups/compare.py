@@ -11,12 +11,18 @@ from common.sources import TaskContents
 
 @dataclass(frozen=True)
 class Difference:
-    """One task in which archive and server disagree. `index` is N of the archive's `task_N/`."""
+    """One task in which archive and server disagree. `index` is N of the archive's `task_N/`.
+
+    `lacks`: the archive has less than the server. `is_another`: the archive has another task in this place, which a
+    cache cannot explain (a task's name touches its project's date): the two do not belong together.
+    """
 
     index: int
     task_id: int | None
     name: str
     what: str
+    lacks: bool = False
+    is_another: bool = False
 
     def __str__(self) -> str:
         return f"task {self.task_id if self.task_id is not None else f'task_{self.index}'} ({self.name}): {self.what}"
@@ -35,14 +41,21 @@ def compare(
     for task_id, wanted in server.items():
         index = position[task_id]
         found = archive.get(index)
-        what = "is missing in the archive" if found is None else "; ".join(_differences(wanted, found))
-        if what:
-            differences.append(Difference(index, task_id, wanted.name, what))
+        if found is None:
+            differences.append(Difference(index, task_id, wanted.name, "is missing in the archive", lacks=True))
+        elif what := "; ".join(_differences(wanted, found)):
+            another = wanted.name != found.name
+            differences.append(Difference(index, task_id, wanted.name, what, _has_more(wanted, found), another))
     known = {position[task_id] for task_id in server}
     for index, found in archive.items():
         if index not in known:
             differences.append(Difference(index, None, found.name, "is in the archive, but not on the server"))
     return differences
+
+
+def _has_more(wanted: TaskContents, found: TaskContents) -> bool:
+    here, there = wanted.counts, found.counts
+    return here.tags > there.tags or here.shapes > there.shapes or here.tracks > there.tracks
 
 
 def _differences(wanted: TaskContents, found: TaskContents) -> list[str]:

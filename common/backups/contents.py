@@ -7,9 +7,12 @@ their ids, also those that are left out because they have no data.
 
 from __future__ import annotations
 
+import bisect
+import hashlib
 import json
 import re
-from collections.abc import Callable
+from array import array
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,7 +35,9 @@ class ArchivedTask:
     counts: Counts
     media_files: int
     media_bytes: int
-    has_manifest: bool
+    # Of an image task: how many images its manifest names, and how many of those are not in the archive.
+    listed_images: int = 0
+    missing_images: int = 0
 
     @property
     def upload_failed(self) -> bool:
@@ -87,9 +92,10 @@ class ArchiveContents:
 class _Seen:
     task_json: Member | None = None
     annotations: Member | None = None
-    manifest: bool = False
-    media_files: int = 0
+    manifest: Member | None = None
     media_bytes: int = 0
+    # A hash of each media file's name: eight bytes a file, however many there are.
+    media: array[int] = field(default_factory=lambda: array("Q"))
 
 
 @dataclass
@@ -140,9 +146,9 @@ def _layout_of(archive: Archive, kind: Kind) -> _Layout:
             seen.annotations = member
         elif inner.startswith("data/"):
             if inner == "data/manifest.jsonl":
-                seen.manifest = True
+                seen.manifest = member
             elif not inner.endswith("/"):
-                seen.media_files += 1
+                seen.media.append(_name_hash(inner.removeprefix("data/")))
                 seen.media_bytes += member.size_bytes
     return layout
 
@@ -157,7 +163,44 @@ def _task_of(archive: Archive, index: int, seen: _Seen) -> ArchivedTask:
     except NotAnnotations as error:
         raise BadArchive(f"task_{index}: {error}") from None
     raw = _json_object(archive, seen.task_json)
-    return ArchivedTask(index, raw, counts, seen.media_files, seen.media_bytes, seen.manifest)
+    listed, missing = _images(archive, seen)
+    return ArchivedTask(index, raw, counts, len(seen.media), seen.media_bytes, listed, missing)
+
+
+def _name_hash(name: str) -> int:
+    return int.from_bytes(hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest())
+
+
+def _images(archive: Archive, seen: _Seen) -> tuple[int, int]:
+    """How many images a task's manifest names, and how many of them the archive lacks; (0, 0) for a video.
+
+    The manifest is read line by line: it has one for every image.
+    """
+    if seen.manifest is None or not seen.media:
+        return 0, 0
+    have = array("Q", sorted(seen.media))
+    listed = missing = 0
+    for line in _lines(archive.read(seen.manifest)):
+        try:
+            row = json.loads(line)
+        except ValueError:
+            raise BadArchive(f"{seen.manifest.name} is not JSON lines") from None
+        if isinstance(row, dict) and isinstance(row.get("name"), str) and "extension" in row:
+            listed += 1
+            wanted = _name_hash(f"{row['name']}{row['extension']}")
+            at = bisect.bisect_left(have, wanted)
+            missing += at == len(have) or have[at] != wanted
+    # Images that were uploaded inside of an archive of their own have other names altogether: nothing can be said.
+    return (listed, missing) if missing < listed else (0, 0)
+
+
+def _lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    rest = b""
+    for piece in pieces:
+        *whole, rest = (rest + piece).split(b"\n")
+        yield from (line for line in whole if line.strip())
+    if rest.strip():
+        yield rest
 
 
 def _json_object(archive: Archive, member: Member) -> dict[str, Any]:
@@ -168,6 +211,15 @@ def _json_object(archive: Archive, member: Member) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise BadArchive(f"{member.name} is not a JSON object")
     return value
+
+
+def missing_media(contents: ArchiveContents) -> list[str]:
+    """Which tasks lack images that their own manifest names, one sentence each."""
+    return [
+        f"task {task.raw.get('name', '')!r} lacks {task.missing_images:,} of its {task.listed_images:,} images"
+        for task in contents.tasks.values()
+        if task.missing_images
+    ]
 
 
 def restore_warnings(contents: ArchiveContents, server_version: str, size_bytes: int) -> list[str]:

@@ -18,6 +18,9 @@ from common.text import parse_time
 Outcome = Literal["saved", "unchanged", "postponed", "without data", "failed", "gone"]
 # Then the file becomes runs.1.jsonl: at a thousand sources an hour that is a fortnight.
 LARGEST_BYTES = 64 << 20
+# What counts towards CVAT_BACKUP_MAX_GB_PER_DAY: less than a day, so that a nightly run that took an hour yesterday has
+# its whole allowance again tonight.
+ALLOWANCE_WINDOW = timedelta(hours=20)
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ class History:
     bytes_in_window: int
 
 
-def history(journal: Journal, mode: str, now: datetime, window: timedelta = timedelta(days=1)) -> History:
+def history(journal: Journal, mode: str, now: datetime, window: timedelta = ALLOWANCE_WINDOW) -> History:
     """Reads the journal once. Bytes of all modes count, because they all fill the server's cache."""
     postponed: set[tuple[str, str, int, str]] = set()
     last_good: dict[tuple[str, str, int, str], str] = {}

@@ -49,9 +49,13 @@ class Export:
 
 @dataclass(frozen=True)
 class Verified:
-    """What verification saw. `frames` counts from the first to the last frame of each task, deleted ones included."""
+    """What verification saw. `frames` counts from the first to the last frame of each task, deleted ones included.
 
-    result: Literal["good", "good with warnings"]
+    "incomplete": the archive is sound but lacks something that the server has; it counts as no good copy, and the next
+    run saves the source again. `compared_with_server`: what is in it was compared with the server's own word.
+    """
+
+    result: Literal["good", "good with warnings", "incomplete"]
     tasks: int
     jobs: int
     frames: int

@@ -138,7 +138,13 @@ class Store:
             except BadRecord:
                 (folder / name).unlink()
                 continue
-            if backup.missing_or_short():
+            try:
+                lengths = [_length(folder / file.name) for file in backup.record.files]
+            except OSError as error:
+                # A disk or network that fails at this moment is no reason to delete anything.
+                log.get().warning("interrupted_save_unreadable", file=name, reason=str(error))
+                continue
+            if lengths != [file.size_bytes for file in backup.record.files]:
                 # Not all files had their names yet; what has none is a part file, and is fetched again.
                 for file in backup.record.files:
                     (folder / file.name).unlink(missing_ok=True)
@@ -170,6 +176,13 @@ class Store:
                     with contextlib.suppress(FileNotFoundError):
                         if key in keys or path.stat().st_mtime < old:
                             path.unlink()
+
+
+def _length(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return None
 
 
 def _source_folders(folder: Path) -> Iterator[tuple[Path, tuple[str, int, str]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -46,6 +47,21 @@ class CvatSettings(Settings):
     @classmethod
     def _understand_url(cls, value: str) -> str:
         return base_url(value)
+
+    @field_validator("access_token")
+    @classmethod
+    def _token_is_one_word(cls, value: SecretStr | None) -> SecretStr | None:
+        # It travels in a header: with a blank, a line end or a foreign letter it would never arrive.
+        if value is not None and not re.fullmatch(r"[\x21-\x7e]+", value.get_secret_value()):
+            raise ValueError("holds blanks, line ends or letters that no token has")
+        return value
+
+    @field_validator("organization")
+    @classmethod
+    def _organization_is_a_slug(cls, value: str) -> str:
+        if value and not re.fullmatch(r"@personal|[A-Za-z0-9_-]+", value):
+            raise ValueError("is no organization's slug (its short name, at the end of its address), and not @personal")
+        return value
 
     @field_validator("ca_bundle")
     @classmethod

@@ -11,18 +11,18 @@ from pathlib import Path
 from common import log
 from common.backups.archive import BadArchive
 from common.backups.compare import Difference, compare
-from common.backups.contents import ArchiveContents, inspect, restore_warnings
+from common.backups.contents import ArchiveContents, inspect, missing_media, restore_warnings
 from common.backups.mend import mended
 from common.backups.names import next_stamp, stem
 from common.backups.record import Export, LeftOut, Original, Record, Server, StoredFile, Verified
 from common.cvat.contents import task_contents
-from common.cvat.errors import NotFound
+from common.cvat.errors import NotFound, ServerError
 from common.cvat.exports import ExportOrder
 from common.cvat.listing import Look, look_at
 from common.files import write_json
 from common.hashing import sha256_of
 from common.saving.choose import Candidate
-from common.saving.desk import Desk, Watch
+from common.saving.desk import Desk, PartlySaved, Watch
 from common.saving.obtain import Damaged, Obtained, obtain
 from common.sources import Source, TaskContents
 from common.text import iso, now
@@ -38,6 +38,8 @@ class _Work:
     contents: ArchiveContents
     alterations: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    # What the server has and the archive has not, although CVAT was asked again where that could help.
+    lacking: list[str] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
     kept_json: list[dict[str, object]] = field(default_factory=list)
     exported_bytes: int = 0
@@ -63,14 +65,18 @@ def save_backup(desk: Desk, candidate: Candidate, watch: Watch) -> Record:
         ids = [task.id for task in before.tasks]
         stale = [] if compared is None else compare(compared, ids, _described(work.contents))
         _mend(desk, before, work, stale, rewritten, watch)
-        if compared is not None:
-            left = compare(compared, ids, _described(work.contents))
-            work.warnings += [f"differs from the server: {difference}" for difference in left]
+        work.lacking += missing_media(work.contents)
+        for difference in [] if compared is None else compare(compared, ids, _described(work.contents)):
+            lacks = difference.lacks and not difference.is_another
+            (work.lacking if lacks else work.warnings).append(f"differs from the server: {difference}")
         if after is None:
             work.warnings.append("it was deleted on the server while it was saved")
         _note_tasks_without_data(before, work)
         work.warnings += restore_warnings(work.contents, desk.server_version, work.path.stat().st_size)
-        return _commit(desk, before, got, work, started_at, changed=changed, compared=compared is not None)
+        record = _commit(desk, before, got, work, started_at, changed=changed, compared=compared is not None)
+    if work.lacking:
+        raise PartlySaved(f"the archive that CVAT made is incomplete: {'; '.join(work.lacking)}", record)
+    return record
 
 
 def _look_again(desk: Desk, source: Source, before: Look) -> tuple[Look | None, dict[int, TaskContents] | None]:
@@ -83,10 +89,14 @@ def _look_again(desk: Desk, source: Source, before: Look) -> tuple[Look | None, 
         return look_at(desk.client, source), server
     except NotFound as error:
         try:
-            return look_at(desk.client, source), None
+            after = look_at(desk.client, source)
         except NotFound:
             log.get().warning("source_deleted_meanwhile", source=str(source), reason=str(error))
             return None, None
+        if after.state.fingerprint.digest == before.state.fingerprint.digest:
+            # Nothing has changed, and yet a part is not to be had: that is no backup to rely on.
+            raise ServerError(f"a part of it cannot be read, although nothing changed: {error}") from None
+        return after, None
 
 
 def _described(contents: ArchiveContents) -> dict[int, TaskContents]:
@@ -97,7 +107,9 @@ def _mend(desk: Desk, look: Look, work: _Work, stale: list[Difference], rewritte
     """Replaces stale tasks by fresh task backups and leaves out what CVAT could not restore."""
     ids = sorted(task.id for task in look.tasks)
     failed = {index: task for index, task in work.contents.tasks.items() if task.upload_failed}
-    wanted = [difference for difference in stale if difference.task_id is not None and difference.index not in failed]
+    wanted = [each for each in stale if each.task_id is not None and each.index not in failed]
+    if any(each.is_another for each in stale):
+        wanted = []  # the places do not agree: a replacement could overwrite another task
     if look.state.source.kind == "task":
         if failed:
             raise Damaged("the data upload of this task failed: CVAT could not restore its backup")
@@ -182,7 +194,7 @@ def _commit(
         fingerprint=look.state.fingerprint,
         export=Export(),
         verified=Verified(
-            result="good with warnings" if work.warnings else "good",
+            result="incomplete" if work.lacking else "good with warnings" if work.warnings else "good",
             tasks=len(described),
             jobs=sum(len(task.jobs) for task in described.values()),
             frames=sum(task.stop_frame - task.start_frame + 1 for task in described.values()),
@@ -194,7 +206,7 @@ def _commit(
         tool_version=VERSION,
         run_id=desk.run_id,
         changed_while_exporting=changed,
-        warnings=tuple(work.warnings),
+        warnings=(*work.lacking, *work.warnings),
         alterations=tuple(work.alterations),
         original=Original(got.fetched.size_bytes, got.fetched.sha256) if altered else None,
         left_out=tuple(work.left_out),

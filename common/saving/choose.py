@@ -116,6 +116,8 @@ def decide(
         return Decision(True, "it has no backup yet")
     if force:
         return Decision(True, "asked for with --force")
+    if newest.verified.result == "incomplete":
+        return Decision(True, "its newest backup lacks something that the server has")
     if newest.fingerprint.digest != state.fingerprint.digest:
         return Decision(True, _what_changed(state, newest))
     if (newest.export.formats, newest.export.save_images) != (

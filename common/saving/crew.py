@@ -9,22 +9,30 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import structlog
 
 from common import log
 from common.backups.archive import BadArchive
+from common.backups.journal import Journal, history
 from common.backups.record import Record
+from common.backups.store import Store
+from common.cvat.client import Client
 from common.cvat.errors import CvatError, NotFound
+from common.cvat.health import HealthGate
 from common.cvat.listing import look_at
 from common.exits import RunEnds
 from common.files import DiskFull
+from common.run import Run
 from common.saving.annotations import save_annotations
 from common.saving.backup import save_backup
-from common.saving.choose import Candidate, content_of
-from common.saving.desk import Desk, PartlySaved, Postponed, Result, Watch
+from common.saving.choose import Candidate, Mode, content_of
+from common.saving.desk import Budget, Desk, PartlySaved, Postponed, Result, Slots, Watch
 from common.saving.obtain import Damaged
+from common.saving.plan import known_format
+from common.saving.settings import BackupSettings
+from common.text import now
 from common.transfer import Interrupted
 from common.waiting import Stopped
 
@@ -160,3 +168,19 @@ class Crew:
             self._done.put(error)
         finally:
             self._done.put(None)
+
+
+def open_desk(
+    run: Run[BackupSettings], client: Client, version: str, store: Store, formats: dict[str, str], modes: Sequence[Mode]
+) -> Desk:
+    """Everything that the saves of this run share."""
+    settings = run.settings
+    if formats:
+        settings = settings.model_copy(update={"format": known_format(settings.format, formats)})
+    limit = int(settings.max_gb_per_day * 1e9)
+    spent = history(Journal(store.folder), modes[0], now()).bytes_in_window if limit else 0
+    gate = HealthGate(client, enabled=settings.health_gate, longest_seconds=settings.request_timeout_hours * 3600)
+    return Desk(
+        client, settings, store, gate, Budget(limit, spent), run.stop, version, run.id, formats,
+        Slots(settings.concurrency, run.stop), Slots(settings.concurrency, run.stop),
+    )  # fmt: skip

@@ -41,9 +41,10 @@ def obtain(
     """Raises CvatError, Damaged, DiskFull, Interrupted, Stopped. A part file that can be resumed is left behind."""
     ready = _begun_earlier(desk, order, part, fingerprint)
     problem: Exception | None = None
+    deadline: Deadline | None = None
     for _attempt in range(ATTEMPTS):
         if ready is None:
-            ready = _exported(desk, order, fingerprint, watch)
+            ready, deadline = _exported(desk, order, fingerprint, deadline, watch)
         crcs: list[StreamedCrcs] = []
 
         def fresh_observers(crcs: list[StreamedCrcs] = crcs) -> list[Callable[[bytes], None]]:
@@ -82,15 +83,17 @@ def obtain(
     raise Damaged(f"what CVAT sent was not sound {ATTEMPTS} times: {problem}")
 
 
-def _exported(desk: Desk, order: ExportOrder, fingerprint: Fingerprint, watch: Watch) -> ReadyExport:
-    """Asks for the export once a slot is free and the server is well."""
+def _exported(
+    desk: Desk, order: ExportOrder, fingerprint: Fingerprint, deadline: Deadline | None, watch: Watch
+) -> tuple[ReadyExport, Deadline]:
+    """Asks for the export once a slot is free and the server is well; one deadline for all attempts."""
     watch.phase("waiting")
     with desk.export_slots.place():
         # The item's time begins with its own turn, not while it stands behind others of ours.
-        deadline = Deadline(desk.deadline_seconds)
+        deadline = deadline or Deadline(desk.deadline_seconds)
         desk.gate.wait_until_open(deadline)
         watch.phase("exporting")
-        return exports.ask(desk.client, order, deadline, fingerprint.newest)
+        return exports.ask(desk.client, order, deadline, fingerprint.newest), deadline
 
 
 def _label(fingerprint: Fingerprint, ready: ReadyExport) -> str:

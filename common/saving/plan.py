@@ -72,6 +72,13 @@ def make_plan(
     return plan
 
 
+def idle_patterns(inventory: Inventory, settings: BackupSettings) -> list[str]:
+    """What of CVAT_BACKUP_INCLUDE and CVAT_BACKUP_EXCLUDE matches nothing at all: most likely a typing error."""
+    sources = [state.source for state in inventory.states]
+    patterns = (*settings.include, *settings.exclude)
+    return [str(pattern) for pattern in patterns if not any(pattern.matches(source) for source in sources)]
+
+
 def clear_debris(store: Store, plan: Plan) -> None:
     """Removes what killed runs have left of sources that need no saving now; the others go on with it."""
     for mode, tally in plan.tallies.items():

@@ -67,7 +67,7 @@ class BackupSettings(CvatSettings):
         alias="CVAT_BACKUP_MAX_GB_PER_DAY",
         ge=0,
         le=1e6,
-        description="most that is exported within 24 hours (GB); the rest is postponed and comes first next time; 0 = no limit",
+        description="most that is exported per day or night (GB); the rest is postponed and comes first next time; 0 = no limit",
     )
     min_free_gb: float = Field(
         1,

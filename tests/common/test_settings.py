@@ -57,13 +57,27 @@ def test_a_secret_in_the_environment_means_itself(tmp_path_factory, secret):
     assert settings.password.get_secret_value() == secret
 
 
-def test_every_secret_can_stand_in_a_file_and_only_its_last_line_end_is_dropped(tmp_path):
+def test_every_secret_can_stand_in_a_file_and_line_ends_behind_it_are_dropped(tmp_path):
     for name, field in variables(BackupSettings).items():
         if is_secret(field):
-            (tmp_path / "secret").write_text(" p#'$x \n")
+            secret = "p#'$x" if "TOKEN" in name else " p#'$x "
+            (tmp_path / "secret").write_text(f"{secret}\r\n\n")
             settings = loaded(tmp_path, {f"{name}_FILE": str(tmp_path / "secret")}).settings
             found = next(value for key, value in settings if BackupSettings.model_fields[key].alias == name)
-            assert found.get_secret_value() == " p#'$x "
+            assert found.get_secret_value() == secret
+
+
+@pytest.mark.parametrize("token", ["two words", "line\nend", "höher", "…"])
+def test_a_token_that_no_header_can_carry_is_named_and_not_shown(tmp_path, token):
+    (tmp_path / "secret").write_text(token)
+    with pytest.raises(SettingsError) as caught:
+        loaded(tmp_path, {"CVAT_ACCESS_TOKEN_FILE": str(tmp_path / "secret")})
+    assert "CVAT_ACCESS_TOKEN=******** holds blanks" in str(caught.value) and token not in str(caught.value)
+
+
+def test_a_relative_path_in_an_env_file_begins_at_that_file(tmp_path):
+    assert loaded(tmp_path, {}, local="CVAT_BACKUP_DIR=here").settings.dir == tmp_path / "here"
+    assert loaded(tmp_path, {"CVAT_BACKUP_DIR": "here"}).settings.dir == Path.cwd() / "here"
 
 
 def test_the_file_of_a_nearer_layer_wins_over_the_value_of_a_farther_one(tmp_path):

@@ -7,7 +7,14 @@ import json
 import pytest
 
 from common.backups.archive import BadArchive
-from common.backups.contents import ArchiveContents, ArchivedTask, inspect, restore_warnings, version_tuple
+from common.backups.contents import (
+    ArchiveContents,
+    ArchivedTask,
+    inspect,
+    missing_media,
+    restore_warnings,
+    version_tuple,
+)
 from common.sources import Counts
 from tests.common.making import task_json, zip_bytes
 
@@ -40,7 +47,7 @@ def test_a_project_backup_is_described_task_by_task(tmp_path):
     assert (found.name, found.labels, sorted(found.tasks), found.members) == ("road", 1, [0, 3], 9)
     assert found.counts == Counts(2, 4, 0)
     assert found.tasks[3].contents().deleted_frames == {1}
-    assert (found.tasks[0].media_files, found.tasks[0].media_bytes, found.tasks[0].has_manifest) == (1, 7, True)
+    assert (found.tasks[0].media_files, found.tasks[0].media_bytes) == (1, 7)
 
 
 def test_an_empty_project_is_a_backup_too(tmp_path):
@@ -121,3 +128,26 @@ def test_a_file_that_cvat_would_not_take_back_is_warned_about():
 def test_versions_compare_as_numbers():
     assert version_tuple("2.54.1") == (2, 54, 1)
     assert version_tuple("2.9") < version_tuple("2.52") and version_tuple("dev") == ()
+
+
+def manifest(*names: str) -> bytes:
+    rows = [
+        {"version": "1.1"},
+        {"type": "images"},
+        *({"name": name, "extension": ".jpg", "width": 1} for name in names),
+    ]
+    return b"\n".join(json.dumps(row).encode() for row in rows) + b"\n"
+
+
+def test_an_image_that_the_manifest_names_and_the_archive_lacks_is_missed(tmp_path):
+    members = project_members(**{"task_0/data/manifest.jsonl": manifest("a", "b", "deep/c"), "task_0/data/b.jpg": b"x"})
+    found = inspected(tmp_path, members)
+    assert (found.tasks[0].listed_images, found.tasks[0].missing_images) == (3, 1)
+    assert "lacks 1 of its 3 images" in missing_media(found)[0]
+
+
+def test_a_whole_set_of_images_and_images_inside_an_archive_of_their_own_are_not_missed(tmp_path):
+    whole = project_members(**{"task_0/data/manifest.jsonl": manifest("a")})
+    assert missing_media(inspected(tmp_path, whole)) == []
+    packed = project_members(**{"task_0/data/manifest.jsonl": manifest("x", "y")})
+    assert missing_media(inspected(tmp_path, packed)) == []

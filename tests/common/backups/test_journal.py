@@ -95,11 +95,11 @@ def test_history_knows_who_was_put_off_and_who_succeeded(tmp_path):
     assert history(journal, "a", NOW).postponed == {three.key}
 
 
-def test_bytes_of_the_last_day_count_for_all_modes(tmp_path):
+def test_bytes_since_the_last_night_count_for_all_modes(tmp_path):
     journal = Journal(tmp_path)
     journal.add([
-        an_attempt(bytes=1, hours_ago=25),
-        an_attempt(bytes=10, hours_ago=23),
+        an_attempt(bytes=1, hours_ago=21),
+        an_attempt(bytes=10, hours_ago=19),
         an_attempt(bytes=100, mode="a"),
         an_attempt("failed", bytes=1000),
     ])  # fmt: skip
