@@ -32,7 +32,7 @@ def locked(path: Path, job: str) -> Iterator[None]:
         except OSError as error:
             if error.errno not in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES):
                 raise
-            raise Locked(f"{job} is already running here: {_holder(descriptor)} (lock file {path})") from None
+            raise Locked(f"{_holder(descriptor, job)} (lock file {path})") from None
         holder = {"job": job, "pid": os.getpid(), "host": socket.gethostname(), "since": iso(now())}
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps(holder).encode(), 0)
@@ -42,9 +42,11 @@ def locked(path: Path, job: str) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _holder(descriptor: int) -> str:
+def _holder(descriptor: int, job: str) -> str:
+    """Who is at work: its own name for its job, which need not be ours."""
     try:
         holder: dict[str, Any] = json.loads(os.pread(descriptor, 4096, 0))
-        return f"process {holder['pid']} on {holder['host']} since {holder['since']}"
+        who = f"process {holder['pid']} on {holder['host']} since {holder['since']}"
+        return f"{holder['job']} is already running here: {who}"
     except (ValueError, KeyError, TypeError, OSError):
-        return "by a process that left no name"
+        return f"{job} is already running here: by a process that left no name"

@@ -5,26 +5,37 @@ Event names are fixed words (`backup_saved`, `export_failed`); what happened to 
 
 from __future__ import annotations
 
+import contextlib
+import json
 import logging
+import re
 import sys
 from collections.abc import Mapping
 from typing import Any, TextIO, cast
 
 import structlog
 
+MASK = "********"
+# A shorter secret is masked where it stands alone only: the letter x is in too many words.
+SHORTEST_ANYWHERE = 4
 _hidden: set[str] = set()
 
 
 def hide(secret: str) -> None:
-    """Makes every later log line show `********` in place of this secret."""
-    if secret:
-        _hidden.add(secret)
+    """Makes every later log line show `********` in place of this secret, also where it stands quoted or escaped."""
+    escaped = (json.dumps(secret, ensure_ascii=only_ascii)[1:-1] for only_ascii in (True, False))
+    for form in (secret, secret.strip(), repr(secret)[1:-1], *escaped):
+        if form.strip("*"):
+            _hidden.add(form)
 
 
 def without_secrets(text: str) -> str:
     """`text` with every hidden secret masked."""
     for secret in sorted(_hidden, key=len, reverse=True):
-        text = text.replace(secret, "********")
+        if len(secret) >= SHORTEST_ANYWHERE:
+            text = text.replace(secret, MASK)
+        else:
+            text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", MASK, text)
     return text
 
 
@@ -43,13 +54,22 @@ def _mask_secrets(_logger: Any, _method: str, event: structlog.typing.EventDict)
 
 
 class _CurrentStderr:
-    """Writes to whatever `sys.stderr` is now: a progress display replaces it while it is on the screen."""
+    """Writes to whatever `sys.stderr` is now: a progress display replaces it while it is on the screen.
+
+    Nothing is raised when nobody takes it (a pipe without a reader, a full disk): no backup fails for a log line.
+    """
 
     def write(self, text: str) -> int:
-        return sys.stderr.write(text)
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.write(text)
+        return len(text)
 
     def flush(self) -> None:
-        sys.stderr.flush()
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.flush()
+
+
+stderr = cast(TextIO, _CurrentStderr())
 
 
 def set_up(level: str = "INFO", style: str = "auto") -> None:
@@ -71,11 +91,11 @@ def set_up(level: str = "INFO", style: str = "auto") -> None:
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
-        logger_factory=structlog.WriteLoggerFactory(file=cast(TextIO, _CurrentStderr())),
+        logger_factory=structlog.WriteLoggerFactory(file=stderr),
         cache_logger_on_first_use=False,
     )
     # Libraries log through the standard library: their warnings are worth seeing, their chatter is not.
-    logging.basicConfig(level=logging.ERROR, format="%(name)s: %(message)s", stream=cast(TextIO, _CurrentStderr()))
+    logging.basicConfig(level=logging.ERROR, format="%(name)s: %(message)s", stream=stderr)
 
 
 def get() -> structlog.typing.FilteringBoundLogger:

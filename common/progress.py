@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 import time
@@ -90,7 +91,8 @@ class Display:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._rich:
-            self._rich.stop()
+            with contextlib.suppress(OSError):  # a terminal that was closed
+                self._rich.stop()
 
     def item(self, name: str) -> ItemProgress:
         """Begins an item; call its `close` when it is over."""

@@ -7,6 +7,7 @@ here and becomes one exit code and one closing sentence.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import os
 import secrets
@@ -30,15 +31,20 @@ from common.waiting import Stopped, StopSignal
 STOPPING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Run(Generic[SettingsType]):
-    """One run of one script."""
+    """One run of one script. Whoever keeps its books sets `exit_code`: what a run that breaks off has come to so far."""
 
     settings: SettingsType
     arguments: argparse.Namespace
     stop: StopSignal
     id: str = field(default_factory=lambda: secrets.token_hex(4))
     started_at: datetime = field(default_factory=now)
+    exit_code: int | None = None
+
+    def code(self, otherwise: int) -> int:
+        """The exit code of a run that breaks off; `otherwise` when it has come to nothing that is known."""
+        return otherwise if self.exit_code is None else self.exit_code
 
 
 def frame(
@@ -52,11 +58,9 @@ def frame(
 
     `also_check` finds what this call misses in the raw settings; its lines are reported with all other problems.
     """
+    _set_up_streams(restart=argv is None)
     parser.add_argument("--print-config", action="store_true", help="show the settings in force and end")
     add_flags(parser, cls)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # an ASCII terminal must not end a run at the first foreign name
     arguments = parser.parse_args(argv)
     try:
         flags = {name: getattr(arguments, name, None) for name in variables(cls)}
@@ -72,6 +76,19 @@ def frame(
         print("\n".join(shown(loaded)))
         return Exit.ALL_GOOD
     return _guarded(loaded, arguments, body)
+
+
+def _set_up_streams(*, restart: bool) -> None:
+    """Neither an ASCII terminal nor a closed stream must end a run at the first foreign name or line."""
+    if restart and sys.getfilesystemencoding() != "utf-8":
+        # In a locale that is not UTF-8, Python cannot even name the files of a project called "ü"; that is set only once.
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606
+    # A closed stream (`>&-`) is None; the first file that is opened would take its place.
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def _guarded(
@@ -95,21 +112,21 @@ def _guarded(
         say(error.why)
         if error.remedy:
             say(error.remedy)
-        return error.exit_code
+        return run.code(error.exit_code)
     except Trouble as error:
         say(f"{str(error).rstrip('.')}.")
         if error.remedy:
             say(error.remedy)
-        return Exit.NOTHING_WORKED
+        return run.code(Exit.NOTHING_WORKED)
     except BrokenPipeError:
         # The reader of our standard output went away (`backup.py --list | head`): nothing to tell anybody.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
+        give_up_stdout()
+        return run.code(128 + signal.SIGPIPE)
     except Exception as error:  # noqa: BLE001 - the last place that can tell anybody
         log.get().exception("unexpected_error")
         say(f"Unexpected error: {type(error).__name__}: {error}")
         say("This is a fault of the program. Please report it with the log above; backups made so far are intact.")
-        return Exit.NOTHING_WORKED
+        return run.code(Exit.NOTHING_WORKED)
 
 
 def _listen(stop: StopSignal) -> None:
@@ -128,14 +145,22 @@ def _listen(stop: StopSignal) -> None:
 
 def say(text: str) -> None:
     """A sentence for the person at the screen, on standard error; no secret leaves with it."""
-    print(log.without_secrets(text), file=sys.stderr, flush=True)
+    print(log.without_secrets(text), file=log.stderr, flush=True)
+
+
+def give_up_stdout() -> None:
+    """Nobody takes our standard output: what is still in its buffer must not fail once more at the end."""
+    with contextlib.suppress(OSError):  # a replaced stream (a test's) has no descriptor
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def leave(code: int) -> None:
     """Ends the process. Threads that still wait for a socket after a stop must not hold it up."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError):
-            code = code or Exit.NOTHING_WORKED
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        code = code or 128 + signal.SIGPIPE
+    except (OSError, ValueError):
+        code = code or Exit.NOTHING_WORKED
+    log.stderr.flush()
     os._exit(code)

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 
 from common import log
 from common.backups.journal import Journal
 from common.backups.store import Store
-from common.exits import Exit, RunEnds
+from common.exits import Exit, RunEnds, Trouble
 from common.files import DiskFull
-from common.run import Run
+from common.run import Run, give_up_stdout
 from common.saving.choose import Mode
 from common.saving.desk import Result
 from common.saving.plan import Plan
-from common.saving.report import Tally, exit_code, print_report, write_last_run
+from common.saving.report import Tally, exit_code, print_report, something_worked, write_last_run
 from common.saving.settings import BackupSettings
 from common.waiting import Stopped
 
 
 class Book:
-    """Use as a context manager around the run, inside its locks: however the run ends, the files are written."""
+    """Use as a context manager around the run, inside its locks: however the run ends, the files are
+    written, then the report is printed.
+    """
 
     def __init__(self, run: Run[BackupSettings], store: Store, modes: Sequence[Mode]) -> None:
         self.server = {"url": run.settings.url, "version": ""}
@@ -31,6 +34,7 @@ class Book:
         self._modes = modes
         self._journal = Journal(store.folder)
         self._tallies: dict[Mode, Tally] = {}
+        self._journal_failed = False
         self._began = time.monotonic()
 
     def __enter__(self) -> Book:
@@ -39,16 +43,17 @@ class Book:
     def begin(self, plan: Plan) -> None:
         """Writes down what needs no saving: "unchanged" confirms the newest backup."""
         self._tallies = plan.tallies
-        self._journal.rotate()
-        self._journal.add(
-            [tally.attempt(line, self._run.id) for tally in plan.tallies.values() for line in tally.lines]
-        )
+        with self._writable_journal() as journal:
+            journal.rotate()
+        with self._writable_journal() as journal:
+            journal.add([tally.attempt(line, self._run.id) for tally in plan.tallies.values() for line in tally.lines])
 
     def add(self, result: Result) -> None:
         """Writes down what became of one source, as soon as it is known."""
         tally = self._tallies[result.candidate.mode]
         line = tally.add(result)
-        self._journal.add([tally.attempt(line, self._run.id)])
+        with self._writable_journal() as journal:
+            journal.add([tally.attempt(line, self._run.id)])
         if result.record is not None:
             log.get().info(
                 "backup_saved",
@@ -62,17 +67,15 @@ class Book:
             )
 
     def finish(self) -> Exit:
-        """Prints the report and gives the run's exit code."""
-        tallies = list(self._tallies.values())
-        print_report(tallies, self._store.folder, time.monotonic() - self._began)
-        return exit_code(tallies)
+        """The exit code of a run that did all it had to do."""
+        return exit_code(list(self._tallies.values()))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         code, why = self._ending(error)
-        if isinstance(error, Stopped) and self._tallies:
-            print_report(list(self._tallies.values()), self._store.folder, time.monotonic() - self._began, stopped=True)
+        if self._tallies:
+            self._run.exit_code = code
         for mode in self._modes:
             tally = self._tallies.get(mode)
             try:
@@ -88,7 +91,29 @@ class Book:
                 )
             except (OSError, DiskFull) as problem:
                 log.get().error("last_run_not_written", mode=mode, reason=str(problem))
-        log.get().info("run_finished", exit_code=code, because=why)
+        if self._tallies:
+            self._print(stopped=why if error else "")
+        log.get().info("run_finished", exit_code=int(code), because=why)
+
+    def _print(self, stopped: str) -> None:
+        """Prints the report, if anybody takes it: what was saved is saved all the same."""
+        try:
+            print_report(
+                list(self._tallies.values()), self._store.folder, time.monotonic() - self._began, stopped=stopped
+            )
+        except (OSError, Trouble) as problem:
+            log.get().warning("report_not_printed", reason=str(problem))
+            give_up_stdout()
+
+    @contextlib.contextmanager
+    def _writable_journal(self) -> Iterator[Journal]:
+        """The journal; that it cannot be written is logged once and ends no run."""
+        try:
+            yield self._journal
+        except (OSError, DiskFull) as problem:
+            if not self._journal_failed:
+                log.get().error("journal_not_written", file=str(self._journal.path), reason=str(problem))
+            self._journal_failed = True
 
     def _ending(self, error: BaseException | None) -> tuple[int, str]:
         if error is None:
@@ -96,4 +121,7 @@ class Book:
         if isinstance(error, Stopped):
             number = self._run.stop.signal_number or signal.SIGTERM
             return 128 + number, f"stopped by {signal.Signals(number).name}"
-        return (error.exit_code if isinstance(error, RunEnds) else Exit.NOTHING_WORKED), str(error)
+        code = error.exit_code if isinstance(error, RunEnds) else Exit.NOTHING_WORKED
+        if something_worked(self._tallies.values()) and code != Exit.CREDENTIALS_REFUSED:
+            code = Exit.SOME_FAILED
+        return code, str(error)

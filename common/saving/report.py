@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -14,9 +16,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from common import log
 from common.backups.journal import Attempt, Outcome
 from common.backups.record import Record
-from common.exits import Exit
+from common.exits import Exit, Trouble
 from common.files import write_json
 from common.saving.choose import Mode
 from common.saving.desk import Result
@@ -54,8 +57,8 @@ class Tally:
         line = Line(
             result.candidate.state.source,
             result.outcome,
-            result.reason,
-            result.remedy,
+            log.without_secrets(result.reason),
+            log.without_secrets(result.remedy),
             result.record,
             result.exported_bytes,
             result.seconds,
@@ -64,7 +67,7 @@ class Tally:
         return line
 
     def note(self, state: SourceState, outcome: Outcome, reason: str) -> Line:
-        line = Line(state.source, outcome, reason)
+        line = Line(state.source, outcome, log.without_secrets(reason))
         self.lines.append(line)
         return line
 
@@ -98,9 +101,13 @@ def exit_code(tallies: Sequence[Tally]) -> Exit:
     found = Counter(line.outcome for tally in tallies for line in tally.lines)
     if not found["failed"] and not any(tally.missing for tally in tallies):
         return Exit.ALL_GOOD
-    # An item that failed in part has left a record of the rest.
-    something = found["saved"] or found["unchanged"] or any(line.record for tally in tallies for line in tally.lines)
-    return Exit.SOME_FAILED if something else Exit.NOTHING_WORKED
+    return Exit.SOME_FAILED if something_worked(tallies) else Exit.NOTHING_WORKED
+
+
+def something_worked(tallies: Iterable[Tally]) -> bool:
+    """True when anything is backed up. An item that failed in part has left a record of the rest."""
+    lines = [line for tally in tallies for line in tally.lines]
+    return any(line.outcome in ("saved", "unchanged") or line.record for line in lines)
 
 
 def contents_text(record: Record) -> str:
@@ -116,13 +123,28 @@ def _numbers(record: Record) -> list[tuple[int, str]]:
     return [(counts.shapes, "shape"), (counts.tracks, "track"), (counts.tags, "tag")]
 
 
+class _Stdout(Console):
+    """rich ends the process when nobody reads what it prints; here it is an exception like others."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        try:
+            super().print(*objects, **options)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise Trouble(f"standard output cannot be written ({error.strerror})") from error
+
+
 def console() -> Console:
-    """Standard output: as wide as the terminal, or wide enough to be read in a file."""
-    return Console(width=None if sys.stdout.isatty() else 140, highlight=False, markup=False)
+    """Standard output: as wide as the terminal, or wide enough to be read in a file. Raises BrokenPipeError, Trouble."""
+    return _Stdout(width=None if sys.stdout.isatty() else 140, highlight=False, markup=False)
 
 
-def print_report(tallies: Sequence[Tally], folder: Path, seconds: float, *, stopped: bool = False) -> None:
-    """The tables and the last words of a run."""
+def print_report(tallies: Sequence[Tally], folder: Path, seconds: float, *, stopped: str = "") -> None:
+    """The tables and the last words of a run; `stopped` says why it ended early."""
     out = console()
     out.print()
     _print_saved(out, tallies)
@@ -185,7 +207,9 @@ def _print_remarks(out: Console, tally: Tally, line: Line) -> None:
     if line.record is None:
         return
     for warning in (text for text in line.record.warnings if text not in line.reason):
-        out.print(Text(f"WARNING  {what}: {printable(warning, 400)}", style="yellow"), soft_wrap=True)
+        out.print(
+            Text(f"WARNING  {what}: {printable(log.without_secrets(warning), 400)}", style="yellow"), soft_wrap=True
+        )
     for text in line.record.alterations:
         out.print(f"MENDED   {what}: {printable(text, 400)}", soft_wrap=True)
     for left in line.record.left_out:
@@ -195,7 +219,7 @@ def _print_remarks(out: Console, tally: Tally, line: Line) -> None:
             )
 
 
-def last_words(tallies: Sequence[Tally], folder: Path, seconds: float, *, stopped: bool = False) -> list[str]:
+def last_words(tallies: Sequence[Tally], folder: Path, seconds: float, *, stopped: str = "") -> list[str]:
     """What happened and what to do, in at most three lines."""
     found = Counter(line.outcome for tally in tallies for line in tally.lines)
     saved_bytes = sum(line.record.size_bytes for tally in tallies for line in tally.lines if line.record)
@@ -204,7 +228,8 @@ def last_words(tallies: Sequence[Tally], folder: Path, seconds: float, *, stoppe
         f"{plural(found['saved'], 'backup')} saved ({size(saved_bytes)}) in {duration(seconds)}. All backups are in {folder}"
     ]
     if stopped:
-        lines.append(f"Stopped early: {missing:,} not looked at. The next run goes on from here.")
+        why = printable(log.without_secrets(stopped), 400).rstrip(".")
+        lines.append(f"Stopped early: {missing:,} not looked at ({why}). The next run goes on from here.")
     elif missing:
         lines.append(
             f"{missing:,} of the server's list are unaccounted for: please report this as a fault of the program."
@@ -242,7 +267,7 @@ def write_last_run(
         "finished_at": iso(finished),
         "seconds": round((finished - started_at).total_seconds(), 3),
         "exit_code": int(code),
-        "ended_because": why,
+        "ended_because": log.without_secrets(why),
         "server": server,
         "listed": tally.listed if tally else None,
         "counts": tally.counts if tally else None,
@@ -253,7 +278,7 @@ def write_last_run(
             if line.outcome == "failed"
         ],
         "warnings": [
-            {"source": asdict(line.source), "warnings": list(line.record.warnings)}
+            {"source": asdict(line.source), "warnings": [log.without_secrets(text) for text in line.record.warnings]}
             for line in lines
             if line.record and line.record.warnings
         ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,9 +10,18 @@ from rich.table import Table
 from rich.text import Text
 
 from common.backups.store import Backup, all_backups
+from common.exits import Exit, RunEnds
 from common.saving.choose import Candidate
 from common.saving.report import Tally, console, contents_text
 from common.text import duration, now, parse_time, plural, printable, size
+
+
+def require_folder(backup_dir: Path) -> None:
+    """Raises RunEnds when CVAT_BACKUP_DIR, or what it is to be made in, is no folder."""
+    found = next(path for path in (backup_dir, *backup_dir.parents) if os.path.exists(path))  # noqa: PTH110
+    if not os.path.isdir(found):  # noqa: PTH112 - unlike Path's, these two do not raise where they may not look
+        what = f"CVAT_BACKUP_DIR={backup_dir} cannot be used: {found} is not a folder."
+        raise RunEnds(what, "Name a folder; it is made if it does not exist.", Exit.BAD_CONFIGURATION)
 
 
 def print_shelf(backup_dir: Path) -> bool:

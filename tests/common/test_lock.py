@@ -35,7 +35,7 @@ def holder(tmp_path):
 
 
 def test_a_second_process_is_told_at_once_who_holds_the_lock(tmp_path, holder):
-    with pytest.raises(Locked) as caught, locked(tmp_path / "lock", "backup.py --mode p"):
+    with pytest.raises(Locked) as caught, locked(tmp_path / "lock", "backup.py --mode t p"):
         raise AssertionError("not reached")
     assert f"backup.py --mode p is already running here: process {holder.pid} on " in str(caught.value)
     assert str(tmp_path / "lock") in str(caught.value)

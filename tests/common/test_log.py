@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 from hypothesis import given
@@ -52,7 +53,35 @@ def test_a_hidden_secret_shows_nowhere(capsys, style):
     assert log.without_secrets("a geh$eim b") == "a ******** b"
 
 
-@given(secret=st.text(min_size=4), inner=st.text(min_size=2, max_size=3))
+@pytest.mark.parametrize("secret", ["a'b\"c\\d", " ends blank ", 'wört"x', "line\nbreak"])
+def test_a_secret_is_also_masked_where_it_stands_quoted_stripped_or_escaped(secret):
+    log.hide(secret)
+    for form in (
+        secret,
+        secret.strip(),
+        repr(secret)[1:-1],
+        json.dumps(secret),
+        json.dumps(secret, ensure_ascii=False),
+    ):
+        assert log.without_secrets(f"<{form}>").strip('<">') == "********"
+
+
+def test_a_short_secret_is_masked_only_where_it_stands_alone():
+    log.hide("x")
+    assert log.without_secrets("the next x: {'password': 'x'} x_y") == "the next ********: {'password': '********'} x_y"
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError, OSError, ValueError])
+def test_a_log_that_nobody_takes_ends_nothing(monkeypatch, error):
+    def refuse(_text):
+        raise error
+
+    log.set_up("INFO", "json")
+    monkeypatch.setattr(sys.stderr, "write", refuse)
+    log.get().info("one")
+
+
+@given(secret=st.text(min_size=4), inner=st.text("abc$", min_size=4, max_size=5))
 def test_a_secret_that_holds_another_is_masked_whole(secret, inner):
     log._hidden.clear()
     log.hide(inner)

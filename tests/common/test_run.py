@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+import sys
 
 import pytest
 
@@ -12,7 +13,7 @@ from common import log
 from common.exits import Exit, RunEnds, Trouble
 from common.files import DiskFull
 from common.lock import Locked
-from common.run import frame, say
+from common.run import frame, leave, say
 from common.saving.settings import BackupSettings
 from common.waiting import Stopped
 
@@ -133,3 +134,38 @@ def test_no_secret_leaves_with_a_sentence(capsys):
     log.hide("geheim")
     say("the password geheim was refused")
     assert capsys.readouterr().err == "the password ******** was refused\n"
+
+
+@pytest.mark.parametrize(
+    "error", [RunEnds("why", "", Exit.BAD_CONFIGURATION), Trouble("why"), KeyError("why"), BrokenPipeError()]
+)
+def test_a_run_that_breaks_off_ends_with_what_its_books_say(monkeypatch, error):
+    monkeypatch.setattr("common.run.give_up_stdout", lambda: None)
+
+    def body(given):
+        given.exit_code = 3
+        raise error
+
+    assert run(body) == 3
+
+
+def test_streams_that_are_closed_are_replaced(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", None)
+    assert run(lambda _run: print("x") or say("y") or 0) == 0
+    assert sys.stdout.name == sys.stderr.name == os.devnull
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "ends"),
+    [(BrokenPipeError, 0, 141), (OSError, 0, 1), (OSError, 3, 3), (BrokenPipeError, 12, 12)],
+)
+def test_what_could_not_be_flushed_never_hides_a_worse_code(monkeypatch, error, code, ends):
+    def refuse():
+        raise error
+
+    seen = []
+    monkeypatch.setattr(sys.stdout, "flush", refuse)
+    monkeypatch.setattr(os, "_exit", seen.append)
+    leave(code)
+    assert seen == [ends]

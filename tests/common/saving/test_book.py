@@ -9,7 +9,8 @@ import pytest
 
 from common.backups.journal import Journal
 from common.backups.store import Store
-from common.exits import Exit, RunEnds
+from common.exits import Exit, RunEnds, Trouble
+from common.files import DiskFull
 from common.run import Run
 from common.saving.book import Book
 from common.saving.desk import Result
@@ -83,6 +84,58 @@ def test_a_last_run_file_that_cannot_be_written_does_not_hide_how_the_run_ended(
         raise OSError("read-only file system")
 
     monkeypatch.setattr("common.saving.book.write_last_run", full)
+    with Book(run, store, ["p"]) as book:
+        book.begin(plan)
+        book.add(saved())
+        assert book.finish() == Exit.ALL_GOOD
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (RunEnds("no rights", "", Exit.CREDENTIALS_REFUSED), 12),
+        (RunEnds("no way on"), 3),
+        (Trouble("the server is away"), 3),
+        (ZeroDivisionError("oops"), 3),
+    ],
+)
+def test_a_run_that_ends_in_the_middle_reports_what_it_has(run, store, plan, capsys, error, code):
+    with pytest.raises(type(error)), Book(run, store, ["p"]) as book:
+        book.begin(plan)
+        raise error
+    assert run.exit_code == code == last_run(store)["exit_code"]
+    assert f"Stopped early: 1 not looked at ({error})" in capsys.readouterr().out
+
+
+def test_a_run_that_ends_in_the_middle_with_nothing_has_its_own_code(run, store, capsys):
+    with pytest.raises(RunEnds), Book(run, store, ["p"]) as book:
+        book.begin(Plan([], {"p": Tally("p", 2)}))
+        raise RunEnds("no way on")
+    assert run.exit_code == 1
+    assert "Stopped early: 2 not looked at" in capsys.readouterr().out
+
+
+def test_a_journal_without_room_is_said_once_and_ends_nothing(run, store, plan, capsys, monkeypatch):
+    def full(*_):
+        raise DiskFull("no room left")
+
+    monkeypatch.setattr(Journal, "add", full)
+    with Book(run, store, ["p"]) as book:
+        book.begin(plan)
+        book.add(saved())
+        assert book.finish() == Exit.ALL_GOOD
+    assert last_run(store)["counts"]["saved"] == 1
+    printed = capsys.readouterr()
+    assert (printed.out + printed.err).count("journal_not_written") == 1
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError(32, "x"), Trouble("no room")])
+def test_a_report_that_cannot_be_printed_changes_nothing(run, store, plan, monkeypatch, error):
+    def refuse(*_, **__):
+        assert last_run(store)["ended_because"] == "finished"  # written before
+        raise error
+
+    monkeypatch.setattr("common.saving.book.print_report", refuse)
     with Book(run, store, ["p"]) as book:
         book.begin(plan)
         book.add(saved())

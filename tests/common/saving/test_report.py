@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.exits import Exit
+from common import log
+from common.exits import Exit, Trouble
 from common.saving.desk import Result
-from common.saving.report import OUTCOMES, Tally, exit_code, last_words, print_report, sum_text, write_last_run
+from common.saving.report import OUTCOMES, Tally, console, exit_code, last_words, print_report, sum_text, write_last_run
 from common.text import now
 from tests.common.making import a_candidate, a_record, a_source, a_state
 
@@ -68,8 +70,8 @@ def test_a_long_report_is_shortened_and_still_counts_everything(capsys, tmp_path
 
 def test_good_is_only_said_when_it_is():
     assert "All good" in last_words([a_tally("saved")], "x", 1)[-1]
-    for tally, stopped in ((a_tally("failed"), False), (a_tally("postponed"), False), (a_tally("saved", missing=1), False),
-                           (a_tally("saved"), True)):  # fmt: skip
+    for tally, stopped in ((a_tally("failed"), ""), (a_tally("postponed"), ""), (a_tally("saved", missing=1), ""),
+                           (a_tally("saved"), "stopped by SIGTERM")):  # fmt: skip
         assert "All good" not in " ".join(last_words([tally], "x", 1, stopped=stopped))
 
 
@@ -102,3 +104,34 @@ def test_the_last_run_file_is_for_machines(tmp_path, tally):
         assert value["failures"][0]["reason"] == "the reason" and value["warnings"][0]["warnings"] == ["w"]
     else:
         assert value["listed"] is None and value["failures"] == []
+
+
+def test_why_a_run_ended_early_stands_in_the_last_words():
+    lines = last_words([a_tally("saved", missing=2)], "x", 1, stopped="The key was\x1b revoked.")
+    assert lines[1] == "Stopped early: 2 not looked at (The key was revoked). The next run goes on from here."
+
+
+def test_no_secret_is_in_the_report_the_journal_or_the_last_run_file(capsys, tmp_path):
+    log.hide("geheim")
+    tally = a_tally("saved", "unchanged", warnings=("geheim: a warning",))
+    source = a_source(id=3)
+    tally.add(Result(a_candidate(source), "failed", "the server said 'geheim'", "Not geheim."))
+    tally.note(a_state(source), "unchanged", "geheim")
+    path = tmp_path / "last-run-p.json"
+    write_last_run(path, tally=tally, mode="p", run_id="r", started_at=now(), code=3, server={}, why="geheim is wrong")
+    print_report([tally], tmp_path, 1.0, stopped="geheim is wrong")
+    written = [path.read_text(), capsys.readouterr().out, *(tally.attempt(line, "r").reason for line in tally.lines)]
+    assert "geheim" not in "".join(written)
+    assert json.loads(written[0])["failures"][0]["reason"] == "the server said '********'"
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"), [(BrokenPipeError(32, "x"), BrokenPipeError), (OSError(28, "x"), Trouble)]
+)
+def test_output_that_nobody_takes_is_an_error_that_can_be_caught(monkeypatch, error, raised):
+    def refuse(_text):
+        raise error
+
+    monkeypatch.setattr(sys.stdout, "write", refuse)
+    with pytest.raises(raised):
+        console().print("text")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 
+import pytest
+
 from common.backups.names import stem
 from common.backups.record import StoredFile
 from common.backups.store import Store
+from common.exits import RunEnds
 from common.saving.report import Tally
-from common.saving.shelf import print_plan, print_shelf
+from common.saving.shelf import print_plan, print_shelf, require_folder
 from tests.common.making import a_candidate, a_record, a_source
 
 
@@ -48,3 +51,13 @@ def test_a_dry_run_says_what_would_be_saved_and_why(capsys):
     out = capsys.readouterr().out
     assert "project 12" in out and "changed: 3 tasks instead of 2" in out
     assert "1 on the server, 1 would be saved" in out and "this was a dry run" in out
+
+
+def test_a_folder_or_nothing_yet_will_do_and_a_file_is_called_a_file(tmp_path):
+    require_folder(tmp_path)
+    require_folder(tmp_path / "not" / "yet")
+    (tmp_path / "file").write_text("")
+    for wrong in (tmp_path / "file", tmp_path / "file" / "backups"):
+        with pytest.raises(RunEnds, match=f"{tmp_path / 'file'} is not a folder") as caught:
+            require_folder(wrong)
+        assert caught.value.exit_code == 2
