@@ -24,8 +24,8 @@ from common.text import size
 from common.waiting import StopSignal, growing_pauses
 
 PIECE_BYTES = 1 << 20
-# Pieces waiting for the hash: bounds the memory of one transfer.
-MOST_WAITING = 24
+# Waiting for the hash: bounds the memory of one transfer.
+MOST_WAITING_BYTES = 8 << 20
 FLUSH_BYTES = 64 << 20
 MOST_FRUITLESS_ATTEMPTS = 5
 SLOWEST_BYTES_PER_SECOND = 1024
@@ -130,6 +130,8 @@ def fetch(
         mark = Mark(label)
     resumed_at = farthest = part.path.stat().st_size if part.path.exists() else 0
     pauses, fruitless = growing_pauses(wait_first_seconds, longest=15), 0
+    # Less than this is no progress: a byte per attempt would go on for ever.
+    least_gain = max(1, SLOWEST_BYTES_PER_SECOND * stall_seconds)
     while True:
         have = part.path.stat().st_size if part.path.exists() else 0
         if have and not mark.validator:
@@ -162,12 +164,12 @@ def fetch(
         except Interrupted:
             now_have = part.path.stat().st_size if part.path.exists() else 0
             # Farther than ever, not merely than this attempt's beginning: without a validator each begins at 0.
-            fruitless = 0 if now_have > farthest else fruitless + 1
+            fruitless += 1
+            if now_have - farthest >= least_gain:
+                farthest, fruitless = now_have, 0
+                pauses = growing_pauses(wait_first_seconds, longest=15)
             if fruitless >= MOST_FRUITLESS_ATTEMPTS:
                 raise
-            if now_have > farthest:
-                farthest = now_have
-                pauses = growing_pauses(wait_first_seconds, longest=15)
             stop.sleep(next(pauses))
 
 
@@ -227,7 +229,7 @@ class _Feed:
     """SHA-256 in a thread of its own: hashlib lets go of the interpreter, so it overlaps with the network."""
 
     def __init__(self) -> None:
-        self._pieces: queue.Queue[bytes | None] = queue.Queue(MOST_WAITING)
+        self._pieces: queue.Queue[bytes | None] = queue.Queue(MOST_WAITING_BYTES // PIECE_BYTES)
         self._hash = hashlib.sha256()
         self._flushing: threading.Thread | None = None
         self._thread = threading.Thread(target=self._work, name="hash", daemon=True)
@@ -246,9 +248,11 @@ class _Feed:
     @staticmethod
     def _sync(descriptor: int) -> None:
         # An error here shows again, and is handled, at the fsync before the rename.
-        with contextlib.suppress(OSError):
-            os.fdatasync(descriptor)
-        os.close(descriptor)
+        try:
+            with contextlib.suppress(OSError):
+                getattr(os, "fdatasync", os.fsync)(descriptor)  # macOS has only the latter
+        finally:
+            os.close(descriptor)
 
     def _work(self) -> None:
         while (piece := self._pieces.get()) is not None:

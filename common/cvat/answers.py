@@ -7,25 +7,23 @@ import re
 from typing import Any
 
 import requests
-from urllib3.exceptions import HTTPError
 
 from common.cvat import errors
-from common.exits import Exit, RunEnds
 from common.text import printable
+
+SUCCESSES = (200, 201, 202, 204, 206)
+# An error's text is read so far and no further.
+LONGEST_ERROR_BYTES = 20_000
 
 
 def raise_for_answer(response: requests.Response, what: str) -> None:
     """Turns every answer that is not a success into the CvatError for it."""
     status = response.status_code
-    if status in (200, 201, 202, 204, 206):
+    if status in SUCCESSES:
         return
     if 300 <= status < 400:
         target = printable(response.headers.get("Location", "elsewhere"), 200)
-        raise RunEnds(
-            f"The server in CVAT_URL redirects {what} to {target}.",
-            "Credentials are never sent after a redirect: set CVAT_URL to the address it should be.",
-            Exit.BAD_CONFIGURATION,
-        )
+        raise errors.Redirected(f"The server in CVAT_URL redirects {what} to {target}.")
     if status == 416:
         total = re.fullmatch(r"bytes \*/(\d+)", response.headers.get("Content-Range", ""))
         raise errors.PastTheEnd(f"{what}: nothing there any more", int(total[1]) if total else None)
@@ -48,12 +46,7 @@ def raise_for_answer(response: requests.Response, what: str) -> None:
 
 def answer_text(response: requests.Response) -> tuple[str, Any]:
     """What the server said, on one line, and its JSON: errors come as objects, lists, bare strings, text and HTML."""
-    try:
-        # A streamed answer has not been read yet; at most this much of it is.
-        body = response.content if response._content_consumed else response.raw.read(20_000, decode_content=True)  # type: ignore[attr-defined]
-    except (HTTPError, requests.RequestException, OSError):
-        return "", None
-    text, payload = bytes(body[:20_000]).decode("utf-8", "replace"), None
+    text, payload = response.content[:LONGEST_ERROR_BYTES].decode("utf-8", "replace"), None
     if "html" in response.headers.get("Content-Type", ""):
         title = re.search(r"<(title|h1)[^>]*>(.*?)</\1>", text, re.DOTALL | re.IGNORECASE)
         text = title[2] if title else re.sub(r"<[^>]+>", " ", text)

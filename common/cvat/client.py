@@ -7,9 +7,12 @@ waited for; credentials go to the configured host only; nothing is redirected an
 from __future__ import annotations
 
 import http.cookiejar
+import re
+import ssl
 import threading
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,17 +23,24 @@ from urllib3.exceptions import HTTPError, NameResolutionError
 
 from common import log
 from common.cvat import errors
-from common.cvat.answers import innermost, json_of, plain_cause, raise_for_answer
+from common.cvat.answers import LONGEST_ERROR_BYTES, SUCCESSES, innermost, json_of, plain_cause, raise_for_answer
 from common.cvat.settings import CvatSettings
 from common.exits import Exit, RunEnds
 from common.text import duration, printable
+from common.transfer import SLOWEST_BYTES_PER_SECOND
 from common.version import VERSION
 from common.waiting import Deadline, StopSignal, growing_pauses
 
 API_TYPE = "application/vnd.cvat+json"
 CONNECT_TIMEOUT_SECONDS = 10
+# Timeout of the single attempt that a server gets once it has been waited for in vain.
+QUICK_SECONDS = 5
+# A name that was never known is more likely misspelt than late.
+UNKNOWN_HOST_SECONDS = 15
+PIECE_BYTES = 1 << 18
 LONGEST_THROTTLE_SECONDS = 900
 MOST_SERVER_ERRORS = 2
+TOKEN_PAUSE_SECONDS = 0.5
 # An ordinary question; exports and downloads bring the deadline of their item.
 QUESTION_SECONDS = 3600
 
@@ -56,37 +66,73 @@ class _Authorization(requests.auth.AuthBase):
         return request
 
 
+class _UnknownHost(errors.Unreachable):
+    """The name in CVAT_URL has no address."""
+
+
+class _Silence:
+    """Since when the server answers nobody: all questions share it, so that it is waited for once, not once each."""
+
+    def __init__(self, longest_seconds: float) -> None:
+        self.longest_seconds = longest_seconds
+        self._lock = threading.Lock()
+        self._since: float | None = None
+        self._ever_answered = False
+
+    @property
+    def is_too_long(self) -> bool:
+        since = self._since
+        return since is not None and time.monotonic() - since >= self.longest_seconds
+
+    def end(self) -> None:
+        with self._lock:
+            self._since, self._ever_answered = None, True
+
+    def left_seconds(self, error: errors.Unreachable) -> float:
+        """How much longer the server is waited for after this failure."""
+        longest = self.longest_seconds
+        with self._lock:
+            if isinstance(error, _UnknownHost) and not self._ever_answered:
+                longest = min(longest, UNKNOWN_HOST_SECONDS)
+            if self._since is None:
+                self._since = time.monotonic()
+                log.get().warning("server_unreachable", reason=str(error), waiting_at_most=duration(longest))
+            return self._since + longest - time.monotonic()
+
+
 class _Patience:
     """How long one question is repeated: a server that restarts or throttles is waited for, a refusal is final."""
 
-    def __init__(self, deadline: Deadline, server_wait_seconds: float, *, patient: bool = True) -> None:
-        self._deadline = deadline
-        self._server_wait_seconds = server_wait_seconds
+    def __init__(self, deadline: Deadline, silence: _Silence, *, patient: bool = True) -> None:
+        self.deadline = deadline
+        self._silence = silence
         self._patient = patient
         self._pauses = growing_pauses(0.5, longest=15)
         self._until: Deadline | None = None
+        self._throttle_pauses = growing_pauses(0.5)
+        self._throttled_until: Deadline | None = None
         self._server_errors = 0
 
     def pause_after(self, error: errors.CvatError) -> float:
         """Seconds to wait before asking again. Raises `error` when asking again is of no use, or for too long already."""
         if isinstance(error, errors.Throttled):
-            if error.retry_after_seconds > min(self._deadline.left_seconds, LONGEST_THROTTLE_SECONDS):
+            self._throttled_until = self._throttled_until or self.deadline.sooner(LONGEST_THROTTLE_SECONDS)
+            # "Retry-After: 0" is no leave to ask without a pause.
+            pause = max(error.retry_after_seconds, next(self._throttle_pauses))
+            if pause > self._throttled_until.left_seconds:
                 raise error
-            log.get().warning("server_throttles", wait_seconds=error.retry_after_seconds)
-            return error.retry_after_seconds
+            log.get().warning("server_throttles", wait_seconds=pause)
+            return pause
         if isinstance(error, errors.ServerError) and self._patient:
             # Some are hiccups of a busy server; one that stays is this item's failure.
             self._server_errors += 1
             if self._server_errors <= MOST_SERVER_ERRORS:
                 return float(self._server_errors)
         if isinstance(error, errors.Unreachable) and self._patient:
-            if self._until is None:
-                self._until = self._deadline.sooner(self._server_wait_seconds)
-                log.get().warning(
-                    "server_unreachable", reason=str(error), waiting_at_most=duration(self._server_wait_seconds)
-                )
+            # Of its own too: others may be answered while this question never is.
+            self._until = self._until or self.deadline.sooner(self._silence.longest_seconds)
             pause = next(self._pauses)
-            if pause <= self._until.left_seconds:
+            if pause <= min(self._until.left_seconds, self._silence.left_seconds(error)):
                 return pause
         raise error
 
@@ -100,6 +146,7 @@ class Client:
         self._settings = settings
         self._local = threading.local()
         self._sign_in_lock = threading.Lock()
+        self._silence = _Silence(settings.server_wait_seconds)
         self._authorization: str | None = None
         self._verify: bool | str = str(settings.ca_bundle) if settings.ca_bundle else settings.verify_tls
         if not settings.verify_tls and not settings.ca_bundle:
@@ -132,12 +179,37 @@ class Client:
         accept: str = API_TYPE,
         headers: Mapping[str, str] | None = None,
     ) -> Iterator[requests.Response]:
-        """A GET whose body the caller reads piece by piece (`response.raw`). Raises CvatError."""
+        """A GET whose body the caller reads piece by piece (`pieces`, or `response.raw`). Raises CvatError."""
         response = self.send("GET", path, params=params, headers={"Accept": accept, **(headers or {})}, stream=True)
         try:
             yield response
         finally:
             response.close()
+
+    def pieces(self, response: requests.Response, deadline: Deadline | None = None) -> Iterator[bytes]:
+        """The body as it arrives, unpacked: large annotations come gzipped, seventy times smaller (measured).
+
+        Raises Unreachable when it breaks off, and when it drips: requests' timeout is only that of each read.
+        """
+        deadline, window_seconds = deadline or Deadline(QUESTION_SECONDS), self._timeout_seconds
+        waited, arrived = 0.0, 0
+        while True:
+            self.stop.check()
+            asked_at = time.monotonic()
+            try:
+                piece = response.raw.read1(PIECE_BYTES, decode_content=True)
+            except (HTTPError, OSError) as error:
+                raise errors.Unreachable(plain_cause(error)) from None
+            if not piece:
+                return
+            waited += time.monotonic() - asked_at
+            arrived += len(piece)
+            # Not before: a last quick question is answered also when its deadline has just passed.
+            if waited >= window_seconds:
+                if deadline.is_over or arrived < SLOWEST_BYTES_PER_SECOND * waited:
+                    raise errors.Unreachable("the answer is too slow")
+                waited, arrived = 0.0, 0
+            yield piece
 
     def send(
         self,
@@ -156,15 +228,16 @@ class Client:
         Without `patient` a server that is down or answers 500 is not asked again; `anonymous` shows no credentials,
         so that a 401 says nothing about them.
         """
-        patience = _Patience(
-            deadline or Deadline(QUESTION_SECONDS), self._settings.server_wait_seconds, patient=patient
-        )
+        patience = _Patience(deadline or Deadline(QUESTION_SECONDS), self._silence, patient=patient)
+        headers = {"Accept": API_TYPE, **self._organization_header(), **(headers or {})}
         signed_in_again = False
         while True:
             self.stop.check()
             authorization = None if anonymous else self._authorization
             try:
-                return self._once(method, path, params, headers, stream, authorization)
+                return self._once(
+                    method, path, authorization, patience.deadline, stream=stream, params=params, headers=headers
+                )
             except errors.Unauthorized:
                 if authorization is None:
                     raise
@@ -187,40 +260,73 @@ class Client:
         self,
         method: str,
         path: str,
-        params: Mapping[str, Any] | None,
-        headers: Mapping[str, str] | None,
-        stream: bool,
         authorization: str | None,
+        deadline: Deadline,
+        *,
+        stream: bool = False,
+        **more: Any,
     ) -> requests.Response:
         what = f"{method} {path.split('?')[0]}"
         try:
             response = self._session().request(
                 method,
                 self.url + path,
-                params=params,
-                headers={"Accept": API_TYPE, **self._organization_header(), **(headers or {})},
                 auth=_Authorization(authorization),
                 # Per request: requests lets REQUESTS_CA_BUNDLE win over what a session says.
                 verify=self._verify,
-                timeout=(CONNECT_TIMEOUT_SECONDS, self._settings.http_timeout_seconds),
+                timeout=(min(CONNECT_TIMEOUT_SECONDS, self._timeout_seconds), self._timeout_seconds),
                 allow_redirects=False,
-                stream=stream,
+                # Always, so that the body is read under our own limits.
+                stream=True,
+                **more,
             )
-        except requests.exceptions.SSLError as error:
-            raise RunEnds(
-                f"The TLS certificate of {self.url} is not trusted: {plain_cause(error)}.",
-                "If it is signed by your own authority, name its PEM file in CVAT_CA_BUNDLE.",
-            ) from None
         except (requests.RequestException, HTTPError) as error:
+            if isinstance(error, requests.exceptions.SSLError):
+                self._end_without_tls(error)
             if isinstance(innermost(error), NameResolutionError):
-                raise errors.Unreachable(f"{what}: the host name in {self.url} is unknown") from None
+                raise _UnknownHost(f"{what}: the host name in {self.url} is unknown") from None
             raise errors.Unreachable(f"{what}: {plain_cause(error)}") from None
         try:
+            if not stream or response.status_code not in SUCCESSES:
+                self._read(response, what, deadline)
             raise_for_answer(response, what)
-        except errors.CvatError:
+        except errors.CvatError as error:
             response.close()
+            if not isinstance(error, errors.Unreachable):
+                self._silence.end()
             raise
+        self._silence.end()
         return response
+
+    def _read(self, response: requests.Response, what: str, deadline: Deadline) -> None:
+        """Reads the body as requests would, but not for ever; of an error as much as can be had."""
+        content, is_success = bytearray(), response.status_code in SUCCESSES
+        with closing(response.raw):
+            try:
+                for piece in self.pieces(response, deadline):
+                    content += piece
+                    if not is_success and len(content) >= LONGEST_ERROR_BYTES:
+                        break
+            except errors.Unreachable as error:
+                if is_success:
+                    raise errors.Unreachable(f"{what}: {error}") from None
+        response._content = bytes(content)
+
+    @property
+    def _timeout_seconds(self) -> float:
+        longest = self._settings.http_timeout_seconds
+        return min(longest, QUICK_SECONDS) if self._silence.is_too_long else longest
+
+    def _end_without_tls(self, error: requests.exceptions.SSLError) -> None:
+        """Raises RunEnds, unless the handshake was merely cut off, as by a proxy that restarts."""
+        if isinstance(innermost(error), ssl.SSLEOFError):
+            return
+        if re.search("wrong.version.number|record layer failure", str(error), re.IGNORECASE):
+            raise RunEnds(f"{self.url}: this port does not speak TLS; use http:// in CVAT_URL?") from None
+        raise RunEnds(
+            f"The TLS certificate of {self.url} is not trusted: {plain_cause(error)}.",
+            "If it is signed by your own authority, name its PEM file in CVAT_CA_BUNDLE.",
+        ) from None
 
     def _session(self) -> requests.Session:
         session: requests.Session | None = getattr(self._local, "session", None)
@@ -278,44 +384,36 @@ class Client:
 
     def _log_in(self, form: Mapping[str, str]) -> Any:
         # Not through send(): its body holds the password, and a 401 here must not lead to another login.
-        patience = _Patience(Deadline(QUESTION_SECONDS), self._settings.server_wait_seconds)
+        patience, headers = _Patience(Deadline(QUESTION_SECONDS), self._silence), {"Accept": API_TYPE}
         while True:
             self.stop.check()
             try:
-                try:
-                    response = self._session().post(
-                        f"{self.url}/api/auth/login",
-                        json=dict(form),
-                        headers={"Accept": API_TYPE},
-                        auth=_Authorization(None),
-                        verify=self._verify,
-                        timeout=(CONNECT_TIMEOUT_SECONDS, self._settings.http_timeout_seconds),
-                        allow_redirects=False,
-                    )
-                except requests.RequestException as error:
-                    raise errors.Unreachable(f"sign-in: {plain_cause(error)}") from None
-                raise_for_answer(response, "sign-in")
-                return json_of(response)
+                return json_of(
+                    self._once("POST", "/api/auth/login", None, patience.deadline, json=dict(form), headers=headers)
+                )
             except errors.CvatError as error:
                 self.stop.sleep(patience.pause_after(error))
 
     def _refused_again(self) -> errors.CredentialsRefused:
+        if self._settings.access_token is not None:
+            return errors.CredentialsRefused(
+                f"CVAT at {self.url} refused the access token.",
+                "It may have expired or been revoked: make a new one in CVAT (profile, Security) and set CVAT_ACCESS_TOKEN.",
+            )
         return errors.CredentialsRefused(
-            f"CVAT at {self.url} refuses the credentials of {self._settings.username or 'the access token'!r}, "
-            "also after signing in again.",
+            f"CVAT at {self.url} refuses the credentials of {self._settings.username!r}, also after signing in again.",
             "The account may have been disabled or its password changed during the run.",
         )
 
     def _sign_in_again(self, refused: str) -> None:
         """After a 401 in the middle of a run: once for all threads that met it. Raises CredentialsRefused."""
+        if self._settings.access_token is not None:
+            # Nothing to renew: it is shown once more, for the 401 may be a hiccup of a proxy.
+            self.stop.sleep(TOKEN_PAUSE_SECONDS)
+            return
         with self._sign_in_lock:
             if self._authorization != refused:
                 return  # another thread has already done it
-            if self._settings.access_token is not None:
-                raise errors.CredentialsRefused(
-                    f"CVAT at {self.url} refused the access token.",
-                    "It may have expired or been revoked: make a new one in CVAT (profile, Security) and set CVAT_ACCESS_TOKEN.",
-                )
             log.get().warning("signing_in_again", user=self._settings.username)
             self.sign_in()
 
@@ -328,19 +426,24 @@ def connect(settings: CvatSettings, stop: StopSignal) -> tuple[Client, str, Acco
     """A signed-in client, the server's version and our account there. Raises RunEnds and CvatError."""
     client = Client(settings, stop)
     try:
-        about = client.get("/api/server/about")
-        version = about["version"]
-    except errors.Unreachable as error:
-        raise RunEnds(f"CVAT at {settings.url} cannot be reached ({error}).", error.remedy) from None
-    except (*_NO_CVAT, ValueError, KeyError, TypeError) as error:
-        raise RunEnds(
-            f"{settings.url} answers, but not like a CVAT server ({printable(str(error), 200)}).",
-            "Check CVAT_URL: it is the address that you open in the browser to use CVAT.",
-        ) from None
-    client.sign_in()
-    try:
+        version = _version_of(client)
+        client.sign_in()
         who = client.get("/api/users/self")
+    except errors.Redirected as error:
+        raise RunEnds(str(error), error.remedy, Exit.BAD_CONFIGURATION) from None
     except errors.Unauthorized as error:
         raise errors.CredentialsRefused(f"CVAT at {settings.url} refused the credentials: {error}") from None
     account = Account(int(who["id"]), str(who["username"]), bool(who.get("is_superuser")))
-    return client, str(version), account
+    return client, version, account
+
+
+def _version_of(client: Client) -> str:
+    try:
+        return str(client.get("/api/server/about")["version"])
+    except errors.Unreachable as error:
+        raise RunEnds(f"CVAT at {client.url} cannot be reached ({error}).", error.remedy) from None
+    except (*_NO_CVAT, ValueError, KeyError, TypeError) as error:
+        raise RunEnds(
+            f"{client.url} answers, but not like a CVAT server ({printable(str(error), 200)}).",
+            "Check CVAT_URL: it is the address that you open in the browser to use CVAT.",
+        ) from None

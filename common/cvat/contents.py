@@ -5,17 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-import requests
-from urllib3.exceptions import HTTPError
-
 from common.annotations import NotAnnotations, count, frames_meta
-from common.cvat.answers import plain_cause
 from common.cvat.client import Client
 from common.cvat.errors import ServerError, Unreachable
 from common.sources import Counts, JobRange, TaskContents, TaskState
 from common.waiting import growing_pauses
 
-PIECE_BYTES = 1 << 18
 ATTEMPTS = 4
 
 T = TypeVar("T")
@@ -62,19 +57,9 @@ def reading(
     for attempt in range(1, ATTEMPTS + 1):
         try:
             with client.streaming(path, params=params) as response:
-                return consume(_pieces(client, response, path))
+                return consume(client.pieces(response))
         except (Unreachable, NotAnnotations) as error:
             if attempt == ATTEMPTS:
                 raise ServerError(f"GET {path}: {error}") from None
             client.stop.sleep(next(pauses))
     raise AssertionError("the last attempt returns or raises")
-
-
-def _pieces(client: Client, response: requests.Response, path: str) -> Iterator[bytes]:
-    try:
-        # Unpacked here: the server sends large annotations gzipped, which is seventy times smaller (measured).
-        for piece in response.raw.stream(PIECE_BYTES, decode_content=True):
-            client.stop.check()
-            yield piece
-    except (HTTPError, OSError) as error:
-        raise Unreachable(plain_cause(error)) from None

@@ -55,6 +55,12 @@ class Refused(CvatError):
         self.said = said
 
 
+class Redirected(CvatError):
+    """3xx: never followed."""
+
+    remedy = "Credentials are never sent after a redirect: set CVAT_URL to the address it should be."
+
+
 class PastTheEnd(CvatError):
     """416: the range that was asked for lies behind the file's end. `total_bytes` is the file's length, if said."""
 

@@ -9,6 +9,7 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -79,7 +80,7 @@ def part(tmp_path):
 
 
 def got(server, part, label="export 1", **more):
-    return fetch(server.open_at, part, label, StopSignal(), wait_first_seconds=0.001, **more)
+    return fetch(server.open_at, part, label, StopSignal(), **{"wait_first_seconds": 0.001, "stall_seconds": 1, **more})
 
 
 def whole(part, content=CONTENT):
@@ -227,12 +228,56 @@ def test_progress_between_breaks_never_ends_the_attempts(part, no_waiting):
     assert whole(part)
 
 
+def test_a_few_bytes_per_attempt_are_no_progress(part, no_waiting):
+    server = FileServer([Answer(breaks_after=place) for place in range(1, 40)])
+    with pytest.raises(Interrupted, match="cut off"):
+        got(server, part, wait_first_seconds=0.5)
+    assert len(server.asked) == transfer.MOST_FRUITLESS_ATTEMPTS
+    assert no_waiting == [0.5, 1, 2, 4]
+
+
+def test_small_gains_add_up_to_progress(part, no_waiting):
+    """Four attempts together gain what counts: no fifth is the last one."""
+    gain = transfer.SLOWEST_BYTES_PER_SECOND // 4
+    server = FileServer([*(Answer(breaks_after=gain * number) for number in range(1, 40)), Answer()])
+    got(server, part)
+    assert whole(part)
+
+
 def test_a_trickle_counts_as_a_break(part, monkeypatch):
     monkeypatch.setattr(transfer, "SLOWEST_BYTES_PER_SECOND", 10**15)
     server = FileServer([Answer()])
     got(server, part, stall_seconds=0)
     assert len(server.asked) > len(CONTENT) // 10_000  # one break for every piece, and resumed each time
     assert whole(part)
+
+
+def test_pieces_that_wait_for_the_hash_are_few(part, monkeypatch):
+    """Bounds the memory: a hash that is slower than the network holds the network up."""
+    sizes = []
+
+    class Slow(transfer._Feed):
+        def put(self, piece):
+            super().put(piece)
+            sizes.append(self._pieces.qsize() * transfer.PIECE_BYTES)
+
+        def _work(self):
+            time.sleep(0.05)
+            super()._work()
+
+    monkeypatch.setattr(transfer, "_Feed", Slow)
+    got(FileServer([Answer(CONTENT * 3)]), part)
+    assert transfer.PIECE_BYTES < max(sizes) <= transfer.MOST_WAITING_BYTES
+    assert whole(part, CONTENT * 3)
+
+
+def test_flushing_works_where_there_is_no_fdatasync_and_leaves_no_descriptor(tmp_path, monkeypatch):
+    monkeypatch.delattr(os, "fdatasync", raising=False)
+    with open(tmp_path / "file", "wb") as file:
+        descriptor = os.dup(file.fileno())
+        transfer._Feed._sync(descriptor)
+        with pytest.raises(OSError):
+            os.fstat(descriptor)
 
 
 def test_too_little_room_is_known_before_the_download_and_leaves_nothing(part, monkeypatch, tmp_path):

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import socket
+import ssl
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+import requests
 import responses
+from structlog.testing import capture_logs
 
+from common.cvat import client as client_module
 from common.cvat import errors
 from common.cvat.client import Client, connect
 from common.exits import Exit, RunEnds
@@ -30,13 +36,16 @@ def web_server():
     """A tiny real server: a function of (method, path, headers) gives (status, headers, body)."""
     servers = []
 
-    def start(answer):
+    def start(answer, chunked=False):
         class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
             def _one(self):
-                length = int(self.headers.get("Content-Length") or 0)
-                status, headers, body = answer(self.command, self.path, self.headers, self.rfile.read(length))
+                said = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                status, headers, body = answer(self.command, self.path, self.headers, said)
                 self.send_response(status)
-                for name, value in {"Content-Length": str(len(body)), **headers}.items():
+                length = {"Transfer-Encoding": "chunked"} if chunked else {"Content-Length": str(len(body))}
+                for name, value in {**length, **headers}.items():
                     self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(body)
@@ -85,9 +94,19 @@ def test_a_wrong_password_ends_the_run_with_12_naming_user_and_server_after_one_
     assert server.log_count("POST /api/auth/login") == 1
 
 
-def test_a_wrong_token_ends_the_run_with_12(sandbox, settings_for):
-    with pytest.raises(errors.CredentialsRefused):
-        connect(settings_for(sandbox(), CVAT_ACCESS_TOKEN="12345678.nonsense"), StopSignal())
+def test_a_wrong_token_ends_the_run_with_12_after_two_tries(sandbox, settings_for, no_waiting):
+    server = sandbox()
+    with pytest.raises(errors.CredentialsRefused, match="refused the access token"):
+        connect(settings_for(server, CVAT_ACCESS_TOKEN="12345678.nonsense"), StopSignal())
+    assert server.log_count("GET /api/users/self") == 2
+
+
+def test_a_single_401_does_not_condemn_a_token(sandbox, signed_in, no_waiting):
+    server = sandbox()
+    client = signed_in(server, CVAT_ACCESS_TOKEN=server.access_token)
+    server.faults.add(Fault("GET /api/projects", "status", status=401))
+    assert client.get("/api/projects")["count"] == 0
+    assert server.log_count("POST /api/auth/login") == 0
 
 
 def test_an_expired_key_is_renewed_once_for_all_threads(sandbox, signed_in):
@@ -136,6 +155,151 @@ def test_a_server_that_stays_down_is_named(settings_for):
         connect(settings_for(f"http://127.0.0.1:{port}", CVAT_SERVER_WAIT_SECONDS="0"), StopSignal())
 
 
+def test_a_dead_server_is_waited_for_once_and_noticed_when_it_is_back(settings_for, monkeypatch):
+    asked = []
+
+    def refused(_session, _method, _url, **options):
+        asked.append(options["timeout"])
+        raise requests.ConnectionError("Connection refused")
+
+    monkeypatch.setattr(requests.Session, "request", refused)
+    client = Client(settings_for(BASE, CVAT_SERVER_WAIT_SECONDS="0.6"), StopSignal())
+    with capture_logs() as said:
+        for _ in range(20):
+            with pytest.raises(errors.Unreachable):
+                client.get("/api/x", deadline=Deadline(0.7))
+            time.sleep(0.01)
+    assert [line["event"] for line in said] == ["server_unreachable"]
+    assert len(asked) <= 23
+    assert (asked[0], asked[-1]) == ((10, 60), (5, 5))
+    monkeypatch.undo()
+    with responses.RequestsMock() as server:
+        server.add(responses.GET, f"{BASE}/api/x", body="{}")
+        assert client.get("/api/x") == {}
+    assert not client._silence.is_too_long and client._timeout_seconds == 60
+
+
+def test_a_question_that_is_never_answered_ends_although_others_are(sandbox, signed_in):
+    server = sandbox()
+    client = signed_in(server, CVAT_SERVER_WAIT_SECONDS="0.6")
+    server.faults.add(Fault("GET /api/projects/1", "status", status=504, times=None))
+    over = threading.Event()
+
+    def others():
+        while not over.wait(0.05):
+            client.get("/api/projects")
+
+    thread = threading.Thread(target=others)
+    thread.start()
+    try:
+        with pytest.raises(errors.Unreachable, match="504"):
+            client.get("/api/projects/1")
+    finally:
+        over.set()
+        thread.join()
+
+
+@pytest.mark.parametrize(("known_before", "longest"), [(False, 15), (True, 100)])
+def test_a_name_that_was_never_known_is_not_waited_for_long(settings_for, monkeypatch, known_before, longest):
+    client = Client(settings_for("http://no-such-host.invalid", CVAT_SERVER_WAIT_SECONDS="100"), StopSignal())
+    if known_before:
+        client._silence.end()
+    now, pauses = [1000.0], []
+    monkeypatch.setattr(client_module.time, "monotonic", lambda: now[0])
+
+    def nap(_stop, seconds):
+        pauses.append(seconds)
+        now[0] += seconds
+
+    def unknown(*_, **__):
+        reason = client_module.NameResolutionError("h", None, socket.gaierror("unknown"))
+        raise requests.ConnectionError(reason)
+
+    monkeypatch.setattr(StopSignal, "sleep", nap)
+    monkeypatch.setattr(requests.Session, "request", unknown)
+    with pytest.raises(errors.Unreachable, match="is unknown"):
+        client.get("/api/x")
+    assert longest / 2 <= sum(pauses) <= longest
+
+
+def dripping(head: bytes, drop: bytes = b" "):
+    """A server that answers each question with this head and then a drop each 0.05 s."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve():
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=drip, args=(connection,), daemon=True).start()
+
+    def drip(connection):
+        with connection:
+            connection.recv(10_000)
+            try:
+                connection.sendall(head)
+                for _ in range(200):
+                    connection.sendall(drop)
+                    time.sleep(0.05)
+            except OSError:
+                return
+
+    threading.Thread(target=serve, daemon=True).start()
+    return listener
+
+
+@pytest.mark.parametrize("ask", ["get", "_log_in", "error"])
+def test_a_body_that_drips_is_not_read_for_ever(settings_for, monkeypatch, ask):
+    status = b"404 Not Found" if ask == "error" else b"200 OK"
+    with dripping(b"HTTP/1.1 " + status + b"\r\nContent-Length: 100000\r\n\r\n") as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        client = Client(settings_for(url, CVAT_SERVER_WAIT_SECONDS="0"), StopSignal())
+        monkeypatch.setattr(Client, "_timeout_seconds", 0.3)
+        began = time.monotonic()
+        with pytest.raises(errors.NotFound if ask == "error" else errors.Unreachable, match=r"too slow|404"):
+            client._log_in({}) if ask == "_log_in" else client.get("/api/x")
+        assert time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_large_gzipped_answer_is_read_whole_over_one_connection(web_server, settings_for, chunked):
+    told = {"x": ["what is said " * 10] * 20_000}
+    packed, connections = gzip.compress(json.dumps(told).encode()), set()
+    headers = {"Content-Encoding": "gzip"}
+    if chunked:
+        packed = b"%x\r\n%s\r\n0\r\n\r\n" % (len(packed), packed)
+
+    def answer(*_):
+        connections.add(threading.get_ident())
+        return 200, headers, packed
+
+    client = Client(settings_for(web_server(answer, chunked=chunked)), StopSignal())
+    assert [client.get("/api/x") == told for _ in range(3)] == [True] * 3
+    assert len(connections) == 1
+
+
+def test_https_to_a_port_without_tls_is_named(web_server, settings_for):
+    url = web_server(lambda *_: (200, {}, b"")).replace("http:", "https:")
+    with pytest.raises(RunEnds, match="does not speak TLS; use http://") as caught:
+        Client(settings_for(url), StopSignal()).get("/api/x")
+    assert "CA_BUNDLE" not in str(caught.value) + caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("cause", "ends"),
+    [(ssl.SSLEOFError(8, "EOF occurred in violation of protocol"), errors.Unreachable),
+     (ssl.SSLCertVerificationError(1, "self-signed certificate"), RunEnds)],
+)  # fmt: skip
+def test_a_handshake_that_is_cut_off_is_no_bad_certificate(settings_for, monkeypatch, cause, ends):
+    def broken(*_, **__):
+        raise requests.exceptions.SSLError(cause)
+
+    monkeypatch.setattr(requests.Session, "request", broken)
+    with pytest.raises(ends):
+        Client(settings_for(BASE, CVAT_SERVER_WAIT_SECONDS="0"), StopSignal()).get("/api/x")
+
+
 def test_waiting_for_a_server_can_be_stopped(settings_for):
     stop = StopSignal()
     threading.Timer(0.2, stop.set, (15,)).start()
@@ -152,6 +316,15 @@ def test_throttling_is_waited_out_as_long_as_the_server_asks(sandbox, signed_in,
     )
     assert client.get("/api/projects")["count"] == 0
     assert no_waiting == [7.0, 7.0]
+
+
+def test_throttling_without_a_pause_is_asked_ever_more_seldom_and_not_for_ever(sandbox, signed_in, no_waiting):
+    server = sandbox()
+    client = signed_in(server)
+    server.faults.add(Fault("GET /api/projects", "status", status=429, headers={"Retry-After": "0"}, times=None))
+    with pytest.raises(errors.Throttled):
+        client.get("/api/projects", deadline=Deadline(3))
+    assert no_waiting == [0.5, 1, 2]
 
 
 def test_throttling_beyond_the_items_deadline_is_a_failure(sandbox, signed_in, no_waiting):
@@ -185,12 +358,21 @@ def test_every_status_has_its_failure(settings_for, no_waiting, status, kind):
 
 @responses.activate
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_a_redirect_ends_the_run_and_sends_the_credentials_nowhere(settings_for, status):
+def test_a_redirect_is_the_items_failure_and_sends_the_credentials_nowhere(settings_for, status):
     client = answers(settings_for, status, "", Location="https://elsewhere.example/")
-    with pytest.raises(RunEnds, match=r"redirects GET /api/x to https://elsewhere\.example/") as caught:
+    with pytest.raises(errors.Redirected, match=r"redirects GET /api/x to https://elsewhere\.example/") as caught:
         client.get("/api/x")
-    assert caught.value.exit_code == Exit.BAD_CONFIGURATION
+    assert "CVAT_URL" in caught.value.remedy
     assert len(responses.calls) == 1
+
+
+@pytest.mark.parametrize("path", ["GET /api/server/about", "POST /api/auth/login", "GET /api/users/self"])
+def test_a_redirect_while_signing_in_ends_the_run(sandbox, settings_for, path):
+    server = sandbox()
+    server.faults.add(Fault(path, "status", status=302, times=None, headers={"Location": "https://elsewhere.example/"}))
+    with pytest.raises(RunEnds, match=r"redirects .* to https://elsewhere\.example/") as caught:
+        connect(settings_for(server), StopSignal())
+    assert caught.value.exit_code == Exit.BAD_CONFIGURATION
 
 
 @responses.activate

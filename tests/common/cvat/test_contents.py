@@ -59,6 +59,14 @@ def test_an_answer_that_never_is_whole_is_a_failure_of_the_item(server, signed_i
         job_counts(client, 1)
 
 
+def test_annotations_that_drip_are_a_failure_of_the_item(server, signed_in, no_waiting, monkeypatch):
+    client = signed_in(server)
+    server.faults.add(Fault("GET /api/jobs/1/annotations", "slow", bytes_per_second=100, times=None))
+    monkeypatch.setattr(type(client), "_timeout_seconds", 0.2)
+    with pytest.raises(ServerError, match="the answer is too slow"):
+        job_counts(client, 1)
+
+
 def test_a_job_that_is_gone_is_not_asked_for_again(server, signed_in):
     client = signed_in(server)
     with pytest.raises(NotFound):
