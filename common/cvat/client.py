@@ -123,6 +123,10 @@ class Client:
         """A POST that may safely be repeated (an export's request id is the same each time). Raises CvatError."""
         return self.send("POST", path, params=params, deadline=deadline)
 
+    def patch(self, path: str, body: Any, params: Mapping[str, Any] | None = None) -> Any:
+        """The JSON answer of a PATCH that may safely be repeated. Raises CvatError."""
+        return json_of(self.send("PATCH", path, params=params, body=body))
+
     @contextmanager
     def streaming(
         self,
@@ -150,11 +154,12 @@ class Client:
         stream: bool = False,
         patient: bool = True,
         anonymous: bool = False,
+        body: Any = None,
     ) -> requests.Response:
         """Sends until the server answers, waiting out restarts and throttling. Raises CvatError.
 
         Without `patient` a server that is down or answers 500 is not asked again; `anonymous` shows no credentials,
-        so that a 401 says nothing about them.
+        so that a 401 says nothing about them. `body` is sent as JSON.
         """
         patience = _Patience(
             deadline or Deadline(QUESTION_SECONDS), self._settings.server_wait_seconds, patient=patient
@@ -164,7 +169,7 @@ class Client:
             self.stop.check()
             authorization = None if anonymous else self._authorization
             try:
-                return self._once(method, path, params, headers, stream, authorization)
+                return self._once(method, path, params, headers, stream, authorization, body)
             except errors.Unauthorized:
                 if authorization is None:
                     raise
@@ -191,6 +196,7 @@ class Client:
         headers: Mapping[str, str] | None,
         stream: bool,
         authorization: str | None,
+        body: Any = None,
     ) -> requests.Response:
         what = f"{method} {path.split('?')[0]}"
         try:
@@ -198,6 +204,7 @@ class Client:
                 method,
                 self.url + path,
                 params=params,
+                json=body,
                 headers={"Accept": API_TYPE, **self._organization_header(), **(headers or {})},
                 auth=_Authorization(authorization),
                 # Per request: requests lets REQUESTS_CA_BUNDLE win over what a session says.
