@@ -7,6 +7,7 @@ waited for; credentials go to the configured host only; nothing is redirected an
 from __future__ import annotations
 
 import http.cookiejar
+import json
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from typing import Any
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
-from urllib3.exceptions import HTTPError, NameResolutionError
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NameResolutionError
 
 from common import log
 from common.cvat import errors
@@ -127,6 +128,29 @@ class Client:
         """The JSON answer of a PATCH that may safely be repeated. Raises CvatError."""
         return json_of(self.send("PATCH", path, params=params, body=body))
 
+    def change(
+        self,
+        method: str,
+        path: str,
+        content: Any = None,
+        *,
+        params: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        repeat: bool = False,
+        deadline: Deadline | None = None,
+    ) -> requests.Response:
+        """A request that changes something on the server. `content` is JSON, or bytes as they are.
+
+        With `repeat` it says the same however often it is carried out (a PATCH of a name): sent until the server
+        answers. Without, it is sent again only when it surely was not carried out (no connection, 429); raises
+        OutcomeUnknown when it may have been, and the caller must look before doing anything. Raises CvatError.
+        """
+        body = content
+        if content is not None and not isinstance(content, bytes):
+            body = json.dumps(content).encode()
+            headers = {"Content-Type": "application/json", **(headers or {})}
+        return self.send(method, path, params=params, headers=headers, deadline=deadline, body=body, repeat=repeat)
+
     @contextmanager
     def streaming(
         self,
@@ -186,6 +210,9 @@ class Client:
                     ) from None
                 raise
             except errors.CvatError as error:
+                if not repeat and isinstance(error, errors.Unreachable | errors.ServerError):
+                    if not isinstance(error, errors.NotConnected):
+                        raise errors.OutcomeUnknown(str(error)) from None
                 self.stop.sleep(patience.pause_after(error))
 
     def _once(
@@ -220,7 +247,9 @@ class Client:
             ) from None
         except (requests.RequestException, HTTPError) as error:
             if isinstance(innermost(error), NameResolutionError):
-                raise errors.Unreachable(f"{what}: the host name in {self.url} is unknown") from None
+                raise errors.NotConnected(f"{what}: the host name in {self.url} is unknown") from None
+            if isinstance(innermost(error), ConnectTimeoutError):
+                raise errors.NotConnected(f"{what}: {plain_cause(error)}") from None
             raise errors.Unreachable(f"{what}: {plain_cause(error)}") from None
         try:
             raise_for_answer(response, what)
