@@ -7,7 +7,6 @@ waited for; credentials go to the configured host only; nothing is redirected an
 from __future__ import annotations
 
 import http.cookiejar
-import json
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -145,11 +144,7 @@ class Client:
         answers. Without, it is sent again only when it surely was not carried out (no connection, 429); raises
         OutcomeUnknown when it may have been, and the caller must look before doing anything. Raises CvatError.
         """
-        body = content
-        if content is not None and not isinstance(content, bytes):
-            body = json.dumps(content).encode()
-            headers = {"Content-Type": "application/json", **(headers or {})}
-        return self.send(method, path, params=params, headers=headers, deadline=deadline, body=body, repeat=repeat)
+        return self.send(method, path, params=params, headers=headers, deadline=deadline, body=content, repeat=repeat)
 
     @contextmanager
     def streaming(
@@ -179,11 +174,13 @@ class Client:
         patient: bool = True,
         anonymous: bool = False,
         body: Any = None,
+        repeat: bool = True,
     ) -> requests.Response:
         """Sends until the server answers, waiting out restarts and throttling. Raises CvatError.
 
         Without `patient` a server that is down or answers 500 is not asked again; `anonymous` shows no credentials,
-        so that a 401 says nothing about them. `body` is sent as JSON.
+        so that a 401 says nothing about them. `body` is sent as JSON, bytes as they
+        are. Without `repeat` see `change`.
         """
         patience = _Patience(
             deadline or Deadline(QUESTION_SECONDS), self._settings.server_wait_seconds, patient=patient
@@ -210,9 +207,8 @@ class Client:
                     ) from None
                 raise
             except errors.CvatError as error:
-                if not repeat and isinstance(error, errors.Unreachable | errors.ServerError):
-                    if not isinstance(error, errors.NotConnected):
-                        raise errors.OutcomeUnknown(str(error)) from None
+                if not repeat and errors.may_have_happened(error):
+                    raise errors.OutcomeUnknown(str(error)) from None
                 self.stop.sleep(patience.pause_after(error))
 
     def _once(
@@ -231,7 +227,8 @@ class Client:
                 method,
                 self.url + path,
                 params=params,
-                json=body,
+                json=None if isinstance(body, bytes) else body,
+                data=body if isinstance(body, bytes) else None,
                 headers={"Accept": API_TYPE, **self._organization_header(), **(headers or {})},
                 auth=_Authorization(authorization),
                 # Per request: requests lets REQUESTS_CA_BUNDLE win over what a session says.

@@ -34,6 +34,11 @@ class OutcomeUnknown(CvatError):
     remedy = "Run the same command again: it looks first what the server has done."
 
 
+def may_have_happened(error: CvatError) -> bool:
+    """Whether a request that ended so may have been carried out all the same."""
+    return isinstance(error, Unreachable | ServerError) and not isinstance(error, NotConnected)
+
+
 class Throttled(CvatError):
     """429: too many questions. `retry_after_seconds` as the server asked."""
 

@@ -184,7 +184,7 @@ def inventory(client: Client, observer: Observer = lambda kind, source_id, what,
         if project_id is None:
             loose[item["id"]] = _kept(item)
         gathered.setdefault(key, _Gathered()).see_task(item)
-        observer(*key, "task", item)
+        observer(key[0], key[1], "task", item)
 
     for item in items(client, "/api/jobs"):
         project_id = item.get("project_id")
@@ -192,7 +192,7 @@ def inventory(client: Client, observer: Observer = lambda kind, source_id, what,
         if project_id is None or item["task_id"] in alone:
             key = ("task", item["task_id"])
         gathered.setdefault(key, _Gathered()).see_job(item)
-        observer(*key, "job", item)
+        observer(key[0], key[1], "job", item)
 
     states = [gathered["project", key].state(source_of(server, "project", item)) for key, item in projects.items()]
     states += [gathered["task", key].state(source_of(server, "task", item)) for key, item in loose.items()]

@@ -175,8 +175,9 @@ class Ledger:
             return
         kept = {name: item.get(name) for name in _KEPT[what]} if what in _KEPT else _values(item)
         for name in ("owner", "assignee", "user"):
-            if isinstance(kept.get(name), dict):
-                kept[name] = {key: kept[name].get(key) for key in _PERSON}
+            person = kept.get(name)
+            if isinstance(person, dict):
+                kept[name] = {key: person.get(key) for key in _PERSON}
         text = json.dumps(kept, ensure_ascii=True, separators=(",", ":"))
         self._table.execute("INSERT OR REPLACE INTO item VALUES (?, ?, ?, ?, ?)", (what, item["id"], *owner, text))
 
