@@ -23,6 +23,7 @@ import pytest
 from stable import Run, Stable
 
 from common.backups.record import Record, read
+from common.backups.sidecar import sidecar_stamp
 from sandbox.cvat import CvatSandbox, archive
 from sandbox.cvat.faults import FaultsMet
 from sandbox.cvat.http import Request, Response
@@ -268,6 +269,7 @@ def debris(folder: Path) -> list[str]:
     left = []
     for path in folder.rglob("*"):
         ours = path.name.startswith((".lock-", "last-run-", "runs.")) and path.parent.parent == folder
+        ours = ours or sidecar_stamp(path.name) is not None
         if path.is_file() and path not in wanted and not ours:
             left.append(str(path.relative_to(folder)))
     return left

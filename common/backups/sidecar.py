@@ -304,6 +304,9 @@ def filled(sidecar: Sidecar, older: Sidecar) -> Sidecar:
 def write_if_new(folder: Path, sidecar: Sidecar) -> bool:
     """Writes a sidecar with a stamp of its own unless the newest one says the same. Raises DiskFull, OSError."""
     stamps = sidecar_stamps(folder)
+    for name in os.listdir(folder):
+        if name.endswith(".tmp") and sidecar_stamp(name.removeprefix(".").removesuffix(".tmp")):
+            (folder / name).unlink(missing_ok=True)  # torn: the program was killed while it wrote
     value = to_json(sidecar)
     if stamps and not _has_news(value, _raw(sidecar_path(folder, stamps[0]))):
         return False

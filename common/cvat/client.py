@@ -123,10 +123,6 @@ class Client:
         """A POST that may safely be repeated (an export's request id is the same each time). Raises CvatError."""
         return self.send("POST", path, params=params, deadline=deadline)
 
-    def patch(self, path: str, body: Any, params: Mapping[str, Any] | None = None) -> Any:
-        """The JSON answer of a PATCH that may safely be repeated. Raises CvatError."""
-        return json_of(self.send("PATCH", path, params=params, body=body))
-
     def change(
         self,
         method: str,

@@ -29,6 +29,10 @@ NUMBERED_ATTEMPTS = 3
 Observer = Callable[[Kind, int, str, dict[str, Any]], None]
 
 
+def nobody(kind: Kind, source_id: int, what: str, item: dict[str, Any]) -> None:
+    """The observer that looks away."""
+
+
 class ListingIncomplete(CvatError):
     """The server's list changed faster than it could be read, or contradicts its own count."""
 
@@ -156,7 +160,7 @@ def items(client: Client, path: str, params: dict[str, Any] | None = None) -> It
         yield from page
 
 
-def inventory(client: Client, observer: Observer = lambda kind, source_id, what, item: None) -> Inventory:
+def inventory(client: Client, observer: Observer = nobody) -> Inventory:
     """Every project and every task in no project, with fingerprints, from three server-wide listings."""
     server = server_key(client.url)
     projects: dict[int, dict[str, Any]] = {}

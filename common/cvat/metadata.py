@@ -63,6 +63,7 @@ class Ledger:
         self.not_readable: dict[str, str] = {}
         self._storages: dict[int, Item] = {}
         self._uses_storages = False
+        self._in_organizations = False
         self._table = sqlite3.connect("", isolation_level=None)
         for command in (
             "PRAGMA journal_mode = OFF",
@@ -78,6 +79,7 @@ class Ledger:
 
     def see(self, kind: Kind, source_id: int, what: str, item: Item) -> None:
         """Takes down a project, task or job item that passes by, of the source with this kind and id."""
+        self._in_organizations |= bool(item.get("organization_id") or item.get("organization"))
         self._uses_storages |= any((item.get(name) or {}).get("cloud_storage_id") for name in _STORAGES)
         self._add(what, item, (kind, source_id))
 
@@ -144,6 +146,8 @@ class Ledger:
             self._add("consensus", item, self._owner("task", item["task_id"]))
 
     def _read_organizations(self, client: Client) -> None:
+        if not self._in_organizations:
+            return
         for item in items(client, "/api/organizations"):
             self._add("organization", item, ("organization", item["id"]))
         for item in items(client, "/api/memberships"):

@@ -49,6 +49,8 @@ class Tally:
     listed: int
     excluded: int = 0
     lines: list[Line] = field(default_factory=list)
+    # What went wrong beside the backups: of one source, or of the run.
+    warnings: list[tuple[Source | None, str]] = field(default_factory=list)
 
     def add(self, result: Result) -> Line:
         line = Line(
@@ -127,6 +129,7 @@ def print_report(tallies: Sequence[Tally], folder: Path, seconds: float, *, stop
     for tally in tallies:
         for line in tally.lines:
             _print_remarks(out, tally, line)
+        _print_warnings(out, tally)
     for tally in tallies:
         out.print(sum_text(tally), soft_wrap=True)
     for text in last_words(tallies, folder, seconds, stopped=stopped):
@@ -193,6 +196,14 @@ def _print_remarks(out: Console, tally: Tally, line: Line) -> None:
             )
 
 
+def _print_warnings(out: Console, tally: Tally) -> None:
+    for source, text in tally.warnings[:MOST_ROWS]:
+        what = f"{source} ({printable(source.name, 60)}): " if source else ""
+        out.print(Text(f"WARNING  {what}{printable(text, 400)}", style="yellow"), soft_wrap=True)
+    if len(tally.warnings) > MOST_ROWS:
+        out.print(f"… and {len(tally.warnings) - MOST_ROWS:,} more warnings")
+
+
 def last_words(tallies: Sequence[Tally], folder: Path, seconds: float, *, stopped: bool = False) -> list[str]:
     """What happened and what to do, in at most three lines."""
     found = Counter(line.outcome for tally in tallies for line in tally.lines)
@@ -254,6 +265,10 @@ def write_last_run(
             {"source": asdict(line.source), "warnings": list(line.record.warnings)}
             for line in lines
             if line.record and line.record.warnings
+        ]
+        + [
+            {"source": asdict(source) if source else None, "warnings": [text]}
+            for source, text in (tally.warnings if tally else ())
         ],
     }
     write_json(path, content)
