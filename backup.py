@@ -24,6 +24,7 @@ from common.exits import Exit, RunEnds
 from common.lock import locked
 from common.progress import Display
 from common.run import Run, frame, leave
+from common.saving.absent import absent_sources
 from common.saving.book import Book
 from common.saving.choose import Mode, content_of, parse_modes
 from common.saving.crew import Crew
@@ -72,6 +73,7 @@ def run_backup(run: Run[BackupSettings]) -> int:
         book.begin(plan)
         sidecars.keep(client, version, account, plan)
         save_all(open_desk(run, client, version, store, formats, modes), plan, book)
+        book.note_absent(absent_sources(client, store, plan, settings.organization))
         return book.finish()
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from types import TracebackType
 
 from common import log
-from common.backups.journal import Journal
+from common.backups.journal import Attempt, Journal
 from common.backups.store import Store
 from common.exits import Exit, RunEnds
 from common.files import DiskFull
@@ -18,6 +18,8 @@ from common.saving.desk import Result
 from common.saving.plan import Plan
 from common.saving.report import Tally, exit_code, print_report, write_last_run
 from common.saving.settings import BackupSettings
+from common.sources import Source
+from common.text import iso, now
 from common.waiting import Stopped
 
 
@@ -31,6 +33,7 @@ class Book:
         self._modes = modes
         self._journal = Journal(store.folder)
         self._tallies: dict[Mode, Tally] = {}
+        self._absent: list[Source] = []
         self._began = time.monotonic()
 
     def __enter__(self) -> Book:
@@ -61,10 +64,15 @@ class Book:
                 warnings=len(result.record.warnings),
             )
 
+    def note_absent(self, sources: Sequence[Source]) -> None:
+        """Writes down which sources with backups are no longer on the server; sweeper.py counts the days."""
+        self._absent = list(sources)
+        self._journal.add([Attempt(iso(now()), self._run.id, "", source, "absent") for source in sources])
+
     def finish(self) -> Exit:
         """Prints the report and gives the run's exit code."""
         tallies = list(self._tallies.values())
-        print_report(tallies, self._store.folder, time.monotonic() - self._began)
+        print_report(tallies, self._store.folder, time.monotonic() - self._began, absent=self._absent)
         return exit_code(tallies)
 
     def __exit__(
@@ -85,6 +93,7 @@ class Book:
                     code=code if error or tally is None else exit_code([tally]),
                     server=self.server,
                     why=why,
+                    absent=len(self._absent),
                 )
             except (OSError, DiskFull) as problem:
                 log.get().error("last_run_not_written", mode=mode, reason=str(problem))

@@ -121,7 +121,9 @@ def console() -> Console:
     return Console(width=None if sys.stdout.isatty() else 140, highlight=False, markup=False)
 
 
-def print_report(tallies: Sequence[Tally], folder: Path, seconds: float, *, stopped: bool = False) -> None:
+def print_report(
+    tallies: Sequence[Tally], folder: Path, seconds: float, *, stopped: bool = False, absent: Sequence[Source] = ()
+) -> None:
     """The tables and the last words of a run."""
     out = console()
     out.print()
@@ -132,6 +134,12 @@ def print_report(tallies: Sequence[Tally], folder: Path, seconds: float, *, stop
         _print_warnings(out, tally)
     for tally in tallies:
         out.print(sum_text(tally), soft_wrap=True)
+    if absent:
+        named = ", ".join(f"{source} ({printable(source.name, 60)})" for source in absent[:5])
+        more = f" and {len(absent) - 5:,} more" if len(absent) > 5 else ""
+        out.print(
+            f"{plural(len(absent), 'source')} no longer on the server; the backups stay: {named}{more}", soft_wrap=True
+        )
     for text in last_words(tallies, folder, seconds, stopped=stopped):
         out.print(text, soft_wrap=True)
 
@@ -239,6 +247,7 @@ def write_last_run(
     code: int,
     server: dict[str, str],
     why: str,
+    absent: int = 0,
 ) -> None:
     """`last-run-<mode>.json`: what monitoring reads. `tally` is None when the run ended before the server's list was known."""
     lines = tally.lines if tally else []
@@ -255,6 +264,7 @@ def write_last_run(
         "server": server,
         "listed": tally.listed if tally else None,
         "counts": tally.counts if tally else None,
+        "absent": absent,
         "saved_bytes": sum(line.record.size_bytes for line in lines if line.record),
         "failures": [
             {"source": asdict(line.source), "reason": line.reason, "what_to_do": line.remedy}
