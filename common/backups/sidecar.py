@@ -133,7 +133,6 @@ class Organization:
     created_at: str = ""
     updated_at: str = ""
     members: tuple[Member, ...] = ()
-    webhooks: tuple[Webhook, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -158,6 +157,7 @@ class Sidecar:
     organization: Organization | None = None
     issues: tuple[Issue, ...] = ()
     webhooks: tuple[Webhook, ...] = ()
+    organization_webhooks: tuple[Webhook, ...] = ()
     quality: dict[str, Any] | None = None
     not_readable: dict[str, str] = field(default_factory=dict)
     version: int = field(default=SIDECAR_VERSION, kw_only=True)
@@ -194,6 +194,7 @@ def from_json(value: Any) -> Sidecar:
                 "organization": _organization(value["organization"]),
                 "issues": tuple(_issue(item) for item in value["issues"]),
                 "webhooks": tuple(_webhook(item) for item in value["webhooks"]),
+                "organization_webhooks": tuple(_webhook(item) for item in value["organization_webhooks"]),
             }
         )
     except (KeyError, TypeError, ValueError) as error:
@@ -225,8 +226,7 @@ def _organization(value: dict[str, Any] | None) -> Organization | None:
     if value is None:
         return None
     members = tuple(Member(**{**item, "user": Person(**item["user"])}) for item in value["members"])
-    webhooks = tuple(_webhook(item) for item in value["webhooks"])
-    return Organization(**{**value, "owner": _person(value["owner"]), "members": members, "webhooks": webhooks})
+    return Organization(**{**value, "owner": _person(value["owner"]), "members": members})
 
 
 # --- in a source's folder -----------------------------------------------------------------------------------------
@@ -286,7 +286,7 @@ def filled(sidecar: Sidecar, older: Sidecar) -> Sidecar:
         if part == "issues":
             changes["issues"] = older.issues
         elif part == "webhooks":
-            changes["webhooks"] = older.webhooks
+            changes |= {"webhooks": older.webhooks, "organization_webhooks": older.organization_webhooks}
         elif part == "organization":
             changes["organization"] = older.organization if sidecar.source.organization_id else None
         else:
@@ -336,6 +336,7 @@ def _has_news(present: Mapping[str, Any], newest: Mapping[str, Any]) -> bool:
 def _visible(value: Mapping[str, Any], hidden: set[str]) -> dict[str, Any]:
     """Everything but the circumstances and the parts that cannot be read now."""
     names = {"disabled_frames" if part == "validation" else part for part in hidden}
+    names |= {"organization_webhooks"} & {f"organization_{part}" for part in hidden}
     seen = {key: item for key, item in value.items() if key not in _CIRCUMSTANCES and key not in names}
     if names & {"quality", "consensus", "disabled_frames"}:
         seen["tasks"] = [{key: item for key, item in task.items() if key not in names} for task in value["tasks"]]

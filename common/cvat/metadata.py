@@ -61,6 +61,7 @@ class Ledger:
 
     def __init__(self) -> None:
         self.not_readable: dict[str, str] = {}
+        self.unreachable = ""
         self._storages: dict[int, Item] = {}
         self._uses_storages = False
         self._in_organizations = False
@@ -85,7 +86,6 @@ class Ledger:
 
     def gather(self, client: Client) -> None:
         """Reads the other listings. What the server does not show is named in `not_readable`, and goes without."""
-        unreachable = ""
         readings: tuple[tuple[str, Callable[[Client], None]], ...] = (
             ("issues", self._read_issues),
             ("webhooks", self._read_webhooks),
@@ -95,16 +95,16 @@ class Ledger:
         )
         for part, read in readings:
             try:
-                if unreachable:
-                    self.not_readable[part] = unreachable
+                if self.unreachable:
+                    self.not_readable[part] = self.unreachable
                 else:
                     read(client)
             except CvatError as error:
                 self._without(part, str(error))
-                unreachable = str(error) if isinstance(error, Unreachable) else ""
+                self.unreachable = str(error) if isinstance(error, Unreachable) else ""
             except (KeyError, TypeError, ValueError) as error:
                 self._without(part, f"the listing is not as CVAT gives it ({type(error).__name__}: {error})")
-        if self._uses_storages and not unreachable:
+        if self._uses_storages and not self.unreachable:
             self._read_storages(client)
         self._table.execute("CREATE INDEX of_owner ON item (kind, owner)")
 

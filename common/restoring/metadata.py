@@ -364,8 +364,7 @@ class _Work:
         return None
 
     def webhooks(self, *, activate: bool) -> None:
-        organization = self._sidecar.organization
-        for hook in organization.webhooks if organization else ():
+        for hook in self._sidecar.organization_webhooks:
             why = "it belongs to the organization, not to this project; the metadata file describes it"
             self._table.add(f"webhook {printable(hook.target_url)}", "could not", why)
         if not (self._place.is_project and self._sidecar.webhooks):

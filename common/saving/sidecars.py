@@ -13,7 +13,7 @@ from common.backups.record import Server
 from common.backups.sidecar import Sidecar, newest_sidecar, write_if_new
 from common.backups.store import Store
 from common.cvat.client import Account, Client
-from common.cvat.errors import CvatError
+from common.cvat.errors import CvatError, Unreachable
 from common.cvat.listing import has_data
 from common.cvat.metadata import Item, Ledger, disabled_frames
 from common.exits import RunEnds
@@ -47,7 +47,7 @@ class Sidecars:
         self._wanted = any(content_of(mode) == "backup" for mode in modes)
         self._ledger: Ledger | None = None
         self._problem = ""
-        self._organizations: dict[int, sidecar.Organization | None] = {}
+        self._organizations: dict[int, tuple[sidecar.Organization | None, tuple[sidecar.Webhook, ...]]] = {}
 
     def __enter__(self) -> Sidecars:
         if self._wanted:
@@ -113,18 +113,17 @@ class Sidecars:
         self, ledger: Ledger, client: Client, version: str, account: Account, source: Source, *, look_closely: bool
     ) -> Sidecar:
         found = ledger.of(source.kind, source.id)
-        hidden = {part: why for part, why in ledger.not_readable.items() if part != "organization"}
+        hidden = dict(ledger.not_readable)
+        if source.organization_id is None:
+            hidden.pop("organization", None)
+        organization, organization_webhooks = self._organization(ledger, source.organization_id)
         tasks = found.get("task", [])
         frames: dict[int, tuple[int, ...] | None] = {}
         try:
-            frames = self._disabled_frames(client, source, tasks, look_closely=look_closely)
+            frames = self._disabled_frames(ledger, client, source, tasks, look_closely=look_closely)
         except CvatError as error:
             hidden["validation"] = str(error)
-        organization = None
-        if source.organization_id is not None:
-            organization = self._organization(ledger, source.organization_id)
-            if "organization" in ledger.not_readable:
-                hidden["organization"] = ledger.not_readable["organization"]
+            ledger.unreachable = str(error) if isinstance(error, Unreachable) else ""
         quality = {row.pop("task_id"): row for row in found.get("quality", ())}
         consensus = {row.pop("task_id"): row for row in found.get("consensus", ())}
         own = (found.get(source.kind) or [{}])[0]
@@ -144,17 +143,20 @@ class Sidecars:
             organization=organization,
             issues=tuple(_issues(found)),
             webhooks=tuple(_webhook(item) for item in found.get("webhook", ())),
+            organization_webhooks=organization_webhooks,
             quality=quality.get(None),
             not_readable=hidden,
         )
 
     def _disabled_frames(
-        self, client: Client, source: Source, tasks: list[Item], *, look_closely: bool
+        self, ledger: Ledger, client: Client, source: Source, tasks: list[Item], *, look_closely: bool
     ) -> dict[int, tuple[int, ...] | None]:
         """Asked for task by task, so only where there is validation, and only if the task has moved since last time."""
         validated = [task for task in tasks if task.get("validation_mode")]
         if not validated:
             return {}
+        if ledger.unreachable:
+            raise Unreachable(ledger.unreachable)
         folder = self._store.folder_of(source)
         newest = newest_sidecar(folder) if folder else None
         known = {task.id: task for task in newest.tasks} if newest else {}
@@ -172,9 +174,16 @@ class Sidecars:
                 frames[task["id"]] = before.disabled_frames
         return frames
 
-    def _organization(self, ledger: Ledger, organization_id: int) -> sidecar.Organization | None:
+    def _organization(
+        self, ledger: Ledger, organization_id: int | None
+    ) -> tuple[sidecar.Organization | None, tuple[sidecar.Webhook, ...]]:
+        """An organization with its members, and its own webhooks; made once for all of its sources."""
+        if organization_id is None:
+            return None, ()
         if organization_id not in self._organizations:
-            self._organizations[organization_id] = _organization(ledger.of("organization", organization_id))
+            found = ledger.of("organization", organization_id)
+            hooks = tuple(_webhook(item) for item in found.get("webhook", ()))
+            self._organizations[organization_id] = _organization(found), hooks
         return self._organizations[organization_id]
 
 
@@ -304,5 +313,4 @@ def _organization(found: dict[str, list[Item]]) -> sidecar.Organization | None:
         created_at=str(item["created_date"]),
         updated_at=str(item["updated_date"]),
         members=tuple(members),
-        webhooks=tuple(_webhook(row) for row in found.get("webhook", ())),
     )
