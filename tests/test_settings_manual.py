@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from common.envfile import read_env_file
+from common.restoring.settings import RestoreSettings
 from common.saving.settings import BackupSettings
 from common.settings import ELSEWHERE, is_secret, load, older_name, variables
 from common.sweeping.settings import SweepSettings
 
 ENV = Path(__file__).resolve().parent.parent / ".env"
-SCRIPTS = (BackupSettings, SweepSettings)
+SCRIPTS = (BackupSettings, SweepSettings, RestoreSettings)
 SETTINGS = {name: field for script in SCRIPTS for name, field in variables(script).items()}
 
 

@@ -77,7 +77,7 @@ def save_annotations(desk: Desk, candidate: Candidate, watch: Watch) -> Record:
     watch.phase("reading annotations")
     with _staged(desk, before) as api_path:
         require_room(api_path.parent, 0, desk.reserve_bytes)
-        seen = _write_api_archive(desk.client, before, api_path)
+        seen = write_api_archive(desk.client, before, api_path)
         datasets = [_dataset(desk, before, name, export.save_images, watch) for name in export.formats]
         try:
             changed = look_at(desk.client, source).state.fingerprint.digest != before.state.fingerprint.digest
@@ -132,7 +132,7 @@ def _dataset(desk: Desk, look: Look, dataset_format: str, save_images: bool, wat
     )  # fmt: skip
 
 
-def _write_api_archive(client: Client, look: Look, path: Path) -> _Seen:
+def write_api_archive(client: Client, look: Look, path: Path) -> _Seen:
     """Writes what the API says of a source, job by job, and checks the finished file's every byte."""
     seen = _Seen()
     source = look.state.source

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from common.backups.journal import History
+from common.backups.names import is_drill
 from common.backups.names import source_key
 from common.backups.record import Export
 from common.backups.store import Store
@@ -58,7 +59,7 @@ def make_plan(
         tally = plan.tallies[mode] = Tally(mode, listed=len(states))
         postponed = histories[mode].postponed if mode in histories else frozenset()
         for state in states:
-            if not is_chosen(state.source, settings.include, settings.exclude):
+            if is_drill(state.source.name) or not is_chosen(state.source, settings.include, settings.exclude):
                 tally.excluded += 1
                 continue
             newest = store.newest(state.source, content_of(mode))
