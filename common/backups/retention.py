@@ -1,7 +1,7 @@
 """Which backups of one source may go, and why each of the others stays: pure functions over plain data.
 
 The laws stand above every rule. Only good backups count. The newest of them never goes. Nothing goes while the newest
-attempt failed, while nobody has confirmed the source lately, while a record contradicts its files, or after a sudden
+attempt failed, while nothing has confirmed the source lately or steadily, while a record contradicts its files, or after a sudden
 drop that nobody has looked at. The only way around them is CVAT_BACKUP_ORPHAN_DAYS, for sources that have vanished.
 """
 
@@ -12,7 +12,7 @@ import math
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 # Clocks of two machines differ a little; what is dated later than this is dated in the future.
 CLOCKS_DIFFER = timedelta(hours=1)
@@ -64,16 +64,30 @@ class Rules:
         return self.ttl is not None or self.within is not None or any(self.slots.values())
 
     @property
+    def horizon(self) -> timedelta | None:
+        """How old a confirmation may be. Slots need no such thing: they do not count empty days."""
+        return self.ttl if self.ttl is not None else self.within
+
+    @property
+    def gap(self) -> timedelta | None:
+        """So long without a success is a gap in a source's history; with a TTL of a day, tonight's half hour is none."""
+        return None if self.horizon is None else max(self.horizon + timedelta(hours=12), timedelta(hours=36))
+
+    @property
     def slots(self) -> dict[str, int]:
         return {name: getattr(self, name) for name in _PERIODS}
 
 
 @dataclass(frozen=True)
 class Standing:
-    """What the journal says about a source. Times are None when there is nothing of the kind."""
+    """What the journal says about a source. Times are None when there is nothing of the kind.
+
+    `resumed_at`: when attempts succeeded again after none had for longer than a TTL, or after a clock went back.
+    """
 
     newest_attempt_failed: bool = False
     confirmed_at: datetime | None = None
+    resumed_at: datetime | None = None
     is_absent: bool = False
     vanished_at: datetime | None = None
 
@@ -123,8 +137,10 @@ def why_nothing_goes(
         return "the journal knows of no attempt that succeeded"
     if standing.confirmed_at - now > CLOCKS_DIFFER:
         return "its newest attempt is dated in the future"
-    if rules.ttl is not None and now - standing.confirmed_at > rules.ttl:
+    if rules.horizon is not None and now - standing.confirmed_at > rules.horizon:
         return "nothing has saved or confirmed it within the TTL"
+    if rules.horizon is not None and standing.resumed_at is not None and now - standing.resumed_at <= rules.horizon:
+        return "its backups went on less than a TTL ago, after a gap"
     return ""
 
 
@@ -215,7 +231,7 @@ def _held_by_slots(good: Sequence[Copy], rules: Rules) -> dict[str, str]:
             continue
         seen: set[tuple[int, ...]] = set()
         for copy in good:
-            period = _PERIODS[name](copy.at)
+            period = _PERIODS[name](copy.at.astimezone(UTC))
             if period not in seen:
                 seen.add(period)
                 held.setdefault(copy.stamp, f"{name} {len(seen)} of {count}")

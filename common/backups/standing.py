@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from common.backups.journal import Attempt
 from common.backups.record import Content
-from common.backups.retention import Standing
+from common.backups.retention import CLOCKS_DIFFER, Standing
 from common.text import parse_time
 
 Key = tuple[str, str, int, str]
@@ -18,10 +18,11 @@ VANISHED_AFTER = timedelta(hours=24)
 
 @dataclass(slots=True)
 class _Seen:
-    """Sums over the lines of one source. Texts, because most times are never looked at."""
+    """Sums over the lines of one source; by content where that matters."""
 
     failed: set[str] = field(default_factory=set)
-    confirmed: dict[str, str] = field(default_factory=dict)
+    confirmed: dict[str, datetime] = field(default_factory=dict)
+    resumed: dict[str, datetime] = field(default_factory=dict)
     absent: bool = False
     absent_since: datetime | None = None
     absent_run: str = ""
@@ -29,9 +30,12 @@ class _Seen:
 
 
 class Standings:
-    """The journal of one server, read once; memory grows with its sources, not with its lines."""
+    """The journal of one server, read once; memory grows with its sources, not with its lines.
 
-    def __init__(self, attempts: Iterable[Attempt]) -> None:
+    `gap`: what is longer without a success is a gap (`Rules.gap`).
+    """
+
+    def __init__(self, attempts: Iterable[Attempt], gap: timedelta | None = None) -> None:
         self._seen: dict[Key, _Seen] = {}
         for attempt in attempts:
             seen = self._seen.setdefault(attempt.source.key, _Seen())
@@ -39,21 +43,32 @@ class Standings:
                 _note_absence(seen, attempt)
             else:
                 seen.absent, seen.absent_since, seen.vanished_at = False, None, None
-                _note_attempt(seen, attempt)
+                _note_attempt(seen, attempt, gap)
 
     def of(self, key: Key, content: Content) -> Standing:
         """How a source stands; one that the journal does not know stands badly: nothing of it goes."""
         seen = self._seen.get(key)
         if seen is None:
             return Standing()
-        return Standing(content in seen.failed, _moment(seen.confirmed.get(content, "")), seen.absent, seen.vanished_at)
+        return Standing(
+            newest_attempt_failed=content in seen.failed,
+            confirmed_at=seen.confirmed.get(content),
+            resumed_at=seen.resumed.get(content),
+            is_absent=seen.absent,
+            vanished_at=seen.vanished_at,
+        )
 
 
-def _note_attempt(seen: _Seen, attempt: Attempt) -> None:
+def _note_attempt(seen: _Seen, attempt: Attempt, gap: timedelta | None) -> None:
     content = "annotations" if attempt.mode == "a" else "backup"
     if attempt.outcome in ("saved", "unchanged"):
         seen.failed.discard(content)
-        seen.confirmed[content] = attempt.at
+        at = _moment(attempt.at)
+        if at is not None:
+            before = seen.confirmed.get(content)
+            if before is not None and ((gap is not None and at - before > gap) or before - at > CLOCKS_DIFFER):
+                seen.resumed[content] = at
+            seen.confirmed[content] = at
     elif attempt.outcome in ("failed", "gone"):
         seen.failed.add(content)
     # "postponed" and "without data" were no attempts: they neither confirm anything nor make good what failed.

@@ -71,7 +71,7 @@ class Judge:
 
     def cases(self, server: Path, between: Callable[[], None] = lambda: None) -> Iterator[Case]:
         """Every source of one server, one after the other."""
-        standings = Standings(Journal(server).attempts())
+        standings = Standings(Journal(server).attempts(), self.rules.gap)
         for folder in source_folders(server):
             between()
             yield self.case(folder, standings)
