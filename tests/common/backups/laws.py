@@ -65,18 +65,18 @@ def broken_laws(case: History, verdicts: Sequence[Verdict]) -> list[str]:
         not (gone and any(c.doubt and not c.is_marked for c in case.copies)),
         "a source whose record and files disagree loses nothing",
     )
-    on = (rules.ttl, rules.within, *rules.slots.values())
+    on = (rules.ttl is not None, rules.within is not None, *rules.slots.values())
     law(not gone or any(on), "without a TTL and a keep rule nothing goes")
     if not case.even_if_stale:
         law(not (gone and standing.newest_attempt_failed), "after a failed attempt nothing goes")
         law(not (gone and standing.is_absent), "nothing goes of a source that is not on the server")
         law(not gone or standing.confirmed_at is not None, "nothing goes of a source that nothing ever confirmed")
-        if rules.ttl and standing.confirmed_at:
+        if rules.ttl is not None and standing.confirmed_at:
             law(
                 not gone or now - standing.confirmed_at <= rules.ttl,
                 "nothing goes that nothing confirmed within the TTL",
             )
-        if rules.ttl and standing.resumed_at:
+        if rules.ttl is not None and standing.resumed_at:
             law(not gone or now - standing.resumed_at > rules.ttl, "after a gap nothing goes for the length of a TTL")
     for copy in gone:
         law(rules.ttl is None or now - copy.at > rules.ttl, "nothing younger than the TTL goes")
