@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from common import log
-from common.backups.names import next_stamp
+from common.backups.names import next_stamp, stamp_of
 from common.backups.record import BadRecord, Server
 from common.files import write_json
 from common.sources import Source
@@ -248,13 +248,16 @@ def sidecar_path(folder: Path, stamp: str) -> Path:
 
 
 def newest_sidecar(folder: Path, at_stamp: str | None = None) -> Sidecar | None:
-    """The newest readable sidecar; with `at_stamp` the one in force then (the oldest, if all are younger).
+    """The newest readable sidecar; with the stamp of a backup the one that belongs to it.
+
+    That is the one in force when it was made (the oldest, if all are younger). To the newest backup belongs the newest
+    sidecar: issues that were written since are issues of what it holds, for nothing else has made a newer one.
 
     What the account could not read on that day is taken from an older one that has it: rights that were lost for
     a night must not cost the review issues of a year. `not_readable` then names only what none of them has.
     """
     stamps = sidecar_stamps(folder)
-    if at_stamp is not None:
+    if at_stamp is not None and _is_outdated(folder, at_stamp):
         stamps = [stamp for stamp in stamps if stamp <= at_stamp] or stamps[-1:]
     found = _readable(folder, stamps)
     sidecar = next(found, None)
@@ -266,6 +269,12 @@ def newest_sidecar(folder: Path, at_stamp: str | None = None) -> Sidecar | None:
             break
         sidecar = filled(sidecar, older)
     return sidecar
+
+
+def _is_outdated(folder: Path, stamp: str) -> bool:
+    """Whether there is a newer backup in the folder."""
+    names = (name for name in os.listdir(folder) if name.endswith(".zip.json"))
+    return any((stamp_of(name, "backup") or "") > stamp for name in names)
 
 
 def _readable(folder: Path, stamps: list[str]) -> Iterator[Sidecar]:

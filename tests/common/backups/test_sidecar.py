@@ -199,8 +199,13 @@ def test_the_one_in_force_at_a_moment(tmp_path: Path) -> None:
         assert found is not None
         return found.owner
 
-    assert owner_at(None) == owner_at("20261107T000000Z") == owner_at("20270101T000000Z") == BOB
-    assert owner_at("20261106T235959Z") == owner_at("20261105T000000Z") == ALICE
+    assert owner_at(None) == BOB
+    # No backup is newer than this one: what was learnt since belongs to it.
+    assert owner_at("20261101T000000Z") == BOB
+    for stamp in ("20261106T000000Z", "20261108T000000Z"):
+        (tmp_path / f"project-12_backup_{stamp}.zip.json").write_text("{}")
+    assert owner_at("20261108T000000Z") == owner_at("20261107T000000Z") == BOB
+    assert owner_at("20261106T000000Z") == owner_at("20261105T000000Z") == ALICE
     assert owner_at("20261101T000000Z") == ALICE  # none is so old: the oldest is nearest
     sidecar_path(tmp_path, "20261107T000000Z").write_text("{")
     assert owner_at(None) == ALICE
