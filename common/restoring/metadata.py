@@ -6,6 +6,7 @@ restore chooses the organization, here follow owners, assignees, jobs, settings 
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from typing import Literal
 from common.backups import sidecar as kept
 from common.backups.sidecar import Person, Sidecar
 from common.cvat.client import Client
-from common.cvat.errors import CvatError, Unreachable
+from common.cvat.errors import CvatError, Forbidden, NotFound, OutcomeUnknown, Unreachable
 from common.cvat.listing import items
 from common.restoring.place import Item, Place, RestoredSource, look_around
 from common.restoring.review import JobReview, texts
@@ -87,6 +88,15 @@ class _Table:
     def add(self, what: str, outcome: Outcome, why: str = "") -> None:
         self.lines.append(Applied(what, outcome, why))
 
+    @contextlib.contextmanager
+    def group(self, what: str, noun: str) -> Iterator[_Group]:
+        """A group whose lines are there also when its step breaks off in the middle."""
+        group = _Group(what, noun)
+        try:
+            yield group
+        finally:
+            self.lines += group.lines()
+
     def guarded(self, what: str, step: Callable[[], None]) -> bool:
         """Whether a step came to its end; if not, a line says why."""
         if self._gone:
@@ -110,6 +120,7 @@ class _Group:
 
     what: str
     noun: str
+    more: str = ""
     good: int = 0
     bad: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
@@ -124,11 +135,9 @@ class _Group:
         else:
             self.good += 1
 
-    def lines(self, why: str = "") -> Iterator[Applied]:
+    def lines(self) -> Iterator[Applied]:
         if self.good:
-            yield Applied(
-                self.what, "came back", ", ".join(part for part in (plural(self.good, self.noun), why) if part)
-            )
+            yield Applied(self.what, "came back", plural(self.good, self.noun) + self.more)
         for reason, which in self.bad.items():
             named = ", ".join(which[:5]) + (f" and {len(which) - 5:,} more" if len(which) > 5 else "")
             yield Applied(self.what, "could not", f"{named}: {reason}")
@@ -184,18 +193,19 @@ class _Work:
         self._people("assignees", "assignee")
 
     def _people(self, what: str, role: Literal["owner", "assignee"]) -> None:
-        group = _Group(f"{what} of the {'project and its tasks' if self._place.is_project else 'task'}", role)
-        for address, which, before, item in self._things():
-            wanted = self._user(getattr(before, role))
-            if wanted is None:
-                continue
-            if (item.get(role) or {}).get("id") == wanted:
-                group.good += 1
-            elif role == "owner" and not self._place.is_superuser:
-                group.bad["only a superuser may set an owner"].append(which)
-            else:
-                group.attempt(which, partial(self._patch, address, {f"{role}_id": wanted}))
-        self._table.lines += group.lines()
+        with self._table.group(
+            f"{what} of the {'project and its tasks' if self._place.is_project else 'task'}", role
+        ) as group:
+            for address, which, before, item in self._things():
+                wanted = self._user(getattr(before, role))
+                if wanted is None:
+                    continue
+                if (item.get(role) or {}).get("id") == wanted:
+                    group.good += 1
+                elif role == "owner" and not self._place.is_superuser:
+                    group.bad["only a superuser may set an owner"].append(which)
+                else:
+                    group.attempt(which, partial(self._patch, address, {f"{role}_id": wanted}))
 
     def _things(self) -> Iterator[tuple[str, str, Sidecar | kept.Task, Item]]:
         """The project and its tasks: address, name for people, as it was, as it is now."""
@@ -223,34 +233,32 @@ class _Work:
     # --- jobs, settings -------------------------------------------------------------------------------------------
 
     def jobs(self) -> None:
-        group = _Group("stages, states and assignees of jobs", "job")
-        for old in (job for task in self._sidecar.tasks if task.id in self._place.tasks for job in task.jobs):
-            job = self._place.jobs.get(old.id)
-            if job is None:
-                group.bad["no job of the restored task has its type and frames"].append(f"job {old.id}")
-                continue
-            wanted: Item = {"stage": old.stage, "state": old.state}
-            assignee = self._user(old.assignee)
-            present = {**job, "assignee": (job.get("assignee") or {}).get("id")}
-            if assignee is not None:
-                wanted["assignee"] = assignee
-            # The status comes back with the archive and the stage does not: they agree again after a PATCH (measured).
-            same = all(present.get(key) == value for key, value in wanted.items())
-            if same and job.get("status") == old.status:
-                group.good += 1
-            else:
-                group.attempt(f"job {job['id']}", partial(self._patch, f"/api/jobs/{job['id']}", wanted))
-        self._table.lines += group.lines()
+        with self._table.group("stages, states and assignees of jobs", "job") as group:
+            for old in (job for task in self._sidecar.tasks if task.id in self._place.tasks for job in task.jobs):
+                job = self._place.jobs.get(old.id)
+                if job is None:
+                    group.bad["no job of the restored task has its type and frames"].append(f"job {old.id}")
+                    continue
+                wanted: Item = {"stage": old.stage, "state": old.state}
+                assignee = self._user(old.assignee)
+                present = {**job, "assignee": (job.get("assignee") or {}).get("id")}
+                if assignee is not None:
+                    wanted["assignee"] = assignee
+                # The status comes back with the archive and the stage does not: they agree again after a PATCH (measured).
+                same = all(present.get(key) == value for key, value in wanted.items())
+                if same and job.get("status") == old.status:
+                    group.good += 1
+                else:
+                    group.attempt(f"job {job['id']}", partial(self._patch, f"/api/jobs/{job['id']}", wanted))
 
     def disabled_frames(self) -> None:
-        group = _Group("disabled validation frames", "task")
-        for task in self._sidecar.tasks:
-            item = self._place.tasks.get(task.id)
-            if task.disabled_frames and item is not None:
-                address = f"/api/tasks/{item['id']}/validation_layout"
-                frames = {"disabled_frames": list(task.disabled_frames)}
-                group.attempt(f"task {item['id']}", partial(self._patch, address, frames))
-        self._table.lines += group.lines()
+        with self._table.group("disabled validation frames", "task") as group:
+            for task in self._sidecar.tasks:
+                item = self._place.tasks.get(task.id)
+                if task.disabled_frames and item is not None:
+                    address = f"/api/tasks/{item['id']}/validation_layout"
+                    frames = {"disabled_frames": list(task.disabled_frames)}
+                    group.attempt(f"task {item['id']}", partial(self._patch, address, frames))
 
     def quality(self) -> None:
         wanted: dict[int | None, Item] = {}
@@ -268,7 +276,7 @@ class _Work:
                 rows[row["task_id"]] = row
             elif self._place.is_project and row.get("project_id") == self._place.raw["id"]:
                 rows[None] = row
-        self._set_rows(_Group("quality settings", "row"), "/api/quality/settings", wanted, rows)
+        self._set_rows("quality settings", "/api/quality/settings", wanted, rows)
 
     def consensus(self) -> None:
         wanted: dict[int | None, Item] = {}
@@ -280,23 +288,23 @@ class _Work:
                 for row in items(self._client, "/api/consensus/settings", {"task_id": new_id}):
                     if row.get("task_id") == new_id:
                         rows[new_id] = row
-        self._set_rows(_Group("consensus settings", "row"), "/api/consensus/settings", wanted, rows)
+        self._set_rows("consensus settings", "/api/consensus/settings", wanted, rows)
 
     def _set_rows(
-        self, group: _Group, address: str, wanted: Mapping[int | None, Item], rows: Mapping[int | None, Item]
+        self, what: str, address: str, wanted: Mapping[int | None, Item], rows: Mapping[int | None, Item]
     ) -> None:
-        for key, values in wanted.items():
-            which, row = f"task {key}" if key else "the project", rows.get(key)
-            if row is None:
-                group.bad["the restored one has no such settings"].append(which)
-                continue
-            # Only what this server's version knows, and only if it differs.
-            new = {name: value for name, value in values.items() if name in row and row[name] != value}
-            if new:
-                group.attempt(which, partial(self._patch, f"{address}/{row['id']}", new))
-            else:
-                group.good += 1
-        self._table.lines += group.lines()
+        with self._table.group(what, "row") as group:
+            for key, values in wanted.items():
+                which, row = f"task {key}" if key else "the project", rows.get(key)
+                if row is None:
+                    group.bad["the restored one has no such settings"].append(which)
+                    continue
+                # Only what this server's version knows, and only if it differs.
+                new = {name: value for name, value in values.items() if name in row and row[name] != value}
+                if new:
+                    group.attempt(which, partial(self._patch, f"{address}/{row['id']}", new))
+                else:
+                    group.good += 1
 
     def _patch(self, address: str, values: Item) -> None:
         self._client.change("PATCH", address, values, repeat=True)
@@ -304,22 +312,26 @@ class _Work:
     # --- issues ---------------------------------------------------------------------------------------------------
 
     def issues(self) -> None:
-        group = _Group("review issues with their comments", "issue")
-        by_job: dict[int, list[kept.Issue]] = defaultdict(list)
-        for issue in self._sidecar.issues:
-            by_job[issue.job_id].append(issue)
-        comments = 0
-        for job_id, issues in by_job.items():
-            job = self._place.jobs.get(job_id)
-            if job is None:
-                group.bad["its job is not there"] += [f"issue {issue.id}" for issue in issues]
-                continue
-            review = JobReview(self._client, job["id"])
-            for issue in issues:
-                assignee, before = self._user(issue.assignee), group.good
-                group.attempt(f"issue {issue.id}", partial(review.put_back, issue, assignee))
-                comments += len(texts(issue)) * (group.good - before)
-        self._table.lines += group.lines(plural(comments, "comment"))
+        with self._table.group("review issues with their comments", "issue") as group:
+            by_job: dict[int, list[kept.Issue]] = defaultdict(list)
+            for issue in self._sidecar.issues:
+                by_job[issue.job_id].append(issue)
+            comments = 0
+            for job_id, issues in by_job.items():
+                job = self._place.jobs.get(job_id)
+                if job is None:
+                    group.bad["its job is not there"] += [f"issue {issue.id}" for issue in issues]
+                    continue
+                try:
+                    review = JobReview(self._client, job["id"])
+                except (Forbidden, NotFound) as error:
+                    group.bad[str(error)] += [f"issue {issue.id}" for issue in issues]
+                    continue
+                for issue in issues:
+                    assignee, before = self._user(issue.assignee), group.good
+                    group.attempt(f"issue {issue.id}", partial(review.put_back, issue, assignee))
+                    comments += len(texts(issue)) * (group.good - before)
+                    group.more = f", {plural(comments, 'comment')}"
         if group.good:
             why = "in the first line of each comment: CVAT makes the restoring account the author and today the date"
             self._table.add("authors and dates of comments", "kept as text", why)
@@ -327,27 +339,26 @@ class _Work:
     # --- storages, webhooks ---------------------------------------------------------------------------------------
 
     def storages(self) -> None:
-        group = _Group("storage settings", "setting")
-        there: list[Item] | None = None
-        for address, which, before, item in self._things():
-            wanted: Item = {}
-            for name in ("source_storage", "target_storage"):
-                setting = getattr(before, name)
-                if not setting or not setting.get("cloud_storage_id"):
-                    continue
-                if there is None:
-                    there = list(items(self._client, "/api/cloudstorages"))
-                storage = self._storage(setting, there)
-                if storage is None:
-                    shown = setting.get("display_name") or setting.get("resource") or setting["cloud_storage_id"]
-                    group.bad[f"cloud storage {shown} is not on this server"].append(f"{name} of {which}")
-                elif (item.get(name) or {}).get("cloud_storage_id") == storage:
-                    group.good += 1
-                else:
-                    wanted[name] = {"location": "cloud_storage", "cloud_storage_id": storage}
-            if wanted:
-                group.attempt(which, partial(self._patch, address, wanted))
-        self._table.lines += group.lines()
+        with self._table.group("storage settings", "setting") as group:
+            there: list[Item] | None = None
+            for address, which, before, item in self._things():
+                wanted: Item = {}
+                for name in ("source_storage", "target_storage"):
+                    setting = getattr(before, name)
+                    if not setting or not setting.get("cloud_storage_id"):
+                        continue
+                    if there is None:
+                        there = list(items(self._client, "/api/cloudstorages"))
+                    storage = self._storage(setting, there)
+                    if storage is None:
+                        shown = setting.get("display_name") or setting.get("resource") or setting["cloud_storage_id"]
+                        group.bad[f"cloud storage {shown} is not on this server"].append(f"{name} of {which}")
+                    elif (item.get(name) or {}).get("cloud_storage_id") == storage:
+                        group.good += 1
+                    else:
+                        wanted[name] = {"location": "cloud_storage", "cloud_storage_id": storage}
+                if wanted:
+                    group.attempt(which, partial(self._patch, address, wanted))
 
     def _storage(self, setting: Item, there: Sequence[Item]) -> int | None:
         """The cloud storage that a setting means: the same bucket, by its name; by its id only on the same server."""
@@ -370,15 +381,16 @@ class _Work:
         if not (self._place.is_project and self._sidecar.webhooks):
             return
         project_id = self._place.raw["id"]
-        listed = items(self._client, "/api/webhooks", {"project_id": project_id})
-        there = [item for item in listed if item.get("project_id") == project_id]
+        there = self._webhooks_of(project_id)
+        known = {item["id"] for item in there}
         made: list[tuple[kept.Webhook, Item]] = []
         for hook in self._sidecar.webhooks:
             found = next((item for item in there if _is(item, hook)), None)
             try:
                 if found is None:
                     # Inactive: an active one fires at every further change.
-                    found = self._make_webhook(hook, project_id)
+                    found = self._make_webhook(hook, project_id, known)
+                    known.add(found["id"])
                 else:
                     there.remove(found)
                 made.append((hook, found))
@@ -397,7 +409,7 @@ class _Work:
                     why += f"; it is inactive ({error})"
             self._table.add(f"webhook {printable(hook.target_url)}", "came back", why)
 
-    def _make_webhook(self, hook: kept.Webhook, project_id: int) -> Item:
+    def _make_webhook(self, hook: kept.Webhook, project_id: int, known: set[int]) -> Item:
         params = {"org": self._place.organization} if self._place.organization else None
         content = {
             "target_url": hook.target_url,
@@ -409,8 +421,21 @@ class _Work:
             "enable_ssl": hook.enable_ssl,
             "events": list(hook.events),
         }
-        made: Item = self._client.change("POST", "/api/webhooks", content, params=params).json()
+        try:
+            made: Item = self._client.change("POST", "/api/webhooks", content, params=params).json()
+        except OutcomeUnknown:
+            self._client.stop.sleep(1)
+            found = next(
+                (item for item in self._webhooks_of(project_id) if item["id"] not in known and _is(item, hook)), None
+            )
+            if found is None:
+                raise
+            return found
         return made
+
+    def _webhooks_of(self, project_id: int) -> list[Item]:
+        listed = items(self._client, "/api/webhooks", {"project_id": project_id})
+        return [item for item in listed if item.get("project_id") == project_id]
 
 
 def _is(item: Item, hook: kept.Webhook) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 from common.backups import sidecar as kept
 from common.backups.sidecar import Sidecar
 from common.cvat.client import Client
+from common.cvat.errors import Forbidden, NotFound
 from common.cvat.listing import items
 from common.sources import Kind
 
@@ -61,11 +63,13 @@ def look_around(client: Client, sidecar: Sidecar, restored: RestoredSource) -> P
     jobs: dict[int, Item] = {}
     for old, index in pairs:
         jobs |= matched_jobs(old.jobs, by_task[present[index]["id"]])
-    users = {str(item["username"]): int(item["id"]) for item in items(client, "/api/users")}
     myself = client.get("/api/users/self")
-    users[str(myself["username"])] = int(myself["id"])
-    organization_id = raw.get("organization_id") or raw.get("organization")
-    slug = str(client.get(f"/api/organizations/{organization_id}")["slug"]) if organization_id else ""
+    users = {str(myself["username"]): int(myself["id"])}
+    with contextlib.suppress(Forbidden, NotFound):
+        users |= {str(item["username"]): int(item["id"]) for item in items(client, "/api/users")}
+    organization_id, slug = raw.get("organization_id") or raw.get("organization"), ""
+    with contextlib.suppress(Forbidden, NotFound):
+        slug = str(client.get(f"/api/organizations/{organization_id}")["slug"]) if organization_id else ""
     return Place(
         raw,
         restored.kind == "project" == sidecar.source.kind,

@@ -231,6 +231,7 @@ FAULTS = [
     Fault("POST /api/issues", "status", status=502, after_handling=True, times=2),
     Fault("POST /api/comments", "status", status=504, after_handling=True, times=1),
     Fault("POST /api/comments", "cut", times=1),
+    Fault("POST /api/webhooks", "status", status=504, after_handling=True, times=1),
     Fault("PATCH /api/jobs", "status", status=503, times=3),
     Fault("GET /api/users", "status", status=502, times=2),
 ]
@@ -247,7 +248,7 @@ def test_a_server_that_stumbles_gets_everything_exactly_once(
     target.faults.clear()
     applied = reapply(client, saved.sidecar, restored)
     assert outcomes(applied, "came back")["review issues with their comments"] == "3 issues, 5 comments"
-    assert (len(target.world.issues), len(target.world.comments)) == (3, 5)
+    assert (len(target.world.issues), len(target.world.comments), len(target.world.webhooks)) == (3, 5, 2)
 
 
 BROKEN = [
@@ -257,6 +258,7 @@ BROKEN = [
     ("GET /api/quality/settings", "quality settings"),
     ("GET /api/consensus/settings", "consensus settings"),
     ("POST /api/issues", "review issues with their comments"),
+    ("GET /api/issues", "review issues with their comments"),
     ("GET /api/cloudstorages", "storage settings"),
     ("POST /api/webhooks", "webhook https://example.com/on"),
     ("GET /api/memberships", "organization"),
