@@ -6,13 +6,14 @@ shorter says nothing: rights, filters and organizations shorten it too.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
 from pathlib import Path
 
 from common import log
-from common.backups.names import folder_key, source_key
+from common.backups.names import folder_key, source_key, stamp_of
+from common.backups.record import Record
 from common.backups.store import Store, backups_in
-from common.backups.survey import source_folders
+from common.backups.survey import CONTENTS, source_folders
 from common.cvat.client import Client
 from common.cvat.errors import CvatError, NotFound, Throttled, Unreachable
 from common.cvat.listing import source_of
@@ -25,11 +26,16 @@ def absent_sources(client: Client, store: Store, plan: Plan, organization: str) 
     if organization:
         return []  # within one organization everything of the others is 404
     folders = {key: folder for folder in source_folders(store.folder) if (key := folder_key(folder.name))}
-    if not plan.listed & folders.keys():
-        # Not one of our sources is there: this may be another server, or an empty one, at the same address.
+    missing = [newest for key, folder in folders.items() if key not in plan.listed and (newest := _newest(folder))]
+    if not missing:
         return []
+    oldest = min((_oldest_stamp(folder) for key, folder in folders.items() if key in plan.listed), default="9")
     found = []
-    for source in _newest_sources([folder for key, folder in folders.items() if key not in plan.listed]):
+    for record in missing:
+        if record.stamp < oldest:
+            # Nothing that was there in its days is there today: this may be another server at the same address.
+            continue
+        source = record.source
         try:
             if _is_gone(client, source):
                 found.append(source)
@@ -43,11 +49,14 @@ def absent_sources(client: Client, store: Store, plan: Plan, organization: str) 
     return found
 
 
-def _newest_sources(folders: list[Path]) -> Iterator[Source]:
-    for folder in folders:
-        newest = next(backups_in(folder), None)
-        if newest is not None and folder_key(folder.name) == source_key(newest.record.source):
-            yield newest.record.source
+def _newest(folder: Path) -> Record | None:
+    newest = next(backups_in(folder), None)
+    return newest.record if newest and folder_key(folder.name) == source_key(newest.record.source) else None
+
+
+def _oldest_stamp(folder: Path) -> str:
+    stamps = (stamp_of(name, content) for name in os.listdir(folder) for content in CONTENTS)
+    return min((stamp for stamp in stamps if stamp), default="9")
 
 
 def _is_gone(client: Client, source: Source) -> bool:
