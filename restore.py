@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from common.cvat.address import server_key
 from common.cvat.client import connect
@@ -44,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     which = parser.add_argument_group("which backup")
     which.add_argument("--project", metavar="ID|NAME", help="this project")
     which.add_argument("--task", metavar="ID|NAME", help="this task in no project (--annotations-only: any task)")
-    which.add_argument("--all", action="store_true", help="everything that has a backup")
+    which.add_argument("--all", action="store_true", help="everything that has a backup and is no longer on the server")
     which.add_argument("--at", default="latest", metavar="latest|TIMESTAMP|FILE",
                        help="the newest backup (default), the newest at that moment (UTC), or this file")  # fmt: skip
     which.add_argument(
@@ -92,7 +93,12 @@ def restore(run: Run[RestoreSettings]) -> int:
     arguments = run.arguments
     chosen = chosen_archives(run.settings, arguments, server_key(run.settings.url))
     target = sign_in(run)
-    order = Order(arguments.name or "", again=arguments.again, with_metadata=not arguments.without_metadata)
+    order = Order(
+        arguments.name or "",
+        again=arguments.again,
+        missing_only=arguments.all,
+        with_metadata=not arguments.without_metadata,
+    )
     with locked(target.folder / ".lock-restore", "restore.py"):
         results = restore_all(target, chosen, order)
     print_restored(results)
@@ -101,8 +107,6 @@ def restore(run: Run[RestoreSettings]) -> int:
 
 def extract_files(run: Run[RestoreSettings]) -> int:
     """Backups as plain files, without a server."""
-    from pathlib import Path
-
     folder = Path(run.arguments.extract).expanduser().absolute()
     for chosen in chosen_archives(
         run.settings, run.arguments, server_key(run.settings.url) if run.settings.url else ""

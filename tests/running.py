@@ -135,7 +135,7 @@ def start(
     script: str = "backup",
     **changes: str | None,
 ) -> subprocess.Popen[str] | Run:
-    """Starts backup.py, or another `script`. `patched` is Python that runs in its process first, `folder` another copy of the program."""
+    """Starts a `script`. `patched` is Python that runs in its process first, `folder` another copy of the program."""
     copy, stable = _prepared[0]
     if not (patched or folder or preexec):
         return stable.start(list(arguments), environment(server, tmp_path, **changes), tmp_path, script)

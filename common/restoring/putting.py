@@ -59,6 +59,8 @@ class Order:
 
     name: str = ""
     again: bool = False
+    # Of everything that has a backup, only what is no longer on the server.
+    missing_only: bool = False
     with_metadata: bool = True
     purpose: Literal["restore", "drill"] = "restore"
 
@@ -102,6 +104,10 @@ def put_back(target: Target, chosen: Chosen, order: Order, phase: Callable[[str]
     name = (order.name or sound.contents.name).strip()[:256] or f"unnamed {sound.kind}"
     done = Restored(chosen, "restored", sound.kind, name)
     sidecar = _sidecar_of(chosen, order)
+    original = _original(target, chosen, sound.kind)
+    if original is not None and order.missing_only and not order.again:
+        done.outcome, done.id, done.address = "there already", original, _address(target, sound.kind, original)
+        return done
     organization, org_id = _organization(target, chosen, sidecar, order, done)
     journal = _taken_up(target, sound, name, organization, order)
     if journal is None:
@@ -116,7 +122,22 @@ def put_back(target: Target, chosen: Chosen, order: Order, phase: Callable[[str]
         done.remarks.append(f"an earlier run had begun this restore ({journal.created_at[:16]}Z): it was finished")
     done.journal = journal
     try:
-        _carry_out(target, sound, journal, order, sidecar, done, phase, on_progress)
+        # A copy beside the original must not announce every change a second time.
+        announces = original is None and order.purpose == "restore"
+        _carry_out(
+            target,
+            sound,
+            journal,
+            sidecar if order.with_metadata else None,
+            done,
+            phase,
+            on_progress,
+            announces=announces,
+        )
+        if sidecar is None and order.with_metadata:
+            done.remarks.append(
+                "no metadata was saved with it: owners, assignees, job states and issues do not come back"
+            )
     except errors.Forbidden as error:
         raise RunEnds(
             f"{target.client.url} does not let {target.account.username!r} restore: {error}",
@@ -127,8 +148,8 @@ def put_back(target: Target, chosen: Chosen, order: Order, phase: Callable[[str]
 
 
 def _carry_out(
-    target: Target, sound: Sound, journal: Journal, order: Order, sidecar: Sidecar | None, done: Restored,
-    phase: Callable[[str], None], on_progress: Any,
+    target: Target, sound: Sound, journal: Journal, sidecar: Sidecar | None, done: Restored,
+    phase: Callable[[str], None], on_progress: Any, *, announces: bool,
 ) -> None:  # fmt: skip
     ids = []
     for number, piece in enumerate(journal.pieces, 1):
@@ -159,12 +180,10 @@ def _carry_out(
         name = printable(str(sound.contents.tasks[index].raw.get("name", "")), 60)
         done.remarks.append(f"task {name!r} was left out: {reason}")
     done.remarks += restore_warnings(sound.contents, target.version, 0)
-    if sidecar is not None and order.with_metadata:
+    if sidecar is not None:
         phase("metadata")
         restored = RestoredSource(sound.kind, ids[0])
-        done.metadata += reapply(target.client, sidecar, restored, activate_webhooks=order.purpose == "restore")
-    elif order.with_metadata:
-        done.remarks.append("no metadata was saved with it: owners, assignees, job states and issues do not come back")
+        done.metadata += reapply(target.client, sidecar, restored, activate_webhooks=announces)
     journal.state = "done"
     journal.save()
 

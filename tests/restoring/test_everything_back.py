@@ -166,3 +166,12 @@ def test_the_journal_of_a_restore_is_plain_json_and_holds_no_secret(server: Cvat
     assert json.loads(path.read_text())["state"] == "done"
     assert server.password not in path.read_text()
     assert [one.name for one in path.parent.iterdir()] == ["restore.json"]
+
+
+def test_all_restores_only_what_is_gone(server: CvatSandbox, tmp_path: Path) -> None:
+    run_backup(server, tmp_path)
+    server.world.delete_project(2)
+    done = run_restore(server, tmp_path, "--all")
+    assert done.code == 0, done.said
+    assert "1 backup restored, 2 there already" in done.out
+    assert sorted(project.name for project in server.world.projects.values()) == [f"project 000{n}" for n in (1, 2, 3)]
