@@ -19,6 +19,7 @@ from common.restoring.place import paired
 from sandbox.cvat import CvatSandbox
 from sandbox.cvat.faults import Fault
 from sandbox.cvat.restore import restore_project, restore_task
+from sandbox.cvat.routes import Call
 from sandbox.cvat.world import Project
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
@@ -164,6 +165,40 @@ def test_applying_twice_makes_nothing_twice(saved: Saved, target: CvatSandbox, s
     assert (len(world.issues), len(world.comments), len(world.webhooks)) == counts
     changes = [exchange.line for exchange in target.log if not exchange.line.startswith(("GET", "HEAD"))]
     assert [line for line in changes if "validation_layout" not in line] == []
+
+
+def test_a_server_that_ignores_what_it_is_asked_for_confuses_nobody(
+    saved: Saved, target: CvatSandbox, signed_in: SignIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As CVAT does with every query parameter that it does not know: 200 and everything (measured).
+    _, restored_before = restored_in(target, saved)
+    client = signed_in(target)
+    reapply(client, saved.sidecar, restored_before)
+    world = target.world
+    plain = Call.page
+
+    def page(call: Call, items: Any, write: Any, terms: Any, search: Any = (), exact: Any = ()) -> Any:
+        return plain(call, items, write, terms, search, ())
+
+    monkeypatch.setattr(Call, "page", page)
+    project, restored = restored_in(target, saved)
+    applied = reapply(client, saved.sidecar, RestoredSource("project", project.id))
+    assert outcomes(applied, "came back")["review issues with their comments"] == "3 issues, 5 comments"
+    assert (len(world.issues), len(world.comments), len(world.webhooks)) == (6, 10, 4)
+    owners = [task.owner_id for task in world.tasks_of(project)]
+    assert owners == [world.user_named(name).id for name in ("bob", "alice", "alice")]
+    assert {world.jobs[row["job"]].task_id for row in world.issues.values() if row["id"] > 3} <= set(restored.task_ids)
+
+
+def test_issues_that_look_alike_stay_as_many_as_they_were(saved: Saved, target: CvatSandbox, signed_in: SignIn) -> None:
+    one = saved.sidecar.issues[1]
+    comments = (*one.comments, one.comments[-1])
+    sidecar = dataclasses.replace(saved.sidecar, issues=(one, dataclasses.replace(one, id=99, comments=comments)))
+    restored = restored_in(target, saved)[1]
+    for _ in range(2):
+        applied = reapply(signed_in(target), sidecar, restored)
+        assert outcomes(applied, "came back")["review issues with their comments"] == "2 issues, 7 comments"
+        assert (len(target.world.issues), len(target.world.comments)) == (2, 7)
 
 
 def test_a_copy_of_a_copy_names_the_first_author(saved: Saved, target: CvatSandbox, signed_in: SignIn) -> None:
