@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from common.backups.journal import History
-from common.backups.names import is_drill
-from common.backups.names import source_key
+from common.backups.names import is_drill, source_key
 from common.backups.record import Export
 from common.backups.store import Store
 from common.cvat.client import Account, Client
