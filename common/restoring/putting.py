@@ -296,6 +296,18 @@ def _org_id(item: dict[str, Any]) -> int | None:
     return found if isinstance(found, int) else None
 
 
+def _original(target: Target, chosen: Chosen, kind: Kind) -> int | None:
+    """The id of the source itself, when it is still (or again) on this server."""
+    source = chosen.backup.record.source if chosen.backup else None
+    if source is None or source.server != source_server(target.client):
+        return None
+    try:
+        present = source_of(source.server, kind, target.client.get(f"/api/{kind}s/{source.id}"))
+    except (errors.NotFound, errors.Forbidden):
+        return None
+    return source.id if present.created_at == source.created_at else None
+
+
 def _organization(
     target: Target, chosen: Chosen, sidecar: Sidecar | None, order: Order, done: Restored
 ) -> tuple[str, int | None]:
