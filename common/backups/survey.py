@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections import Counter
@@ -80,8 +81,12 @@ def source_folders(server: Path) -> list[Path]:
 
 def survey(folder: Path, now: datetime) -> Survey:
     """Reads every record of a folder and looks at every file. Raises OSError when the folder cannot be read."""
+    stats: dict[str, os.stat_result] = {}
     with os.scandir(folder) as entries:
-        stats = {entry.name: entry.stat() for entry in entries if entry.is_file()}
+        for entry in entries:
+            with contextlib.suppress(FileNotFoundError):  # a dry run holds no lock
+                if entry.is_file():
+                    stats[entry.name] = entry.stat()
     found, read_records = Survey(folder), []
     for name in sorted(stats):
         if not (name.endswith(".zip.json") and any(stamp_of(name, content) for content in CONTENTS)):
