@@ -6,6 +6,8 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
+from common import log
+from common.backups.names import stamp_time
 from common.backups.record import Content
 from common.backups.store import Backup
 from common.restoring.find import (
@@ -14,6 +16,7 @@ from common.restoring.find import (
     at_moment,
     by_file,
     matching,
+    moment_of,
     of_backup,
     sources_on_disk,
     the_one,
@@ -74,9 +77,27 @@ def chosen_archives(
             return [chosen]
         raise NotThere(f"--at {arguments.at!r} is no file, and no --project or --task is given.")
     if arguments.all:
-        return [of_backup(at_moment(group, arguments.at)) for group in groups]
+        everything = [each for group in groups if (each := _for_all(group, arguments.at)) is not None]
+        if not everything:
+            raise NotThere(f"--at {arguments.at}: nothing has a backup that old.")
+        return everything
     group = the_one(groups, kind, text)
     return [by_file(arguments.at, settings.dir, group) or of_backup(at_moment(group, arguments.at))]
+
+
+def _for_all(group: list[Backup], at: str) -> Chosen | None:
+    """One source of --all. Without a good backup it is tried all the same, so that the report says why it failed."""
+    try:
+        return of_backup(at_moment(group, at))
+    except NotThere as error:
+        limit = moment_of(at)
+        if at != "latest" and limit is None:
+            raise
+        old_enough = [each for each in group if limit is None or (stamp_time(each.record.stamp) or limit) <= limit]
+        if old_enough:
+            return of_backup(old_enough[0])
+        log.get().info("no_backup_that_old", source=str(group[0].record.source), detail=error.why)
+        return None
 
 
 def chosen_annotations(

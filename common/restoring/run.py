@@ -12,9 +12,8 @@ from common.restoring.putting import ExistsAlready, Order, Restored, Target, put
 from common.restoring.soundness import Refused
 
 
-def restore_all(target: Target, chosen: Sequence[Chosen], order: Order) -> list[Restored]:
-    """What became of each. Raises what ends a run."""
-    results = []
+def restore_all(target: Target, chosen: Sequence[Chosen], order: Order, results: list[Restored]) -> None:
+    """Adds to `results` what became of each, also before something ends the run. Raises what ends it."""
     with Display("restoring", len(chosen)) as display:
         for each in chosen:
             item = display.item(str(each))
@@ -29,4 +28,3 @@ def restore_all(target: Target, chosen: Sequence[Chosen], order: Order) -> list[
             finally:
                 item.close()
             display.advance()
-    return results

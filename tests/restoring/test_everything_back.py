@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from portraits import portrait, task_portrait
-from running import add_project, record_of, run_backup, run_restore
+from running import add_project, path_of, record_of, run_backup, run_restore
 
 from sandbox.cvat import CvatSandbox
 from sandbox.cvat.world import World
@@ -175,3 +175,18 @@ def test_all_restores_only_what_is_gone(server: CvatSandbox, tmp_path: Path) -> 
     assert done.code == 0, done.said
     assert "1 backup restored, 2 there already" in done.out
     assert sorted(project.name for project in server.world.projects.values()) == [f"project 000{n}" for n in (1, 2, 3)]
+
+
+def test_one_bad_backup_does_not_keep_the_others_from_coming_back(server: CvatSandbox, tmp_path: Path) -> None:
+    run_backup(server, tmp_path)
+    folder = tmp_path / "backups"
+    path_of(folder, record_of(folder, "project", 2)).write_bytes(b"gone bad")
+    wipe(server.world)
+    done = run_restore(server, tmp_path, "--all")
+    assert done.code == 3
+    assert "2 backups restored, 1 refused" in done.out
+    assert "has 8 bytes instead of" in done.out
+    assert sorted(project.name for project in server.world.projects.values()) == ["project 0001", "project 0003"]
+    before = run_restore(server, tmp_path, "--all", "--at", "2001-01-01")
+    assert before.code == 2
+    assert "nothing has a backup that old" in before.err
