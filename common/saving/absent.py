@@ -10,8 +10,10 @@ import os
 from pathlib import Path
 
 from common import log
-from common.backups.names import folder_key, source_key, stamp_of
+from common.backups.journal import Journal
+from common.backups.names import folder_key, source_key, stamp, stamp_of
 from common.backups.record import Record
+from common.backups.standing import Standings
 from common.backups.store import Store, backups_in
 from common.backups.survey import CONTENTS, source_folders
 from common.cvat.client import Client
@@ -29,10 +31,11 @@ def absent_sources(client: Client, store: Store, plan: Plan, organization: str) 
     missing = [newest for key, folder in folders.items() if key not in plan.listed and (newest := _newest(folder))]
     if not missing:
         return []
-    oldest = min((_oldest_stamp(folder) for key, folder in folders.items() if key in plan.listed), default="9")
+    oldest = min((_oldest_stamp(folder) for key, folder in folders.items() if key in plan.listed), default="")
+    standings = Standings(Journal(store.folder).attempts())
     found = []
     for record in missing:
-        if record.stamp < oldest:
+        if not oldest or _last_seen(record, standings) < oldest:
             # Nothing that was there in its days is there today: this may be another server at the same address.
             continue
         source = record.source
@@ -54,9 +57,15 @@ def _newest(folder: Path) -> Record | None:
     return newest.record if newest and folder_key(folder.name) == source_key(newest.record.source) else None
 
 
+def _last_seen(record: Record, standings: Standings) -> str:
+    """The stamp of the moment at which the server last had this source, as far as we know."""
+    seen = [standings.of(record.source.key, content).confirmed_at for content in CONTENTS]
+    return max([record.stamp, *(stamp(at) for at in seen if at)])
+
+
 def _oldest_stamp(folder: Path) -> str:
     stamps = (stamp_of(name, content) for name in os.listdir(folder) for content in CONTENTS)
-    return min((stamp for stamp in stamps if stamp), default="9")
+    return min((each for each in stamps if each), default="9")
 
 
 def _is_gone(client: Client, source: Source) -> bool:
