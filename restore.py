@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                       help="restore one backup into CVAT_DRILL_URL, compare it value by value, delete it again")  # fmt: skip
     which = parser.add_argument_group("which backup")
     which.add_argument("--project", metavar="ID|NAME", help="this project")
-    which.add_argument("--task", metavar="ID|NAME", help="this task in no project (--annotations-only: any task)")
+    which.add_argument("--task", metavar="ID|NAME", help="this task, in a project or not")
     which.add_argument("--all", action="store_true", help="everything that has a backup and is no longer on the server")
     which.add_argument("--at", default="latest", metavar="latest|TIMESTAMP|FILE",
                        help="the newest backup (default), the newest at that moment (UTC), or this file")  # fmt: skip

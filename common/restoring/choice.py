@@ -15,6 +15,7 @@ from common.restoring.find import (
     NotThere,
     at_moment,
     by_file,
+    inside_projects,
     matching,
     moment_of,
     of_backup,
@@ -81,6 +82,12 @@ def chosen_archives(
         if not everything:
             raise NotThere(f"--at {arguments.at}: nothing has a backup that old.")
         return everything
+    if (
+        arguments.task
+        and not matching(groups, "task", text)
+        and (inside := inside_projects(groups, text, arguments.at))
+    ):
+        return inside
     group = the_one(groups, kind, text)
     return [by_file(arguments.at, settings.dir, group) or of_backup(at_moment(group, arguments.at))]
 

@@ -101,7 +101,10 @@ def _choose(run: Run[RestoreSettings]) -> Chosen:
     arguments, settings = run.arguments, run.settings
     preferred = server_key(settings.url) if settings.url else ""
     if arguments.project or arguments.task or arguments.at != "latest":
-        return chosen_archives(settings, arguments, preferred)[0]
+        chosen = chosen_archives(settings, arguments, preferred)[0]
+        if chosen.task is not None:
+            raise NotThere(f"{chosen} is part of a project: drill the project.")
+        return chosen
     newest = []
     for group in sources_on_disk(settings.dir, "backup", arguments.server, preferred):
         with contextlib.suppress(NotThere):

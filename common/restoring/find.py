@@ -10,6 +10,7 @@ from pathlib import Path
 
 from common.backups.names import stamp_time
 from common.backups.record import BadRecord, Content, read
+from common.backups.sidecar import Task, newest_sidecar
 from common.backups.store import Backup, all_backups
 from common.exits import Exit, RunEnds
 from common.sources import Kind, Source
@@ -26,17 +27,26 @@ class NotThere(RunEnds):
 
 @dataclass(frozen=True)
 class Chosen:
-    """One archive to be put back. Without `backup` it is somebody else's file; its kind is seen when it is opened."""
+    """One archive to be put back. Without `backup` it is somebody else's file; its kind is seen when it is opened.
+
+    With `task` only that one task of a project is meant, and `index` is N of its `task_N/`.
+    """
 
     path: Path
     backup: Backup | None
     kind: Kind | None = None
+    task: Task | None = None
+    index: int | None = None
 
     @property
     def name(self) -> str:
+        if self.task is not None:
+            return self.task.name
         return self.backup.record.source.name if self.backup else self.path.name
 
     def __str__(self) -> str:
+        if self.task is not None and self.backup is not None:
+            return f"task {self.task.id} ({printable(self.name, 60)}) of {self.backup.record.source}"
         return f"{self.backup.record.source} ({printable(self.name, 60)})" if self.backup else str(self.path)
 
 
@@ -168,3 +178,26 @@ def of_path(path: Path) -> Chosen:
 
 def of_backup(backup: Backup) -> Chosen:
     return Chosen(backup.path, backup, backup.record.source.kind)
+
+
+def inside_projects(groups: Iterable[list[Backup]], text: str, at: str) -> list[Chosen]:
+    """Tasks inside projects of that id or name, as the metadata saved with the backups names them."""
+    found: list[tuple[bool, Chosen]] = []
+    for group in groups:
+        if group[0].record.source.kind != "project":
+            continue
+        try:
+            backup = at_moment(group, at)
+        except NotThere:
+            continue
+        sidecar = newest_sidecar(backup.folder, backup.record.stamp)
+        # N counts all tasks in the order of their ids, also those that are not in the archive (measured).
+        for index, task in enumerate(sidecar.tasks if sidecar else ()):
+            by_id = text.isdecimal() and task.id == int(text)
+            if task.has_data and (by_id or task.name == text):
+                found.append((by_id, Chosen(backup.path, backup, "project", task, index)))
+    best = [chosen for by_id, chosen in found if by_id] or [chosen for _by_id, chosen in found]
+    if len(best) > 1:
+        listed = "; ".join(str(chosen) for chosen in best[:MOST_NAMED])
+        raise NotThere(f"{text!r} means {len(best)} tasks: {listed}.", "Choose one by its id.")
+    return best

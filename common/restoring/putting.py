@@ -13,7 +13,7 @@ from common import log
 from common.backups.compare import compare
 from common.backups.compose import Composed
 from common.backups.contents import restore_warnings
-from common.backups.sidecar import Sidecar, newest_sidecar
+from common.backups.sidecar import Sidecar, Task, newest_sidecar
 from common.cvat import errors
 from common.cvat.client import Account, Client
 from common.cvat.contents import task_contents
@@ -101,17 +101,18 @@ def put_back(target: Target, chosen: Chosen, order: Order, phase: Callable[[str]
     """Puts one backup back. Raises Refused, ExistsAlready and CvatError; what was begun goes on in the next run."""
     phase("checking")
     sound = check(chosen, target.stop.check)
-    name = (order.name or sound.contents.name).strip()[:256] or f"unnamed {sound.kind}"
+    name = (order.name or sound.name).strip()[:256] or f"unnamed {sound.kind}"
     done = Restored(chosen, "restored", sound.kind, name)
     sidecar = _sidecar_of(chosen, order)
-    original = _original(target, chosen, sound.kind)
+    original = None if chosen.task else _original(target, chosen, sound.kind)
+    home = _original(target, chosen, "project") if chosen.task else None
     if original is not None and order.missing_only and not order.again:
         done.outcome, done.id, done.address = "there already", original, _address(target, sound.kind, original)
         return done
     organization, org_id = _organization(target, chosen, sidecar, order, done)
     journal = _taken_up(target, sound, name, organization, order)
     if journal is None:
-        already = _require_free(target, _origin_of(chosen, sound), sound, name, org_id, order)
+        already = _require_free(target, _origin_of(chosen, sound), sound, name, org_id, home, order)
         if already is not None:
             done.outcome, done.id, done.address = "there already", already, _address(target, sound.kind, already)
             return done
@@ -133,6 +134,7 @@ def put_back(target: Target, chosen: Chosen, order: Order, phase: Callable[[str]
             phase,
             on_progress,
             announces=announces,
+            home=home,
         )
         if sidecar is None and order.with_metadata:
             done.remarks.append(
@@ -149,7 +151,7 @@ def put_back(target: Target, chosen: Chosen, order: Order, phase: Callable[[str]
 
 def _carry_out(
     target: Target, sound: Sound, journal: Journal, sidecar: Sidecar | None, done: Restored,
-    phase: Callable[[str], None], on_progress: Any, *, announces: bool,
+    phase: Callable[[str], None], on_progress: Any, *, announces: bool, home: int | None,
 ) -> None:  # fmt: skip
     ids = []
     for number, piece in enumerate(journal.pieces, 1):
@@ -160,13 +162,15 @@ def _carry_out(
             target.settings.timeout_hours * 3600, lambda text, of=of: phase(text + of), on_progress,  # type: ignore[misc]
         )  # fmt: skip
         ids.append(bring_in(work))
-        if piece.index is not None and piece.state != "named":
+        if number > 1 and piece.state != "named":
             target.client.change("PATCH", f"/api/tasks/{ids[-1]}", {"project_id": ids[0]}, repeat=True)
             target.client.change("PATCH", f"/api/tasks/{ids[-1]}", {"name": piece.name}, repeat=True)
             piece.state = "named"
             journal.save()
     done.id, done.address = ids[0], _address(target, sound.kind, ids[0])
     first = journal.pieces[0]
+    if sound.only is not None:
+        _move_home(target, ids[0], home, done)
     if first.state != "named":
         target.client.change("PATCH", f"/api/{sound.kind}s/{ids[0]}", {"name": first.name}, repeat=True)
         first.state = "named"
@@ -188,11 +192,23 @@ def _carry_out(
     journal.save()
 
 
+def _move_home(target: Target, task_id: int, home: int | None, done: Restored) -> None:
+    """A task that was restored alone goes back into the project it came from."""
+    if home is None:
+        done.remarks.append("its project is not on this server: the task is in no project now")
+        return
+    try:
+        target.client.change("PATCH", f"/api/tasks/{task_id}", {"project_id": home}, repeat=True)
+        done.remarks.append(f"it is in project {home} again")
+    except errors.Refused as error:
+        done.remarks.append(f"CVAT does not let it back into project {home}, it is in no project now: {error.said}")
+
+
 @contextmanager
 def _archive(sound: Sound, journal: Journal, piece: Piece) -> Iterator[Composed]:
     """What is sent for a piece: the same bytes at every call, under the piece's marker name."""
     described = description_name(piece.kind, piece.index)
-    if piece.kind == "project":
+    if sound.kind == "project" and piece.index is None:
         travelling = {other.index for other in journal.pieces}
         rename = project_with([index for index in sound.kept if index not in travelling])
     else:
@@ -230,7 +246,8 @@ _TOO_LARGE = (
 
 def _origin_of(chosen: Chosen, sound: Sound) -> str:
     """What was restored, in the journal: tells two sources of one name apart from two backups of one source."""
-    return journals.source_text(chosen.backup.record.source) if chosen.backup else sound.sha256
+    text = journals.source_text(chosen.backup.record.source) if chosen.backup else sound.sha256
+    return text if chosen.task is None else f"{text} task {chosen.task.id}"
 
 
 def _begin(
@@ -240,7 +257,7 @@ def _begin(
         target.folder, target=target.client.url, file=sound.path, sha256=sound.sha256, kind=sound.kind, name=name,
         organization=organization, purpose=order.purpose, source=_origin_of(chosen, sound),
     )  # fmt: skip
-    journal.pieces.append(Piece(sound.kind, None, name, journal.id))
+    journal.pieces.append(Piece(sound.kind, sound.only, name, journal.id))
     for index in parts.single:
         task_name = str(sound.contents.tasks[index].raw["name"]).strip() or f"unnamed task {index}"
         journal.pieces.append(Piece("task", index, task_name, f"{journal.id}-{index}"))
@@ -252,6 +269,8 @@ def _begin(
 def _taken_up(target: Target, sound: Sound, name: str, organization: str, order: Order) -> Journal | None:
     """What an earlier run began with the same order and did not finish."""
     for journal in journals.all_journals(target.folder):
+        if (journal.pieces and journal.pieces[0].index) != sound.only:
+            continue
         same = (journal.sha256, journal.name, journal.organization, journal.purpose) == (
             sound.sha256, name, organization, order.purpose,
         )  # fmt: skip
@@ -260,7 +279,9 @@ def _taken_up(target: Target, sound: Sound, name: str, organization: str, order:
     return None
 
 
-def _require_free(target: Target, origin: str, sound: Sound, name: str, org_id: int | None, order: Order) -> int | None:
+def _require_free(
+    target: Target, origin: str, sound: Sound, name: str, org_id: int | None, home: int | None, order: Order
+) -> int | None:
     """Nothing of this name is there, or another one is asked for. The id of a copy that this very backup made before.
 
     What was restored from another source is no conflict: two projects may well bear the same name. Raises ExistsAlready.
@@ -274,9 +295,9 @@ def _require_free(target: Target, origin: str, sound: Sound, name: str, org_id: 
     }
     taken = []
     for item in items(target.client, f"/api/{sound.kind}s"):
-        if sound.kind == "task" and item.get("project_id") is not None:
+        if sound.kind == "task" and item.get("project_id") != home:
             continue
-        if str(item["name"]).strip() != name or _org_id(item) != org_id:
+        if str(item["name"]).strip() != name or (home is None and _org_id(item) != org_id):
             continue
         journal = made.get(int(item["id"]))
         if journal is None or str(item["created_date"]) < journal.created_at[:10]:
@@ -338,7 +359,18 @@ def source_server(client: Client) -> str:
 def _sidecar_of(chosen: Chosen, order: Order) -> Sidecar | None:
     if order.purpose == "drill":
         return drill_sidecar(chosen)
-    return newest_sidecar(chosen.backup.folder, chosen.backup.record.stamp) if chosen.backup else None
+    sidecar = newest_sidecar(chosen.backup.folder, chosen.backup.record.stamp) if chosen.backup else None
+    return sidecar if sidecar is None or chosen.task is None else _of_one_task(sidecar, chosen.task)
+
+
+def _of_one_task(sidecar: Sidecar, task: Task) -> Sidecar:
+    source = dataclasses.replace(sidecar.source, kind="task", id=task.id, created_at=task.created_at, name=task.name)
+    jobs = {job.id for job in task.jobs}
+    issues = tuple(issue for issue in sidecar.issues if issue.job_id in jobs)
+    return dataclasses.replace(
+        sidecar, source=source, owner=task.owner, assignee=task.assignee, tasks=(task,), issues=issues, webhooks=(),
+        quality=None, source_storage=task.source_storage, target_storage=task.target_storage,
+    )  # fmt: skip
 
 
 def drill_sidecar(chosen: Chosen) -> Sidecar | None:

@@ -35,9 +35,18 @@ class Sound:
     size_bytes: int
     sha256: str
     dropped: dict[int, str]
+    # One task of a project's archive, which makes a task.
+    only: int | None = None
+
+    @property
+    def name(self) -> str:
+        """What it is called in the archive."""
+        return self.contents.name if self.only is None else str(self.contents.tasks[self.only].raw["name"])
 
     @property
     def kept(self) -> list[int]:
+        if self.only is not None:
+            return [self.only]
         return [index for index in sorted(self.contents.tasks) if index not in self.dropped]
 
 
@@ -73,6 +82,13 @@ def check(chosen: Chosen, between: Callable[[], None] = lambda: None) -> Sound:
                 task.contents()
             except BadArchive as error:
                 raise Refused(f"{path.name}: {error}") from None
+    if chosen.task is not None and chosen.index is not None:
+        archived = contents.tasks.get(chosen.index)
+        if archived is None or archived.raw.get("name") != chosen.task.name or chosen.index in dropped:
+            raise Refused(
+                f"{path.name} does not hold task {chosen.task.id} ({chosen.task.name}): it is not restored alone"
+            )
+        return Sound(path, "task", contents, path.stat().st_size, digest, {}, chosen.index)
     return Sound(path, kind, contents, path.stat().st_size, digest, dropped)
 
 

@@ -190,3 +190,33 @@ def test_one_bad_backup_does_not_keep_the_others_from_coming_back(server: CvatSa
     before = run_restore(server, tmp_path, "--all", "--at", "2001-01-01")
     assert before.code == 2
     assert "nothing has a backup that old" in before.err
+
+
+def test_one_deleted_task_goes_back_into_its_project(server: CvatSandbox, tmp_path: Path) -> None:
+    world = server.world
+    project, _first = add_project(server, "Signs")
+    world.add_empty_task("nothing yet", project)
+    task = world.add_task(project, "lost", 4, segment_size=2)
+    world.add_shape(task.job_ids[1], "car", frame=3)
+    world.set_job(task.job_ids[0], stage="validation", state="in progress")
+    run_backup(server, tmp_path)
+    wanted = task_portrait(world, task)
+    present = run_restore(server, tmp_path, "--task", "lost")
+    assert present.code == 1
+    assert "is on the server already" in present.out
+    world.delete_task(task.id)
+    for _ in range(2):
+        done = run_restore(server, tmp_path, "--task", "lost")
+        assert done.code == 0, done.said
+        [copy] = [each for each in world.tasks.values() if each.name == "lost"]
+        assert copy.project_id == project.id
+        assert task_portrait(world, copy) == wanted
+        assert next((job.stage, job.state) for job in world.jobs_of(copy)) == ("validation", "in progress")
+    assert (
+        f"in project {project.id} again"
+        in run_restore(server, tmp_path, "--task", str(task.id), "--name", "second").out
+    )
+    world.delete_project(project.id)
+    alone = run_restore(server, tmp_path, "--task", "lost")
+    assert alone.code == 0, alone.said
+    assert "in no project now" in alone.out
