@@ -17,12 +17,13 @@ from common.backups.store import Store
 from common.cvat.address import server_key
 from common.cvat.client import Account, Client, connect
 from common.cvat.compatibility import version_warnings
-from common.cvat.listing import inventory
+from common.cvat.listing import Observer, inventory, nobody
 from common.cvat.settings import missing_server_settings
 from common.exits import Exit, RunEnds
 from common.lock import locked
 from common.progress import Display
 from common.run import Run, frame, leave
+from common.saving.absent import absent_sources
 from common.saving.book import Book
 from common.saving.choose import Mode, content_of, parse_modes
 from common.saving.crew import Crew, open_desk
@@ -38,6 +39,7 @@ from common.saving.plan import (
 )
 from common.saving.settings import BackupSettings
 from common.saving.shelf import print_plan, print_shelf, require_folder
+from common.saving.sidecars import Sidecars
 from common.text import now
 
 
@@ -70,17 +72,19 @@ def run_backup(run: Run[BackupSettings]) -> int:
         store.learn()
         with run.stop.breaking_off():
             client, _version, account = sign_in(run)
-            plan, _formats = decide_what(run, client, account, store, modes)
+            plan, _formats = decide_what(run, client, account, store, modes, nobody)
         print_plan(plan.candidates, list(plan.tallies.values()))
         return Exit.ALL_GOOD
-    with lock_modes(store, modes), Book(run, store, modes) as book:
+    with lock_modes(store, modes), Book(run, store, modes) as book, Sidecars(store, modes) as sidecars:
         with run.stop.breaking_off():
             client, version, account = sign_in(run)
             book.server = {"url": client.url, "version": version}
-            plan, formats = decide_what(run, client, account, store, modes)
+            plan, formats = decide_what(run, client, account, store, modes, sidecars.see)
         book.begin(plan)
         clear_debris(store, plan)
+        sidecars.keep(client, version, account, plan)
         save_all(open_desk(run, client, version, store, formats, modes), plan, book)
+        book.note_absent(absent_sources(client, store, plan, settings.organization))
         return book.finish()
 
 
@@ -96,14 +100,14 @@ def sign_in(run: Run[BackupSettings]) -> tuple[Client, str, Account]:
 
 
 def decide_what(
-    run: Run[BackupSettings], client: Client, account: Account, store: Store, modes: Sequence[Mode]
+    run: Run[BackupSettings], client: Client, account: Account, store: Store, modes: Sequence[Mode], see: Observer
 ) -> tuple[Plan, dict[str, str]]:
     """Lists the server and decides about everything it has; also the dataset formats it offers, if they are needed."""
     settings = run.settings
     formats = offered_formats(client) if "a" in modes else {}
     if "a" in modes:
         settings = settings.model_copy(update={"format": known_format(settings.format, formats)})
-    listed = inventory(client)
+    listed = inventory(client, see)
     log.get().info("server_listed", projects=listed.projects, tasks=listed.tasks)
     if not account.is_superuser and not settings.organization:
         log.get().warning(

@@ -1,4 +1,4 @@
-"""`python -m bench backup`: measures and prints one table per scenario."""
+"""`python -m bench backup` and `python -m bench sweep`: measures and prints one table per scenario."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import backup
+from bench import backup, sweep
 from bench.tables import markdown, show
 
 
@@ -19,7 +19,15 @@ def main() -> int:
     one.add_argument("--only", action="append", choices=sorted(backup.SCENARIOS), help="this scenario; may be repeated")
     one.add_argument("--work", type=Path, default=Path("/var/tmp"), help="where the files go meanwhile (15 GB)")
     one.add_argument("--write", type=Path, help="also writes the tables to this file, as Markdown")
+    two = what.add_parser("sweep", help="sweeper.py over 1,000,000 backups, beside find -mtime -delete")
+    two.add_argument("--quick", action="store_true", help="20,000 backups")
+    two.add_argument("--work", type=Path, default=Path("/var/tmp"), help="where the files go meanwhile (9 GB)")
     chosen = parser.parse_args()
+    if chosen.what == "sweep":
+        with tempfile.TemporaryDirectory(prefix="bench-", dir=chosen.work) as work:
+            table = sweep.sweeping(Path(work), chosen.quick)
+        show(table)
+        return 0 if all(goal.met for goal in table.goals) else 1
     tables = []
     with tempfile.TemporaryDirectory(prefix="bench-", dir=chosen.work) as work:
         for name in chosen.only or sorted(backup.SCENARIOS):

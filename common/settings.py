@@ -25,9 +25,22 @@ from common.envfile import EnvFileError, read_env_file, without_quotes
 
 ROOT = Path(__file__).resolve().parent.parent
 PREFIXES = ("CVAT_", "LOG_")
-# Read by other scripts of this repository or by CVAT's own tools: never a typing error of ours.
+# The settings of all scripts, and what CVAT's own tools read: never a typing error, also where this script ignores them.
 ELSEWHERE = frozenset(
-    "CVAT_BACKUP_TTL CVAT_BACKUP_TTL_HOURS CVAT_MIN_NUM_BACKUPS CVAT_VERSION CVAT_HOST CVAT_BASE_URL".split()
+    """
+    CVAT_VERSION CVAT_HOST CVAT_BASE_URL
+    CVAT_URL CVAT_ACCESS_TOKEN CVAT_ACCESS_TOKEN_FILE CVAT_USERNAME CVAT_PASSWORD CVAT_PASSWORD_FILE CVAT_ORGANIZATION
+    CVAT_VERIFY_TLS CVAT_CA_BUNDLE CVAT_HTTP_TIMEOUT_SECONDS CVAT_SERVER_WAIT_SECONDS
+    CVAT_BACKUP_DIR CVAT_BACKUP_SAVE_IMAGES CVAT_BACKUP_FORMAT CVAT_BACKUP_REQUEST_TIMEOUT_HOURS
+    CVAT_BACKUP_STANDALONE_TASKS CVAT_BACKUP_INCLUDE CVAT_BACKUP_EXCLUDE CVAT_BACKUP_CONCURRENCY
+    CVAT_BACKUP_FULL_EVERY_DAYS CVAT_BACKUP_HEALTH_GATE CVAT_BACKUP_MAX_GB_PER_DAY CVAT_BACKUP_MIN_FREE_GB
+    CVAT_BACKUP_TTL CVAT_BACKUP_TTL_HOURS CVAT_MIN_NUM_BACKUPS CVAT_KEEP_HOURLY CVAT_KEEP_DAILY CVAT_KEEP_WEEKLY
+    CVAT_KEEP_MONTHLY CVAT_KEEP_YEARLY CVAT_KEEP_WITHIN CVAT_BACKUP_MAX_SIZE CVAT_BACKUP_ORPHAN_DAYS CVAT_SWEEP_LEGACY
+    CVAT_SWEEP_DROP_PERCENT
+    CVAT_RESTORE_TIMEOUT_HOURS CVAT_RESTORE_UPLOAD_LIMIT_GB CVAT_RESTORE_CHUNK_MB
+    CVAT_DRILL_URL CVAT_DRILL_ACCESS_TOKEN CVAT_DRILL_ACCESS_TOKEN_FILE CVAT_DRILL_USERNAME CVAT_DRILL_PASSWORD
+    CVAT_DRILL_PASSWORD_FILE
+    """.split()
 )
 MASK = "********"
 # The folder of .env and .env.local, for several servers on one machine; read from the environment only.
@@ -85,6 +98,12 @@ def variables(cls: type[Settings]) -> dict[str, FieldInfo]:
 
 def is_secret(field: FieldInfo) -> bool:
     return SecretStr in (field.annotation, *typing.get_args(field.annotation))
+
+
+def older_name(field: FieldInfo) -> str | None:
+    """What a variable was called before; still understood."""
+    extra = field.json_schema_extra
+    return str(extra["older_name"]) if isinstance(extra, dict) and "older_name" in extra else None
 
 
 def flag_name(variable: str) -> str:
@@ -158,8 +177,13 @@ def load(
 
 
 def _value(variable: str, field: FieldInfo, layer: Mapping[str, str], problems: list[str], base: Path) -> str | None:
-    """One layer's value of one variable; set but empty means unset."""
+    """One layer's value of one variable, or of its older name; set but empty means unset."""
     value = layer.get(variable) or None
+    if older := older_name(field):
+        before = layer.get(older) or None
+        if value and before and value.strip() != before.strip():
+            problems.append(f"{variable}={value!r} and {older}={before!r} contradict each other: keep {variable}")
+        value = value or before
     if not is_secret(field):
         # `docker run --env-file` hands over the quotes that the predecessor's documents show around values.
         value = (without_quotes(value.strip()) or None) if value else None

@@ -23,6 +23,7 @@ import pytest
 from stable import Run, Stable
 
 from common.backups.record import Record, read
+from common.backups.sidecar import sidecar_stamp
 from sandbox.cvat import CvatSandbox, archive
 from sandbox.cvat.faults import FaultsMet
 from sandbox.cvat.http import Request, Response
@@ -88,7 +89,8 @@ def program(folder: Path) -> Path:
     copy = folder / "program"
     if not copy.exists():
         copy.mkdir(parents=True)
-        shutil.copy(ROOT / "backup.py", copy)
+        for script in ("backup.py", "restore.py"):
+            shutil.copy(ROOT / script, copy)
         shutil.copytree(ROOT / "common", copy / "common", ignore=shutil.ignore_patterns("__pycache__"))
         if (ROOT / ".env").exists():
             shutil.copy(ROOT / ".env", copy)
@@ -130,18 +132,17 @@ def start(
     patched: str = "",
     folder: Path | None = None,
     preexec: Callable[[], None] | None = None,
+    script: str = "backup",
     **changes: str | None,
 ) -> subprocess.Popen[str] | Run:
-    """Starts backup.py. `patched` is Python that runs in its process first, `folder` another copy of the program."""
+    """Starts a `script`. `patched` is Python that runs in its process first, `folder` another copy of the program."""
     copy, stable = _prepared[0]
     if not (patched or folder or preexec):
-        return stable.start(list(arguments), environment(server, tmp_path, **changes), tmp_path)
+        return stable.start(list(arguments), environment(server, tmp_path, **changes), tmp_path, script)
     folder = folder or copy
     code = f"import sys; sys.path.insert(0, {str(folder)!r})\n{patched}\n"
-    code += (
-        f"import runpy; sys.argv[0] = 'backup.py'; runpy.run_path({str(folder / 'backup.py')!r}, run_name='__main__')"
-    )
-    command = [sys.executable, "-c", code] if patched else [sys.executable, str(folder / "backup.py")]
+    code += f"import runpy; sys.argv[0] = '{script}.py'; runpy.run_path({str(folder / (script + '.py'))!r}, run_name='__main__')"
+    command = [sys.executable, "-c", code] if patched else [sys.executable, str(folder / f"{script}.py")]
     return subprocess.Popen(
         [*command, *arguments],
         cwd=tmp_path,
@@ -168,6 +169,11 @@ def run_backup(server: CvatSandbox | str, tmp_path: Path, *arguments: str, **mor
     done = finish(start(server, tmp_path, *arguments, **more), tmp_path / "backups")
     assert OUR_FAULT not in done.said and "Traceback" not in done.said, done.said
     return done
+
+
+def run_restore(server: CvatSandbox | str, tmp_path: Path, *arguments: str, **more: Any) -> Finished:
+    """One whole run of restore.py on the backups that run_backup made."""
+    return run_backup(server, tmp_path, *arguments, script="restore", **more)
 
 
 # --- the played server ------------------------------------------------------------------------------------------
@@ -271,6 +277,7 @@ def debris(folder: Path) -> list[str]:
     left = []
     for path in folder.rglob("*"):
         ours = path.name.startswith((".lock-", "last-run-", "runs.")) and path.parent.parent == folder
+        ours = ours or sidecar_stamp(path.name) is not None
         if path.is_file() and path not in wanted and not ours:
             left.append(str(path.relative_to(folder)))
     return left

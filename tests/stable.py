@@ -8,6 +8,7 @@ is the process that forks.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import signal
@@ -40,10 +41,10 @@ class Stable:
             socket.send_fds(self._ours, [json.dumps(order).encode()], descriptors or [])
             return json.loads(self._ours.recv(LARGEST_ORDER))
 
-    def start(self, arguments: list[str], environment: dict[str, str], cwd: Path) -> Run:
+    def start(self, arguments: list[str], environment: dict[str, str], cwd: Path, script: str = "backup") -> Run:
         out, err = os.pipe(), os.pipe()
         try:
-            order = {"arguments": arguments, "environment": environment, "cwd": str(cwd)}
+            order = {"script": script, "arguments": arguments, "environment": environment, "cwd": str(cwd)}
             return Run(self, self.ask(order, [out[1], err[1]]), out[0], err[0])
         finally:
             os.close(out[1])
@@ -99,9 +100,12 @@ class Run:
 
 
 def _serve(orders: socket.socket) -> None:
-    import backup
+    scripts = {name: importlib.import_module(name) for name in ("backup", "restore")}
+    from common.restoring import annotations, imports
     from common.waiting import StopSignal
 
+    # How long a server may still be at work on a request without an answer: the played one is not.
+    imports.SETTLE_SECONDS, annotations.UNKNOWN_SECONDS = 2.0, 2.0
     plain_sleep = StopSignal.sleep
     StopSignal.sleep = lambda self, seconds: plain_sleep(self, seconds * HURRY)  # type: ignore[method-assign]
     while True:
@@ -126,10 +130,10 @@ def _serve(orders: socket.socket) -> None:
             os.chdir(order["cwd"])
             code: Any = 1
             try:
-                code = backup.main(order["arguments"])
+                code = scripts[order["script"]].main(order["arguments"])
             except SystemExit as ending:  # argparse
                 code = ending.code
-            backup.leave(code if isinstance(code, int) else 0)
+            scripts["backup"].leave(code if isinstance(code, int) else 0)
         for descriptor in descriptors:
             os.close(descriptor)
         orders.send(json.dumps(pid).encode())

@@ -8,11 +8,14 @@ from pathlib import Path
 import pytest
 
 from common.envfile import read_env_file
+from common.restoring.settings import RestoreSettings
 from common.saving.settings import BackupSettings
-from common.settings import is_secret, load, variables
+from common.settings import ELSEWHERE, is_secret, load, older_name, variables
+from common.sweeping.settings import SweepSettings
 
 ENV = Path(__file__).resolve().parent.parent / ".env"
-SETTINGS = variables(BackupSettings)
+SCRIPTS = (BackupSettings, SweepSettings, RestoreSettings)
+SETTINGS = {name: field for script in SCRIPTS for name, field in variables(script).items()}
 
 
 @pytest.mark.parametrize("name", sorted(SETTINGS))
@@ -53,3 +56,24 @@ def test_every_setting_with_a_number_names_its_unit():
             assert re.search(r"seconds|hours|days|GB|\d to \d", comment, re.IGNORECASE), (
                 f"{name}: no unit in {comment!r}"
             )
+
+
+def test_what_is_shipped_for_the_sweeper_is_safe_and_the_code_alone_deletes_nothing(tmp_path: Path):
+    (tmp_path / ".env").write_text(ENV.read_text(encoding="utf-8"), encoding="utf-8")
+    shipped = load(SweepSettings, environ={}, folder=tmp_path)
+    rules = shipped.settings.rules
+    assert not shipped.warnings
+    assert rules.let_anything_go
+    assert rules.minimum >= 3
+    assert rules.ttl is not None and rules.ttl.days >= 7
+    assert rules.daily >= 30 and rules.monthly >= 12
+    assert rules.orphan_after is None and not shipped.settings.sweep_legacy and not shipped.settings.max_size_gb
+    alone = load(SweepSettings, environ={}, folder=tmp_path / "nowhere").settings
+    assert not alone.rules.let_anything_go
+
+
+def test_no_script_takes_the_setting_of_another_for_a_typing_error():
+    for script in SCRIPTS:
+        named = [name for name, field in variables(script).items() if name.startswith("CVAT_") and not is_secret(field)]
+        assert set(named) <= ELSEWHERE
+        assert {older for field in variables(script).values() if (older := older_name(field))} <= ELSEWHERE

@@ -25,7 +25,14 @@ def copy(tmp_path: Path) -> Path:
     folder.mkdir()
     for name in ("common", "sandbox", "deploy"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("backup.py", ".env", "requirements.txt", "run-locally-backup.sh"):
+    for name in (
+        "backup.py",
+        "sweeper.py",
+        ".env",
+        "requirements.txt",
+        "run-locally-backup.sh",
+        "run-locally-sweeper.sh",
+    ):
         shutil.copy2(ROOT / name, folder / name)
     os.symlink(Path(sys.prefix), folder / ".venv")
     return folder
@@ -168,3 +175,14 @@ def test_changed_pins_are_installed_again_and_unchanged_ones_are_not(copy: Path)
     second = call(copy, "./run-locally-backup.sh", "--list")
     assert "Setting up" not in second.stderr
     assert len(calls.read_text().splitlines()) == 1
+
+
+def test_the_sweepers_wrapper_adds_nothing_to_the_users_settings(copy: Path):
+    fake_installation(copy)
+    (copy / ".env.local").write_text("CVAT_BACKUP_TTL_HOURS=99\nCVAT_MIN_NUM_BACKUPS=7\n", encoding="utf-8")
+    done = call(copy, "./run-locally-sweeper.sh", "--print-config")
+    plain = call(copy, str(copy / ".venv/bin/python"), "sweeper.py", "--print-config")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == plain.stdout
+    assert "CVAT_BACKUP_TTL=99.0" in done.stdout and "CVAT_MIN_NUM_BACKUPS=7" in done.stdout
+    assert call(copy, "./run-locally-sweeper.sh", "--min-num-backups", "0").returncode == 2

@@ -402,27 +402,12 @@ class ArchiveWriter:
         """Copies one member as it is packed, under another name if given. Its CRC is checked on the way if stored."""
         name = member.name if new_name is None else new_name
         offset = self._file.tell()
-        raw_name = name.encode("utf-8")
-        flags = 0 if name.isascii() else _UTF8
-        extra = b""
-        sizes = (member.packed_bytes, member.size_bytes)
-        if max(sizes) >= _MAX32:
-            extra, sizes = struct.pack("<HHQQ", 1, 16, member.size_bytes, member.packed_bytes), (_MAX32, _MAX32)
-        header = (45 if extra else 20, flags, member.method, member.dos_time, member.dos_date, member.crc, *sizes)
-        self._file.write(_LOCAL.pack(b"PK\x03\x04", *header, len(raw_name), len(extra)) + raw_name + extra)
+        self._file.write(local_header(member, name))
         # Raw bytes for packed members, so that nothing is packed again; stored ones are read through their CRC check.
         pieces = source.read(member) if member.method == STORED else source._raw(member)
         for piece in pieces:
             self._file.write(piece)
-        stored_offset = offset
-        if offset >= _MAX32:
-            extra, stored_offset = _with_offset(extra, offset), _MAX32
-        entry = (0x031E if not extra else 0x032D, *(45 if extra else 20, *header[1:]))
-        self._directory.write(
-            _CENTRAL.pack(b"PK\x01\x02", *entry, len(raw_name), len(extra), 0, 0, 0, member.attributes, stored_offset)
-            + raw_name
-            + extra
-        )
+        self._directory.write(directory_entry(member, name, offset))
         self._count += 1
 
     def finish(self) -> None:
@@ -431,13 +416,7 @@ class ArchiveWriter:
         self._directory.seek(0)
         while piece := self._directory.read(PIECE_BYTES):
             self._file.write(piece)
-        count, short_length, short_begin = self._count, length, begin
-        if count >= 0xFFFF or length >= _MAX32 or begin >= _MAX32:
-            end64 = self._file.tell()
-            self._file.write(_END64.pack(b"PK\x06\x06", 44, 45, 45, 0, 0, count, count, length, begin))
-            self._file.write(_END64_LOCATOR.pack(b"PK\x06\x07", 0, end64, 1))
-            count, short_length, short_begin = min(count, 0xFFFF), min(length, _MAX32), min(begin, _MAX32)
-        self._file.write(_END.pack(b"PK\x05\x06", 0, 0, count, count, short_length, short_begin, 0))
+        self._file.write(end_records(self._count, length, begin))
         self._file.close()
         self.abandon()
 
@@ -448,6 +427,44 @@ class ArchiveWriter:
         self._directory_path.unlink(missing_ok=True)
 
 
-def _with_offset(extra: bytes, offset: int) -> bytes:
-    field = extra[4:] + struct.pack("<Q", offset)
-    return struct.pack("<HH", 1, len(field)) + field
+def local_header(member: Member, name: str) -> bytes:
+    """What stands before a member's packed bytes, with its sizes and CRC, under this name."""
+    raw_name, extra = name.encode("utf-8"), _long_sizes(member)
+    return _LOCAL.pack(b"PK\x03\x04", *_described(member, name, extra), len(raw_name), len(extra)) + raw_name + extra
+
+
+def directory_entry(member: Member, name: str, offset: int) -> bytes:
+    """The entry of the central directory for a member whose local header begins at `offset`."""
+    raw_name, extra = name.encode("utf-8"), _long_sizes(member)
+    header, stored_offset = _described(member, name, extra), offset
+    if offset >= _MAX32:
+        field = extra[4:] + struct.pack("<Q", offset)
+        extra, stored_offset = struct.pack("<HH", 1, len(field)) + field, _MAX32
+    entry = (0x031E if not extra else 0x032D, *(45 if extra else 20, *header[1:]))
+    return (
+        _CENTRAL.pack(b"PK\x01\x02", *entry, len(raw_name), len(extra), 0, 0, 0, member.attributes, stored_offset)
+        + raw_name
+        + extra
+    )
+
+
+def end_records(count: int, length: int, begin: int) -> bytes:
+    """What ends an archive whose central directory of `count` entries and `length` bytes begins at `begin`."""
+    end64, short_length, short_begin = b"", length, begin
+    if count >= 0xFFFF or length >= _MAX32 or begin >= _MAX32:
+        end64 = _END64.pack(b"PK\x06\x06", 44, 45, 45, 0, 0, count, count, length, begin)
+        end64 += _END64_LOCATOR.pack(b"PK\x06\x07", 0, begin + length, 1)
+        count, short_length, short_begin = min(count, 0xFFFF), min(length, _MAX32), min(begin, _MAX32)
+    return end64 + _END.pack(b"PK\x05\x06", 0, 0, count, count, short_length, short_begin, 0)
+
+
+def _described(member: Member, name: str, extra: bytes) -> tuple[int, ...]:
+    sizes = (_MAX32, _MAX32) if extra else (member.packed_bytes, member.size_bytes)
+    flags = 0 if name.isascii() else _UTF8
+    return (45 if extra else 20, flags, member.method, member.dos_time, member.dos_date, member.crc, *sizes)
+
+
+def _long_sizes(member: Member) -> bytes:
+    if max(member.packed_bytes, member.size_bytes) < _MAX32:
+        return b""
+    return struct.pack("<HHQQ", 1, 16, member.size_bytes, member.packed_bytes)

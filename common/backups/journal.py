@@ -15,7 +15,8 @@ from common.lock import Locked, locked
 from common.sources import Source
 from common.text import parse_time
 
-Outcome = Literal["saved", "unchanged", "postponed", "without data", "failed", "gone"]
+# "absent": a source with backups is not on the server any more; not an attempt, and of no mode.
+Outcome = Literal["saved", "unchanged", "postponed", "without data", "failed", "gone", "absent"]
 # Then the file becomes runs.1.jsonl: at a thousand sources an hour that is a fortnight.
 LARGEST_BYTES = 64 << 20
 # What counts towards CVAT_BACKUP_MAX_GB_PER_DAY: less than a day, so that a nightly run that took an hour yesterday has

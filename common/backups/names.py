@@ -11,6 +11,8 @@ from common.sources import Kind, Source
 from common.text import parse_time
 
 _STAMP = "%Y%m%dT%H%M%SZ"
+# How the names of scratch projects begin that restore.py --drill makes and deletes again.
+DRILL_PREFIX = "cvat-backups drill"
 _FOLDER = re.compile(r"(project|task)-(\d+)-(?:.*-)?([0-9a-f]{8})")
 
 
@@ -98,3 +100,8 @@ def stamp_of(file_name: str, content: str) -> str | None:
 def format_slug(dataset_format: str) -> str:
     """A dataset format in a file name: "CVAT for images 1.1" -> "cvat-for-images-1.1"."""
     return re.sub(r"[^a-z0-9.]+", "-", dataset_format.lower()).strip("-.") or "dataset"
+
+
+def is_drill(name: str) -> bool:
+    """Whether a project or task is the scratch copy of a drill, finished or still being restored: never backed up."""
+    return name.removeprefix("restoring «").startswith(DRILL_PREFIX)

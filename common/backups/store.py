@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import time
 from collections.abc import Iterable, Iterator
@@ -22,6 +23,7 @@ from common.backups.names import folder_key, server_folder, source_folder, sourc
 from common.backups.record import BadRecord, Content, Record, StoredFile, read, to_json
 from common.files import publish, sync_folder, write_json
 from common.sources import Source
+from common.text import iso, now
 from common.transfer import PartFile
 
 PENDING = ".json.pending"
@@ -41,7 +43,7 @@ class Backup:
         return self.folder / self.record.main_file.name
 
     def missing_or_short(self) -> str:
-        """What is wrong with its files at a glance (existence and length); empty when nothing is."""
+        """What is wrong with it at a glance (existence, length, marked as bad); empty when nothing is."""
         for file in self.record.files:
             try:
                 length = (self.folder / file.name).stat().st_size
@@ -49,7 +51,33 @@ class Backup:
                 return f"{file.name} is missing"
             if length != file.size_bytes:
                 return f"{file.name} has {length:,} bytes instead of {file.size_bytes:,}"
-        return ""
+        return self.marked_bad()
+
+    # --- the mark of a file that went bad: <main file>.bad.json, so that nothing counts it as a good copy any more
+
+    @property
+    def mark_path(self) -> Path:
+        return self.folder / f"{self.record.main_file.name}.bad.json"
+
+    def marked_bad(self) -> str:
+        """Why a verification marked it as bad; empty when none did."""
+        try:
+            text = self.mark_path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return ""
+        except OSError as error:
+            return f"it is marked as bad ({error.strerror})"
+        try:
+            return f"it went bad: {json.loads(text)['reason']}"
+        except (ValueError, KeyError, TypeError):
+            return "it is marked as bad"
+
+    def mark_bad(self, reason: str) -> None:
+        """Raises DiskFull, OSError."""
+        write_json(self.mark_path, {"at": iso(now()), "reason": reason})
+
+    def unmark(self) -> None:
+        self.mark_path.unlink(missing_ok=True)
 
 
 class Store:

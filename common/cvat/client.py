@@ -19,7 +19,7 @@ from typing import Any
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
-from urllib3.exceptions import HTTPError, NameResolutionError
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NameResolutionError
 
 from common import log
 from common.cvat import errors
@@ -66,7 +66,7 @@ class _Authorization(requests.auth.AuthBase):
         return request
 
 
-class _UnknownHost(errors.Unreachable):
+class _UnknownHost(errors.NotConnected):
     """The name in CVAT_URL has no address."""
 
 
@@ -137,6 +137,13 @@ class _Patience:
         raise error
 
 
+def _as_sent(body: Any) -> dict[str, Any]:
+    """A body as requests takes it: bytes as they are, anything else as JSON."""
+    if body is None:
+        return {}
+    return {"data": body} if isinstance(body, bytes) else {"json": body}
+
+
 class Client:
     """Talks to the server in CVAT_URL. Use `connect` to get one that is signed in."""
 
@@ -169,6 +176,25 @@ class Client:
     ) -> requests.Response:
         """A POST that may safely be repeated (an export's request id is the same each time). Raises CvatError."""
         return self.send("POST", path, params=params, deadline=deadline)
+
+    def change(
+        self,
+        method: str,
+        path: str,
+        content: Any = None,
+        *,
+        params: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        repeat: bool = False,
+        deadline: Deadline | None = None,
+    ) -> requests.Response:
+        """A request that changes something on the server. `content` is JSON, or bytes as they are.
+
+        With `repeat` it says the same however often it is carried out (a PATCH of a name): sent until the server
+        answers. Without, it is sent again only when it surely was not carried out (no connection, 429); raises
+        OutcomeUnknown when it may have been, and the caller must look before doing anything. Raises CvatError.
+        """
+        return self.send(method, path, params=params, headers=headers, deadline=deadline, body=content, repeat=repeat)
 
     @contextmanager
     def streaming(
@@ -222,11 +248,14 @@ class Client:
         stream: bool = False,
         patient: bool = True,
         anonymous: bool = False,
+        body: Any = None,
+        repeat: bool = True,
     ) -> requests.Response:
         """Sends until the server answers, waiting out restarts and throttling. Raises CvatError.
 
         Without `patient` a server that is down or answers 500 is not asked again; `anonymous` shows no credentials,
-        so that a 401 says nothing about them.
+        so that a 401 says nothing about them. `body` is sent as JSON, bytes as they
+        are. Without `repeat` see `change`.
         """
         patience = _Patience(deadline or Deadline(QUESTION_SECONDS), self._silence, patient=patient)
         headers = {"Accept": API_TYPE, **self._organization_header(), **(headers or {})}
@@ -236,8 +265,9 @@ class Client:
             authorization = None if anonymous else self._authorization
             try:
                 return self._once(
-                    method, path, authorization, patience.deadline, stream=stream, params=params, headers=headers
-                )
+                    method, path, authorization, patience.deadline,
+                    stream=stream, params=params, headers=headers, **_as_sent(body),
+                )  # fmt: skip
             except errors.Unauthorized:
                 if authorization is None:
                     raise
@@ -254,6 +284,8 @@ class Client:
                     ) from None
                 raise
             except errors.CvatError as error:
+                if not repeat and errors.may_have_happened(error):
+                    raise errors.OutcomeUnknown(str(error)) from None
                 self.stop.sleep(patience.pause_after(error))
 
     def _once(
@@ -285,6 +317,8 @@ class Client:
                 self._end_without_tls(error)
             if isinstance(innermost(error), NameResolutionError):
                 raise _UnknownHost(f"{what}: the host name in {self.url} is unknown") from None
+            if isinstance(innermost(error), ConnectTimeoutError):
+                raise errors.NotConnected(f"{what}: {plain_cause(error)}") from None
             raise errors.Unreachable(f"{what}: {plain_cause(error)}") from None
         try:
             if not stream or response.status_code not in SUCCESSES:

@@ -24,6 +24,21 @@ class Unreachable(CvatError):
     remedy = "Look whether the CVAT server is up; the next run tries again."
 
 
+class NotConnected(Unreachable):
+    """No connection was made: whatever was asked for was surely not carried out."""
+
+
+class OutcomeUnknown(CvatError):
+    """No answer to a request that changes something and must not be repeated blindly: it may have been carried out."""
+
+    remedy = "Run the same command again: it looks first what the server has done."
+
+
+def may_have_happened(error: CvatError) -> bool:
+    """Whether a request that ended so may have been carried out all the same."""
+    return isinstance(error, Unreachable | ServerError) and not isinstance(error, NotConnected)
+
+
 class Throttled(CvatError):
     """429: too many questions. `retry_after_seconds` as the server asked."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +23,14 @@ from common.waiting import Deadline
 
 PAGE_SIZE = 1000
 NUMBERED_ATTEMPTS = 3
+
+
+# Told of every item that passes by: kind and id of its source, "project", "task" or "job", the item.
+Observer = Callable[[Kind, int, str, dict[str, Any]], None]
+
+
+def nobody(kind: Kind, source_id: int, what: str, item: dict[str, Any]) -> None:
+    """The observer that looks away."""
 
 
 class ListingIncomplete(CvatError):
@@ -152,7 +160,7 @@ def items(client: Client, path: str, params: dict[str, Any] | None = None) -> It
         yield from page
 
 
-def inventory(client: Client) -> Inventory:
+def inventory(client: Client, observer: Observer = nobody) -> Inventory:
     """Every project and every task in no project, with fingerprints, from three server-wide listings."""
     server = server_key(client.url)
     projects: dict[int, dict[str, Any]] = {}
@@ -161,6 +169,7 @@ def inventory(client: Client) -> Inventory:
         projects[item["id"]] = _kept(item)
         mine = gathered.setdefault(("project", item["id"]), _Gathered())
         mine.see("project", item)
+        observer("project", item["id"], "project", item)
 
     visible = dict.fromkeys(projects, True)
     alone: set[int] = set()
@@ -175,18 +184,19 @@ def inventory(client: Client) -> Inventory:
             # A task that we may see in a project that we may not: it is saved by itself, or nobody would save it.
             project_id = None
             alone.add(item["id"])
+        key: tuple[Kind, int] = ("project", project_id) if project_id is not None else ("task", item["id"])
         if project_id is None:
             loose[item["id"]] = _kept(item)
-            gathered.setdefault(("task", item["id"]), _Gathered()).see_task(item)
-        else:
-            gathered.setdefault(("project", project_id), _Gathered()).see_task(item)
+        gathered.setdefault(key, _Gathered()).see_task(item)
+        observer(key[0], key[1], "task", item)
 
     for item in items(client, "/api/jobs"):
         project_id = item.get("project_id")
-        key: tuple[Kind, int] = ("project", project_id or 0)
+        key = ("project", project_id or 0)
         if project_id is None or item["task_id"] in alone:
             key = ("task", item["task_id"])
         gathered.setdefault(key, _Gathered()).see_job(item)
+        observer(key[0], key[1], "job", item)
 
     states = [gathered["project", key].state(source_of(server, "project", item)) for key, item in projects.items()]
     states += [gathered["task", key].state(source_of(server, "task", item)) for key, item in loose.items()]

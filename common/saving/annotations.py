@@ -78,7 +78,7 @@ def save_annotations(desk: Desk, candidate: Candidate, watch: Watch) -> Record:
     watch.phase("reading annotations")
     with _staged(desk, before) as api_path:
         require_room(api_path.parent, 0, desk.reserve_bytes)
-        seen = _write_api_archive(desk.client, before, api_path)
+        seen = write_api_archive(desk.client, before, api_path)
         datasets, failures = _datasets(desk, before, export, watch)
         export = dataclasses.replace(export, formats=tuple(datasets))
         warnings = [warning for got in datasets.values() for warning in got.seen.warnings] + failures
@@ -162,7 +162,7 @@ def _dataset(desk: Desk, look: Look, dataset_format: str, save_images: bool, wat
     )  # fmt: skip
 
 
-def _write_api_archive(client: Client, look: Look, path: Path) -> _Seen:
+def write_api_archive(client: Client, look: Look, path: Path) -> _Seen:
     """Writes what the API says of a source, job by job, and checks the finished file's every byte."""
     seen = _Seen()
     source = look.state.source

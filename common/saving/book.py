@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from types import TracebackType
 
 from common import log
-from common.backups.journal import Journal
+from common.backups.journal import Attempt, Journal
 from common.backups.store import Store
 from common.exits import Exit, RunEnds, Trouble
 from common.files import DiskFull
@@ -19,6 +19,8 @@ from common.saving.desk import Result
 from common.saving.plan import Plan
 from common.saving.report import Tally, exit_code, print_report, something_worked, write_last_run
 from common.saving.settings import BackupSettings
+from common.sources import Source
+from common.text import iso, now
 from common.waiting import Stopped
 
 
@@ -35,6 +37,7 @@ class Book:
         self._journal = Journal(store.folder)
         self._tallies: dict[Mode, Tally] = {}
         self._journal_failed = False
+        self._absent: list[Source] = []
         self._began = time.monotonic()
 
     def __enter__(self) -> Book:
@@ -66,6 +69,12 @@ class Book:
                 warnings=len(result.record.warnings),
             )
 
+    def note_absent(self, sources: Sequence[Source]) -> None:
+        """Writes down which sources with backups are no longer on the server; sweeper.py counts the days."""
+        self._absent = list(sources)
+        with self._writable_journal() as journal:
+            journal.add([Attempt(iso(now()), self._run.id, "", source, "absent") for source in sources])
+
     def finish(self) -> Exit:
         """The exit code of a run that did all it had to do."""
         return exit_code(list(self._tallies.values()))
@@ -88,6 +97,7 @@ class Book:
                     code=code if error or tally is None else exit_code([tally]),
                     server=self.server,
                     why=why,
+                    absent=len(self._absent),
                 )
             except (OSError, DiskFull) as problem:
                 log.get().error("last_run_not_written", mode=mode, reason=str(problem))
@@ -99,7 +109,11 @@ class Book:
         """Prints the report, if anybody takes it: what was saved is saved all the same."""
         try:
             print_report(
-                list(self._tallies.values()), self._store.folder, time.monotonic() - self._began, stopped=stopped
+                list(self._tallies.values()),
+                self._store.folder,
+                time.monotonic() - self._began,
+                stopped=stopped,
+                absent=self._absent,
             )
         except (OSError, Trouble) as problem:
             log.get().warning("report_not_printed", reason=str(problem))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from common.backups.journal import History
+from common.backups.names import is_drill, source_key
 from common.backups.record import Export
 from common.backups.store import Store
 from common.cvat.client import Account, Client
@@ -18,6 +19,7 @@ from common.saving.annotations import wanted_export
 from common.saving.choose import Candidate, Mode, belongs_to, content_of, decide, in_order, is_chosen
 from common.saving.report import Tally
 from common.saving.settings import BackupSettings
+from common.sources import Kind
 
 
 @dataclass
@@ -26,6 +28,7 @@ class Plan:
 
     candidates: list[Candidate] = field(default_factory=list)
     tallies: dict[Mode, Tally] = field(default_factory=dict)
+    listed: frozenset[tuple[Kind, int, str]] = frozenset()  # everything on the server's list, filtered out or not
 
 
 def make_plan(
@@ -41,6 +44,7 @@ def make_plan(
 ) -> Plan:
     """Decides about every source of the server's list, for every mode."""
     plan, full_every = Plan(), timedelta(days=settings.full_every_days)
+    plan.listed = frozenset(source_key(state.source) for state in inventory.states)
     claimed: set[tuple[str, tuple[str, str, int, str]]] = set()
     for mode in modes:
         # With --mode p and t in one call, loose tasks are t's: each source has one line.
@@ -54,7 +58,7 @@ def make_plan(
         tally = plan.tallies[mode] = Tally(mode, listed=len(states))
         postponed = histories[mode].postponed if mode in histories else frozenset()
         for state in states:
-            if not is_chosen(state.source, settings.include, settings.exclude):
+            if is_drill(state.source.name) or not is_chosen(state.source, settings.include, settings.exclude):
                 tally.excluded += 1
                 continue
             newest = store.newest(state.source, content_of(mode))

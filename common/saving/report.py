@@ -52,6 +52,8 @@ class Tally:
     listed: int
     excluded: int = 0
     lines: list[Line] = field(default_factory=list)
+    # What went wrong beside the backups: of one source, or of the run.
+    warnings: list[tuple[Source | None, str]] = field(default_factory=list)
 
     def add(self, result: Result) -> Line:
         line = Line(
@@ -143,7 +145,9 @@ def console() -> Console:
     return _Stdout(width=None if sys.stdout.isatty() else 140, highlight=False, markup=False)
 
 
-def print_report(tallies: Sequence[Tally], folder: Path, seconds: float, *, stopped: str = "") -> None:
+def print_report(
+    tallies: Sequence[Tally], folder: Path, seconds: float, *, stopped: str = "", absent: Sequence[Source] = ()
+) -> None:
     """The tables and the last words of a run; `stopped` says why it ended early."""
     out = console()
     out.print()
@@ -151,8 +155,15 @@ def print_report(tallies: Sequence[Tally], folder: Path, seconds: float, *, stop
     for tally in tallies:
         for line in tally.lines:
             _print_remarks(out, tally, line)
+        _print_warnings(out, tally)
     for tally in tallies:
         out.print(sum_text(tally), soft_wrap=True)
+    if absent:
+        named = ", ".join(f"{source} ({printable(source.name, 60)})" for source in absent[:5])
+        more = f" and {len(absent) - 5:,} more" if len(absent) > 5 else ""
+        out.print(
+            f"{plural(len(absent), 'source')} no longer on the server; the backups stay: {named}{more}", soft_wrap=True
+        )
     for text in last_words(tallies, folder, seconds, stopped=stopped):
         out.print(text, soft_wrap=True)
 
@@ -219,6 +230,14 @@ def _print_remarks(out: Console, tally: Tally, line: Line) -> None:
             )
 
 
+def _print_warnings(out: Console, tally: Tally) -> None:
+    for source, text in tally.warnings[:MOST_ROWS]:
+        what = f"{source} ({printable(source.name, 60)}): " if source else ""
+        out.print(Text(f"WARNING  {what}{printable(text, 400)}", style="yellow"), soft_wrap=True)
+    if len(tally.warnings) > MOST_ROWS:
+        out.print(f"… and {len(tally.warnings) - MOST_ROWS:,} more warnings")
+
+
 def last_words(tallies: Sequence[Tally], folder: Path, seconds: float, *, stopped: str = "") -> list[str]:
     """What happened and what to do, in at most three lines."""
     found = Counter(line.outcome for tally in tallies for line in tally.lines)
@@ -255,6 +274,7 @@ def write_last_run(
     code: int,
     server: dict[str, str],
     why: str,
+    absent: int = 0,
 ) -> None:
     """`last-run-<mode>.json`: what monitoring reads. `tally` is None when the run ended before the server's list was known."""
     lines = tally.lines if tally else []
@@ -271,6 +291,7 @@ def write_last_run(
         "server": server,
         "listed": tally.listed if tally else None,
         "counts": tally.counts if tally else None,
+        "absent": absent,
         "saved_bytes": sum(line.record.size_bytes for line in lines if line.record),
         "failures": [
             {"source": asdict(line.source), "reason": line.reason, "what_to_do": line.remedy}
@@ -281,6 +302,10 @@ def write_last_run(
             {"source": asdict(line.source), "warnings": [log.without_secrets(text) for text in line.record.warnings]}
             for line in lines
             if line.record and line.record.warnings
+        ]
+        + [
+            {"source": asdict(source) if source else None, "warnings": [text]}
+            for source, text in (tally.warnings if tally else ())
         ],
     }
     write_json(path, content)

@@ -21,7 +21,8 @@ routes = Router()
 
 @routes.add("GET", "/api/cloudstorages")
 def cloud_storages(call: Call) -> Response:
-    return call.page([], lambda row: row, {"id": lambda row: row["id"]})
+    rows = list(call.world.cloud_storages.values())
+    return call.page(rows, lambda row: row, {"id": lambda row: row["id"]})
 
 
 @routes.add("GET", "/api/issues")

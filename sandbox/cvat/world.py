@@ -317,6 +317,7 @@ class World:
         self.webhooks: dict[int, Json] = {}
         self.quality_settings: dict[int, Json] = {}
         self.consensus_settings: dict[int, Json] = {}
+        self.cloud_storages: dict[int, Json] = {}
         self._ids: dict[str, itertools.count[int]] = {}
         self._last_moment = datetime(2000, 1, 1, tzinfo=UTC)
 
@@ -713,6 +714,13 @@ class World:
             if task.consensus_replicas:
                 self.add_consensus_settings(task)
             self.touch(task)
+
+    def add_cloud_storage(self, resource: str, provider_type: str = "AWS_S3_BUCKET") -> int:
+        """Only listed and referred to. Not recorded: the keys that CVAT's source gives such a row."""
+        row: Json = {"id": self.next_id("cloud storage"), "display_name": resource, "resource": resource}
+        row |= {"provider_type": provider_type, "credentials_type": "KEY_SECRET_KEY_PAIR", "organization": None}
+        self.cloud_storages[row["id"]] = row
+        return int(row["id"])
 
     def add_consensus_settings(self, task: Task) -> None:
         row: Json = {"id": self.next_id("consensus"), "task_id": task.id, "iou_threshold": 0.4, "quorum": 0.5}

@@ -4,62 +4,16 @@ from __future__ import annotations
 
 import io
 import json
-import re
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import pytest
+from portraits import portrait
 from sandbox_client import Client
 
 from sandbox.cvat import CvatSandbox
-from sandbox.cvat.archive import label_json, portable
-from sandbox.cvat.world import Project, World
 
 RECORDED_ZIPS = Path(__file__).parents[3] / "shared" / "recordings" / "cvat" / "zips"
-
-
-def portrait(world: World, project: Project) -> Any:
-    """All of a project that a backup keeps, without ids and in an order of its own."""
-
-    def flat(item: Any) -> str:
-        return json.dumps(item, sort_keys=True, ensure_ascii=False)
-
-    guide = world.guides.get(project.guide_id or 0)
-    tasks = []
-    for task in sorted(world.tasks_of(project), key=lambda task: task.id):
-        data = task.data
-        if data is None:
-            continue
-        index = world.label_index(task)
-        jobs = []
-        for job in world.jobs_of(task):
-            held = portable(job.annotations.as_json(), index)
-            kinds = {kind: sorted(flat(item) for item in held[kind]) for kind in ("tags", "shapes", "tracks")}
-            jobs.append((job.type, job.start_frame, job.stop_frame, job.included_frames, job.status, kinds))
-        media = [(file.name, file.path.read_bytes()) for file in data.files]
-        tasks.append(
-            {
-                "name": task.name,
-                "subset": task.subset,
-                "mode": task.mode,
-                "frames": data.frames,
-                "size": data.size,
-                "deleted": data.deleted_frames,
-                "media": sorted(media),
-                "jobs": jobs,
-                "validation": task.validation,
-                "segment_size": task.segment_size,
-                "consensus_replicas": task.consensus_replicas,
-            }
-        )
-    return {
-        "name": project.name,
-        "bug_tracker": project.bug_tracker,
-        "labels": [label_json(label) for label in project.labels],
-        "guide": re.sub(r"/api/assets/[0-9a-f-]+", "ASSET", guide.markdown) if guide else None,
-        "tasks": tasks,
-    }
 
 
 def test_every_sound_project_of_the_demo_is_equal_after_a_restore() -> None:

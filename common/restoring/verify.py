@@ -1,0 +1,155 @@
+"""Reading backups again, every byte, against what their records promise; and which are due next."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from common.annotations import NotAnnotations, count
+from common.backups.archive import Archive, BadArchive
+from common.backups.contents import inspect
+from common.backups.store import Backup
+from common.files import append_lines, publish
+from common.hashing import sha256_of
+from common.sources import Counts
+from common.text import iso, now, plural
+
+LARGEST_LOG_BYTES = 8 << 20
+
+
+def what_is_wrong(backup: Backup, between: Callable[[], None] = lambda: None) -> str:
+    """Reads every file of a backup; what is wrong with it, empty when all is as its record says."""
+    record = backup.record
+    for file in record.files:
+        path = backup.folder / file.name
+        try:
+            if path.stat().st_size != file.size_bytes:
+                return f"{file.name} has {path.stat().st_size:,} bytes instead of {file.size_bytes:,}"
+            if sha256_of(path, between) != file.sha256:
+                return f"{file.name}: its SHA-256 is not that of the record"
+            if file.name.endswith(".zip") and file.role != "backup":
+                with Archive(path) as archive:
+                    archive.check_all(between=between)
+        except FileNotFoundError:
+            return f"{file.name} is missing"
+        except OSError as error:
+            return f"{file.name} cannot be read ({error.strerror or error})"
+        except BadArchive as error:
+            return f"{file.name}: {error}"
+    try:
+        seen = _seen_in(backup, between)
+    except (BadArchive, NotAnnotations, OSError) as error:
+        return f"{record.main_file.name}: {error}"
+    promised = {"tasks": record.verified.tasks, "jobs": record.verified.jobs}
+    promised |= {kind: getattr(record.verified.counts, kind) for kind in ("tags", "shapes", "tracks")}
+    for what, number in promised.items():
+        if seen[what] != number:
+            return f"{record.main_file.name} holds {plural(seen[what], what[:-1])}, its record says {number:,}"
+    return ""
+
+
+def _seen_in(backup: Backup, between: Callable[[], None]) -> dict[str, int]:
+    if backup.record.content == "backup":
+        contents = inspect(backup.path, backup.record.source.kind, between=between)
+        tasks = [task for task in contents.tasks.values() if not task.upload_failed]
+        counts, jobs, number = contents.counts, sum(len(task.contents().jobs) for task in tasks), len(tasks)
+    else:
+        counts, jobs, found = Counts(), 0, set()
+        with Archive(backup.path) as archive:
+            for member in archive.members():
+                between()
+                if member.name.endswith("/frames.json"):
+                    found.add(member.name)
+                elif re.fullmatch(r"tasks/\d+/jobs/\d+\.json", member.name):
+                    counts += count(archive.read(member))
+                    jobs += 1
+        number = len(found)
+    return {"tasks": number, "jobs": jobs, "tags": counts.tags, "shapes": counts.shapes, "tracks": counts.tracks}
+
+
+@dataclass(frozen=True)
+class Share:
+    """`1/7`: so much of all bytes is read in this run, what was read longest ago first."""
+
+    part: int
+    of: int
+
+
+def parse_share(text: str) -> Share:
+    """Raises ValueError."""
+    match = re.fullmatch(r"(\d+)/(\d+)", text.strip())
+    if not match or not 0 < int(match[1]) <= int(match[2]):
+        raise ValueError(f"--share {text!r}: it takes a share such as 1/7")
+    return Share(int(match[1]), int(match[2]))
+
+
+def due(sizes: Sequence[int], last_verified: Sequence[str], share: Share) -> list[int]:
+    """Which backups are read in this run, by their position: never read ones first, then the longest ago.
+
+    `last_verified` holds ISO times, empty for never. A run reads at least the share of all bytes, and at least one
+    backup; so after `of` runs (at 1/of) every byte has been read.
+    """
+    order = sorted(range(len(sizes)), key=lambda index: (last_verified[index], index))
+    wanted, read = math.ceil(sum(sizes) * share.part / share.of), 0
+    chosen: list[int] = []
+    for index in order:
+        if chosen and read >= wanted:
+            break
+        chosen.append(index)
+        read += sizes[index]
+    return chosen
+
+
+class VerifiedLog:
+    """`verified.jsonl` of one server's folder: when each backup was last read through, and whether it was good."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "verified.jsonl"
+
+    def last(self) -> dict[str, str]:
+        """The time of the last reading by file name."""
+        return {line["file"]: line["at"] for line in self._lines()}
+
+    def add(self, backup: Backup, reason: str) -> None:
+        """Raises DiskFull, OSError."""
+        line = {"at": iso(now()), "file": backup.path.name, "result": "bad" if reason else "good", "reason": reason}
+        append_lines(self.path, [json.dumps(line, ensure_ascii=False)])
+        if self.path.stat().st_size > LARGEST_LOG_BYTES:
+            newest = {line["file"]: line for line in self._lines()}
+            temporary = self.path.with_name(".verified.jsonl.tmp")
+            text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in newest.values())
+            temporary.write_text(text, encoding="utf-8")
+            publish(temporary, self.path)
+
+    def _lines(self) -> Iterable[dict[str, Any]]:
+        if not self.path.exists():
+            return
+        with open(self.path, encoding="utf-8", errors="replace") as file:
+            for text in file:
+                try:
+                    line = json.loads(text)
+                    yield {"at": str(line["at"]), "file": str(line["file"]), **line}
+                except (ValueError, KeyError, TypeError):
+                    continue
+
+
+def verify(backup: Backup, between: Callable[[], None] = lambda: None) -> str:
+    """Reads one backup, notes the time, and marks it when it is bad. What is wrong with it, empty for a good one.
+
+    A mark is taken away again when the whole backup is found good. Raises DiskFull, OSError.
+    """
+    reason = what_is_wrong(backup, between)
+    record = backup.folder / f"{backup.record.main_file.name}.json"
+    if reason and not record.exists():
+        return ""  # deleted by the sweeper while we were reading
+    if reason:
+        backup.mark_bad(reason)
+    elif backup.mark_path.exists():
+        backup.unmark()
+    VerifiedLog(backup.folder.parent).add(backup, reason)
+    return reason

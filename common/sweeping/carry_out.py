@@ -1,0 +1,84 @@
+"""Doing what was decided: locks, deleting, and a person's acknowledgement."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from common.backups.names import folder_key
+from common.backups.removal import acknowledge, remove_backups, remove_debris
+from common.backups.retention import Copy, Verdict
+from common.backups.survey import CONTENTS, source_folders
+from common.exits import Exit, RunEnds
+from common.lock import locked
+from common.sweeping.judge import Case, Judge
+from common.sweeping.report import Ledger
+from common.waiting import StopSignal
+
+
+@contextlib.contextmanager
+def lock_servers(servers: Sequence[Path]) -> Iterator[None]:
+    """Holds the locks of backup.py for every server: while it writes, nothing is swept. Raises Locked at once."""
+    with contextlib.ExitStack() as locks:
+        for server in servers:
+            for content in sorted(CONTENTS):
+                path = server / f".lock-{content}"
+                try:
+                    locks.enter_context(locked(path, "backup.py or sweeper.py"))
+                except OSError as error:
+                    raise RunEnds(
+                        f"{path} cannot be locked: {error.strerror}",
+                        f"Make this folder writable for the user that runs sweeper.py: {server}",
+                        Exit.BAD_CONFIGURATION,
+                    ) from None
+        yield
+
+
+def carry_out(case: Case, ledger: Ledger, stop: StopSignal) -> None:
+    """Deletes what was decided about one source."""
+    victims = [verdict.copy for judged in case.judged for verdict in judged.verdicts if verdict.delete]
+    if victims:
+        _remove(case.folder, victims, ledger, stop)
+    for debris, why in remove_debris(case.folder, case.survey.debris):
+        ledger.failed(str(case.folder / debris.name), why)
+
+
+def carry_out_legacy(backup_dir: Path, verdicts: Sequence[Verdict], ledger: Ledger, stop: StopSignal) -> None:
+    """Deletes files of the predecessor; each is its own record."""
+    victims = [verdict.copy for verdict in verdicts if verdict.delete]
+    if victims:
+        _remove(backup_dir, victims, ledger, stop)
+
+
+def _remove(folder: Path, victims: Sequence[Copy], ledger: Ledger, stop: StopSignal) -> None:
+    try:
+        failed = remove_backups(folder, victims, stop.check)
+    except OSError as error:
+        ledger.failed(str(folder), f"deleting was broken off: {error.strerror}")
+        return
+    for _copy, why in failed:
+        ledger.failed(str(folder), why)
+
+
+def acknowledge_source(servers: Sequence[Path], judge: Judge, wanted: str) -> list[str]:
+    """Notes that a person has looked at a source; says for which folders. Raises RunEnds when it is not told which."""
+    match = re.fullmatch(r"(project|task)[: ](\d+)", wanted.strip())
+    found = []
+    for server in servers:
+        for folder in source_folders(server):
+            key = folder_key(folder.name)
+            if folder.name == wanted or (match and key and key[:2] == (match[1], int(match[2]))):
+                found.append(folder)
+    if len(found) != 1:
+        what = "names more than one folder" if found else "is no source that has backups"
+        names = ", ".join(str(folder) for folder in found) or "See backup.py --list: project:12, task:7 or a folder."
+        raise RunEnds(f"--acknowledge {wanted!r} {what}.", names, Exit.BAD_CONFIGURATION)
+    [folder] = found
+    histories = judge.survey(folder).histories
+    newest: dict[str, str] = {
+        each.content: max((c.stamp for c in each.copies if c.is_good), default="") for each in histories
+    }
+    acknowledge(folder, newest)
+    return [f"{folder.name}: {content} up to {stamp or 'nothing'}" for content, stamp in newest.items()]

@@ -1,0 +1,130 @@
+#!/usr/bin/env python3
+"""Puts backups back into a CVAT server, looks at them, and proves that they can be put back.
+
+A run: find what is meant, read it through, sign in, send it under a name that no other has, wait, rename it, put back
+what CVAT's archive loses, compare, report. It never overwrites or deletes anything on the server.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from common.cvat.address import server_key
+from common.cvat.client import connect
+from common.cvat.settings import missing_server_settings
+from common.exits import Exit
+from common.lock import locked
+from common.restoring.annotations import put_annotations_back
+from common.restoring.choice import chosen_archives, wrong_arguments
+from common.restoring.drill import missing_drill_settings, run_drill
+from common.restoring.extract import extract
+from common.restoring.putting import Order, Restored, Target, open_target
+from common.restoring.report import exit_code, print_restored
+from common.restoring.run import restore_all
+from common.restoring.settings import RestoreSettings
+from common.restoring.verify_run import verify_some
+from common.run import Run, frame, leave, say
+from common.saving.shelf import print_shelf
+from common.text import plural
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="restore.py", description=(__doc__ or "").split("\n")[0], allow_abbrev=False)
+    what = parser.add_argument_group("what to do (without any of these: restore)")
+    what.add_argument("--list", action="store_true", help="show the backups that are on the disk, newest first")
+    what.add_argument("--verify", nargs="?", const="all", metavar="all|ID|NAME|FILE",
+                      help="read backups again, every byte; bad ones are marked and no longer counted")  # fmt: skip
+    what.add_argument("--share", metavar="1/7", help="with --verify: so much of them, what was read longest ago first")
+    what.add_argument("--annotations-only", action="store_true",
+                      help="put saved annotations (backup.py --mode a) back into tasks that exist")  # fmt: skip
+    what.add_argument("--extract", metavar="DIR", help="write media and annotations as plain files, without a server")
+    what.add_argument("--drill", nargs="?", const="smallest", choices=["smallest", "rotate", "given"],
+                      help="restore one backup into CVAT_DRILL_URL, compare it value by value, delete it again")  # fmt: skip
+    which = parser.add_argument_group("which backup")
+    which.add_argument("--project", metavar="ID|NAME", help="this project")
+    which.add_argument("--task", metavar="ID|NAME", help="this task, in a project or not")
+    which.add_argument("--all", action="store_true", help="everything that has a backup and is no longer on the server")
+    which.add_argument("--at", default="latest", metavar="latest|TIMESTAMP|FILE",
+                       help="the newest backup (default), the newest at that moment (UTC), or this file")  # fmt: skip
+    which.add_argument(
+        "--from", dest="server", metavar="SERVER", help="backups of this server, where there are several"
+    )
+    how = parser.add_argument_group("how")
+    how.add_argument("--name", help="restore it under this name")
+    how.add_argument("--again", action="store_true", help="restore it although the server has one of that name")
+    how.add_argument("--without-metadata", action="store_true", help="leave out owners, job states, issues and so on")
+    how.add_argument("--frames", metavar="0-9,15", help="with --annotations-only: only these frames")
+    how.add_argument("--labels", metavar="LABEL,…", help="with --annotations-only: only these labels")
+    how.add_argument("--yes", action="store_true", help="with --annotations-only: do not ask")
+    return frame(RestoreSettings, parser, argv, run_restore, also_check=what_is_missing)
+
+
+def what_is_missing(arguments: argparse.Namespace, raw: Mapping[str, str]) -> list[str]:
+    """What this call needs and does not have; looking at the disk needs no server."""
+    problems = wrong_arguments(arguments)
+    if arguments.drill:
+        return problems + missing_drill_settings(raw)
+    on_disk = arguments.list or arguments.verify or arguments.extract
+    return problems + ([] if on_disk else missing_server_settings(raw))
+
+
+def run_restore(run: Run[RestoreSettings]) -> int:
+    """One run of the script."""
+    arguments, settings = run.arguments, run.settings
+    if arguments.list:
+        return Exit.ALL_GOOD if print_shelf(settings.dir) else Exit.NOTHING_WORKED
+    if arguments.verify:
+        return verify_some(settings, arguments, run.stop)
+    if arguments.extract:
+        return extract_files(run)
+    if arguments.drill:
+        return run_drill(run)
+    if arguments.annotations_only:
+        target = sign_in(run)
+        with locked(target.folder / ".lock-restore", "restore.py"):
+            return put_annotations_back(target, arguments)
+    return restore(run)
+
+
+def restore(run: Run[RestoreSettings]) -> int:
+    """Projects and tasks, into CVAT_URL."""
+    arguments = run.arguments
+    chosen = chosen_archives(run.settings, arguments, server_key(run.settings.url))
+    target = sign_in(run)
+    order = Order(
+        arguments.name or "",
+        again=arguments.again,
+        missing_only=arguments.all,
+        with_metadata=not arguments.without_metadata,
+    )
+    results: list[Restored] = []
+    with locked(target.folder / ".lock-restore", "restore.py"):
+        try:
+            restore_all(target, chosen, order, results)
+        finally:
+            if results:
+                print_restored(results)
+    return exit_code(results)
+
+
+def extract_files(run: Run[RestoreSettings]) -> int:
+    """Backups as plain files, without a server."""
+    folder = Path(run.arguments.extract).expanduser().absolute()
+    for chosen in chosen_archives(
+        run.settings, run.arguments, server_key(run.settings.url) if run.settings.url else ""
+    ):
+        written = extract(chosen, folder, int(run.settings.min_free_gb * 1e9), run.stop.check)
+        say(f"{chosen}: {plural(written, 'file')} in {folder / chosen.path.name.removesuffix('.zip')}")
+    return Exit.ALL_GOOD
+
+
+def sign_in(run: Run[RestoreSettings]) -> Target:
+    """Signs in to CVAT_URL. Raises RunEnds."""
+    client, version, account = connect(run.settings, run.stop)
+    return open_target(run.settings, client, version, account, run.stop)
+
+
+if __name__ == "__main__":
+    leave(main())
