@@ -257,10 +257,11 @@ def test_what_exceeds_the_days_limit_is_postponed_and_comes_first_next_time(
     again = run_backup(server, tmp_path, patched=patched, **one_at_a_time)
     assert again.outcomes()["project 5"] == "postponed"
     server.world.add_shape(1, "car")
-    tomorrow = patched + (
+    # Before anything else is imported: each module takes `now` along when it is.
+    tomorrow = (
         "import datetime, common.text\n"
-        "common.text.now = lambda: datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=25)"
-    )
+        "common.text.now = lambda: datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=25)\n"
+    ) + patched
     last = run_backup(server, tmp_path, patched=tomorrow, **one_at_a_time)
     assert next(source for source, outcome in last.outcomes().items() if outcome == "saved") == "project 5"
     assert_sound(done.folder)
