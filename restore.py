@@ -24,6 +24,7 @@ from common.restoring.putting import Order, Restored, Target, open_target
 from common.restoring.report import exit_code, print_restored
 from common.restoring.run import restore_all
 from common.restoring.settings import RestoreSettings
+from common.restoring.verify import when_read_again
 from common.restoring.verify_run import verify_some
 from common.run import Run, frame, leave, say
 from common.saving.shelf import print_shelf
@@ -74,7 +75,7 @@ def run_restore(run: Run[RestoreSettings]) -> int:
     """One run of the script."""
     arguments, settings = run.arguments, run.settings
     if arguments.list:
-        return Exit.ALL_GOOD if print_shelf(settings.dir) else Exit.NOTHING_WORKED
+        return Exit.ALL_GOOD if print_shelf(settings.dir, when_read_again()) else Exit.NOTHING_WORKED
     if arguments.verify:
         return verify_some(settings, arguments, run.stop)
     if arguments.extract:

@@ -197,6 +197,9 @@ def _after_failure(work: Bringing, message: str) -> int | None:
     if any(mark in message for mark in _WORKER_DIED):
         log.get().warning("import_worker_died", reason=said)
         return _find(work)
+    # Nothing of it stays on the server: the next run sends it anew.
+    work.piece.state, work.piece.request_id, work.piece.upload_id = "new", "", ""
+    work.journal.save()
     raise ImportFailed(f"CVAT's import failed: {said}")
 
 

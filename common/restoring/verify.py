@@ -17,7 +17,7 @@ from common.backups.store import Backup
 from common.files import append_lines, publish
 from common.hashing import sha256_of
 from common.sources import Counts
-from common.text import iso, now, plural
+from common.text import duration, iso, now, parse_time, plural
 
 LARGEST_LOG_BYTES = 8 << 20
 
@@ -136,6 +136,20 @@ class VerifiedLog:
                     yield {"at": str(line["at"]), "file": str(line["file"]), **line}
                 except (ValueError, KeyError, TypeError):
                     continue
+
+
+def when_read_again() -> Callable[[Backup], str]:
+    """For a list of backups: ", read again 3 d ago" where a verification has read one since it was saved."""
+    known: dict[Path, dict[str, str]] = {}
+
+    def note(backup: Backup) -> str:
+        folder = backup.folder.parent
+        if folder not in known:
+            known[folder] = VerifiedLog(folder).last()
+        at = known[folder].get(backup.path.name)
+        return f", read again {duration(max(0, (now() - parse_time(at)).total_seconds()))} ago" if at else ""
+
+    return note
 
 
 def verify(backup: Backup, between: Callable[[], None] = lambda: None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.table import Table
@@ -24,15 +24,15 @@ def require_folder(backup_dir: Path) -> None:
         raise RunEnds(what, "Name a folder; it is made if it does not exist.", Exit.BAD_CONFIGURATION)
 
 
-def print_shelf(backup_dir: Path) -> bool:
-    """Lists all backups, source by source, newest first. False when there are none."""
+def print_shelf(backup_dir: Path, note: Callable[[Backup], str] = lambda _backup: "") -> bool:
+    """Lists all backups, source by source, newest first, each with a note. False when there are none."""
     out, total, count = console(), 0, 0
     if backup_dir.is_dir():
         for backups in all_backups(backup_dir):
             newest = backups[0].record.source
             out.print(Text(f"{newest.server}  {newest}  {printable(newest.name, 60)}", style="bold"))
             for backup in backups:
-                out.print(Text(_line(backup)), soft_wrap=True)
+                out.print(Text(_line(backup, note(backup))), soft_wrap=True)
                 total += backup.record.size_bytes
                 count += 1
     if not count:
@@ -43,12 +43,12 @@ def print_shelf(backup_dir: Path) -> bool:
     return True
 
 
-def _line(backup: Backup) -> str:
+def _line(backup: Backup, note: str) -> str:
     """One backup in two lines: the second is its path alone, so that it can be copied."""
     record = backup.record
     age = (now() - parse_time(record.finished_at)).total_seconds()
     when = f"{record.finished_at[:16].replace('T', ' ')}Z  {duration(max(0, age)) + ' ago':<14}"
-    state = backup.missing_or_short() or record.verified.result
+    state = (backup.missing_or_short() or record.verified.result) + note
     return (
         f"  {when} {size(record.size_bytes):>8}  {record.content}, {state}: {contents_text(record)}\n    {backup.path}"
     )

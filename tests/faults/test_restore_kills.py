@@ -167,3 +167,25 @@ def test_a_stop_is_noticed_within_seconds_and_the_next_run_resumes_the_upload(
     assert again.code == 0
     assert again.happened("upload_resumed")
     assert_one_copy(server, backed_up)
+
+
+def test_an_import_that_failed_is_sent_anew_by_the_next_run(
+    server: CvatSandbox, tmp_path: Path, backed_up: Any
+) -> None:
+    server.faults.add(Fault(r"POST /api/projects/backup/\?.*filename=", "fail", message="ValueError: out of luck\n"))
+    failed = run_restore(server, tmp_path, "--project", NAME)
+    assert failed.code == 1
+    assert "out of luck" in failed.out
+    assert run_restore(server, tmp_path, "--project", NAME).code == 0
+    assert_one_copy(server, backed_up)
+
+
+def test_an_import_that_takes_too_long_is_waited_for_by_the_next_run(
+    server: CvatSandbox, tmp_path: Path, backed_up: Any
+) -> None:
+    server.faults.add(Fault(r"POST /api/projects/backup/\?.*filename=", "hang", seconds=1.5))
+    slow = run_restore(server, tmp_path, "--project", NAME, CVAT_RESTORE_TIMEOUT_HOURS="0.0001")
+    assert slow.code == 1
+    assert "Run the same command again" in slow.out
+    assert run_restore(server, tmp_path, "--project", NAME).code == 0
+    assert_one_copy(server, backed_up)

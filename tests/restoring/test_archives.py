@@ -124,6 +124,7 @@ def test_a_backup_that_went_bad_is_marked_and_never_counted_again(server: CvatSa
     good = run_restore(server, tmp_path, "--verify")
     assert good.code == 0
     assert "3 good, 0 bad" in good.out
+    assert run_restore(server, tmp_path, "--list").out.count("good, read again") == 3
     path = path_of(folder, record_of(folder, "project", 2))
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
