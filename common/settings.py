@@ -79,6 +79,36 @@ class Settings(BaseModel):
         return str(value).lower()
 
 
+class FolderSettings(Settings):
+    """What every script has that reads or writes the folder of the backups."""
+
+    dir: Path = Field(
+        ROOT / "backups",
+        alias="CVAT_BACKUP_DIR",
+        description="folder of the backups; default: backups beside the scripts",
+    )
+
+    @field_validator("dir")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        try:
+            return value.expanduser().absolute()
+        except RuntimeError:
+            raise ValueError("begins with a ~ that stands for nobody's home") from None
+
+
+class RoomSettings(FolderSettings):
+    """What every script has that writes large files into that folder."""
+
+    min_free_gb: float = Field(
+        1,
+        alias="CVAT_BACKUP_MIN_FREE_GB",
+        ge=0,
+        le=1e6,
+        description="room that is left free on the disk of CVAT_BACKUP_DIR (GB)",
+    )
+
+
 SettingsType = TypeVar("SettingsType", bound=Settings)
 
 

@@ -24,22 +24,19 @@ from urllib3.exceptions import ConnectTimeoutError, HTTPError, NameResolutionErr
 from common import log
 from common.cvat import errors
 from common.cvat.answers import LONGEST_ERROR_BYTES, SUCCESSES, innermost, json_of, plain_cause, raise_for_answer
+from common.cvat.patience import Patience, Silence, UnknownHost
 from common.cvat.settings import CvatSettings
 from common.exits import Exit, RunEnds
-from common.text import duration, printable
+from common.text import printable
 from common.transfer import SLOWEST_BYTES_PER_SECOND
 from common.version import VERSION
-from common.waiting import Deadline, StopSignal, growing_pauses
+from common.waiting import Deadline, StopSignal
 
 API_TYPE = "application/vnd.cvat+json"
 CONNECT_TIMEOUT_SECONDS = 10
 # Timeout of the single attempt that a server gets once it has been waited for in vain.
 QUICK_SECONDS = 5
-# A name that was never known is more likely misspelt than late.
-UNKNOWN_HOST_SECONDS = 15
 PIECE_BYTES = 1 << 18
-LONGEST_THROTTLE_SECONDS = 900
-MOST_SERVER_ERRORS = 2
 TOKEN_PAUSE_SECONDS = 0.5
 # An ordinary question; exports and downloads bring the deadline of their item.
 QUESTION_SECONDS = 3600
@@ -66,77 +63,6 @@ class _Authorization(requests.auth.AuthBase):
         return request
 
 
-class _UnknownHost(errors.NotConnected):
-    """The name in CVAT_URL has no address."""
-
-
-class _Silence:
-    """Since when the server answers nobody: all questions share it, so that it is waited for once, not once each."""
-
-    def __init__(self, longest_seconds: float) -> None:
-        self.longest_seconds = longest_seconds
-        self._lock = threading.Lock()
-        self._since: float | None = None
-        self._ever_answered = False
-
-    @property
-    def is_too_long(self) -> bool:
-        since = self._since
-        return since is not None and time.monotonic() - since >= self.longest_seconds
-
-    def end(self) -> None:
-        with self._lock:
-            self._since, self._ever_answered = None, True
-
-    def left_seconds(self, error: errors.Unreachable) -> float:
-        """How much longer the server is waited for after this failure."""
-        longest = self.longest_seconds
-        with self._lock:
-            if isinstance(error, _UnknownHost) and not self._ever_answered:
-                longest = min(longest, UNKNOWN_HOST_SECONDS)
-            if self._since is None:
-                self._since = time.monotonic()
-                log.get().warning("server_unreachable", reason=str(error), waiting_at_most=duration(longest))
-            return self._since + longest - time.monotonic()
-
-
-class _Patience:
-    """How long one question is repeated: a server that restarts or throttles is waited for, a refusal is final."""
-
-    def __init__(self, deadline: Deadline, silence: _Silence, *, patient: bool = True) -> None:
-        self.deadline = deadline
-        self._silence = silence
-        self._patient = patient
-        self._pauses = growing_pauses(0.5, longest=15)
-        self._until: Deadline | None = None
-        self._throttle_pauses = growing_pauses(0.5)
-        self._throttled_until: Deadline | None = None
-        self._server_errors = 0
-
-    def pause_after(self, error: errors.CvatError) -> float:
-        """Seconds to wait before asking again. Raises `error` when asking again is of no use, or for too long already."""
-        if isinstance(error, errors.Throttled):
-            self._throttled_until = self._throttled_until or self.deadline.sooner(LONGEST_THROTTLE_SECONDS)
-            # "Retry-After: 0" is no leave to ask without a pause.
-            pause = max(error.retry_after_seconds, next(self._throttle_pauses))
-            if pause > self._throttled_until.left_seconds:
-                raise error
-            log.get().warning("server_throttles", wait_seconds=pause)
-            return pause
-        if isinstance(error, errors.ServerError) and self._patient:
-            # Some are hiccups of a busy server; one that stays is this item's failure.
-            self._server_errors += 1
-            if self._server_errors <= MOST_SERVER_ERRORS:
-                return float(self._server_errors)
-        if isinstance(error, errors.Unreachable) and self._patient:
-            # Of its own too: others may be answered while this question never is.
-            self._until = self._until or self.deadline.sooner(self._silence.longest_seconds)
-            pause = next(self._pauses)
-            if pause <= min(self._until.left_seconds, self._silence.left_seconds(error)):
-                return pause
-        raise error
-
-
 def _as_sent(body: Any) -> dict[str, Any]:
     """A body as requests takes it: bytes as they are, anything else as JSON."""
     if body is None:
@@ -153,7 +79,7 @@ class Client:
         self._settings = settings
         self._local = threading.local()
         self._sign_in_lock = threading.Lock()
-        self._silence = _Silence(settings.server_wait_seconds)
+        self._silence = Silence(settings.server_wait_seconds)
         self._authorization: str | None = None
         self._verify: bool | str = str(settings.ca_bundle) if settings.ca_bundle else settings.verify_tls
         if not settings.verify_tls and not settings.ca_bundle:
@@ -257,7 +183,7 @@ class Client:
         so that a 401 says nothing about them. `body` is sent as JSON, bytes as they
         are. Without `repeat` see `change`.
         """
-        patience = _Patience(deadline or Deadline(QUESTION_SECONDS), self._silence, patient=patient)
+        patience = Patience(deadline or Deadline(QUESTION_SECONDS), self._silence, patient=patient)
         headers = {"Accept": API_TYPE, **self._organization_header(), **(headers or {})}
         signed_in_again = False
         while True:
@@ -316,7 +242,7 @@ class Client:
             if isinstance(error, requests.exceptions.SSLError):
                 self._end_without_tls(error)
             if isinstance(innermost(error), NameResolutionError):
-                raise _UnknownHost(f"{what}: the host name in {self.url} is unknown") from None
+                raise UnknownHost(f"{what}: the host name in {self.url} is unknown") from None
             if isinstance(innermost(error), ConnectTimeoutError):
                 raise errors.NotConnected(f"{what}: {plain_cause(error)}") from None
             raise errors.Unreachable(f"{what}: {plain_cause(error)}") from None
@@ -418,7 +344,7 @@ class Client:
 
     def _log_in(self, form: Mapping[str, str]) -> Any:
         # Not through send(): its body holds the password, and a 401 here must not lead to another login.
-        patience, headers = _Patience(Deadline(QUESTION_SECONDS), self._silence), {"Accept": API_TYPE}
+        patience, headers = Patience(Deadline(QUESTION_SECONDS), self._silence), {"Accept": API_TYPE}
         while True:
             self.stop.check()
             try:

@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from pydantic import Field, SecretStr, field_validator
 
 from common.cvat.address import base_url
 from common.cvat.settings import CvatSettings
-from common.settings import ROOT
+from common.settings import RoomSettings
 
 
-class RestoreSettings(CvatSettings):
+class RestoreSettings(CvatSettings, RoomSettings):
     """Where the backups are, and how they are put back."""
 
-    dir: Path = Field(
-        ROOT / "backups",
-        alias="CVAT_BACKUP_DIR",
-        description="folder of the backups; default: backups beside the scripts",
-    )
-    min_free_gb: float = Field(
-        1,
-        alias="CVAT_BACKUP_MIN_FREE_GB",
-        ge=0,
-        le=1e6,
-        description="room that is left free on the disk of CVAT_BACKUP_DIR (GB)",
-    )
     timeout_hours: float = Field(
         5,
         alias="CVAT_RESTORE_TIMEOUT_HOURS",
@@ -56,14 +42,6 @@ class RestoreSettings(CvatSettings):
     @classmethod
     def _understand_drill_url(cls, value: str) -> str:
         return base_url(value) if value else value
-
-    @field_validator("dir")
-    @classmethod
-    def _absolute(cls, value: Path) -> Path:
-        try:
-            return value.expanduser().absolute()
-        except RuntimeError:
-            raise ValueError("begins with a ~ that stands for nobody's home") from None
 
     @property
     def upload_limit_bytes(self) -> int:

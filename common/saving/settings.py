@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from pydantic import Field, field_validator
 
 from common.cvat.settings import CvatSettings
 from common.saving.choose import Pattern, parse_patterns
-from common.settings import ROOT
+from common.settings import RoomSettings
 
 
-class BackupSettings(CvatSettings):
+class BackupSettings(CvatSettings, RoomSettings):
     """What is saved, where, how often anyway, and how gently."""
 
-    dir: Path = Field(
-        ROOT / "backups",
-        alias="CVAT_BACKUP_DIR",
-        description="folder of the backups; default: backups beside the scripts",
-    )
     save_images: bool = Field(
         False, alias="CVAT_BACKUP_SAVE_IMAGES", description="true adds the images to the datasets of --mode a"
     )
@@ -69,23 +62,8 @@ class BackupSettings(CvatSettings):
         le=1e6,
         description="most that is exported per day or night (GB); the rest is postponed and comes first next time; 0 = no limit",
     )
-    min_free_gb: float = Field(
-        1,
-        alias="CVAT_BACKUP_MIN_FREE_GB",
-        ge=0,
-        le=1e6,
-        description="room that is left free on the disk of CVAT_BACKUP_DIR (GB)",
-    )
 
     @field_validator("include", "exclude", mode="before")
     @classmethod
     def _patterns(cls, value: object) -> object:
         return parse_patterns(value) if isinstance(value, str) else value
-
-    @field_validator("dir")
-    @classmethod
-    def _absolute(cls, value: Path) -> Path:
-        try:
-            return value.expanduser().absolute()
-        except RuntimeError:
-            raise ValueError("begins with a ~ that stands for nobody's home") from None

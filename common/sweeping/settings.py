@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from pathlib import Path
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from common.backups.retention import Rules
-from common.settings import ROOT, Settings
+from common.settings import FolderSettings
 
 MOST = 1_000_000
 
 
-class SweepSettings(Settings):
+class SweepSettings(FolderSettings):
     """Where the backups are and how long they stay. The defaults let nothing go: what is shipped stands in .env."""
 
-    dir: Path = Field(
-        ROOT / "backups",
-        alias="CVAT_BACKUP_DIR",
-        description="folder of the backups; default: backups beside the scripts",
-    )
     ttl_hours: float = Field(
         0,
         alias="CVAT_BACKUP_TTL",
@@ -70,14 +64,6 @@ class SweepSettings(Settings):
         le=100,
         description="a backup with less than this part of the one before holds deletion up; 0 to 100, 0 = never",
     )
-
-    @field_validator("dir")
-    @classmethod
-    def _absolute(cls, value: Path) -> Path:
-        try:
-            return value.expanduser().absolute()
-        except RuntimeError:
-            raise ValueError("begins with a ~ that stands for nobody's home") from None
 
     @property
     def rules(self) -> Rules:
