@@ -65,8 +65,9 @@ class Finished:
     @property
     def journal(self) -> list[dict[str, Any]]:
         """The lines of runs.jsonl; every one of them must be JSON."""
-        [path] = self.folder.glob("*/runs.jsonl")
-        return [json.loads(line) for line in path.read_text().splitlines()]
+        paths = list(self.folder.glob("*/runs.jsonl"))  # none yet when a run ended before its first attempt did
+        assert len(paths) <= 1
+        return [json.loads(line) for path in paths for line in path.read_text().splitlines()]
 
     def outcomes(self, mode: str = "p") -> dict[str, str]:
         """What the journal says of this run: "project 3" -> "saved"."""
