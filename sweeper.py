@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from common import log
+from common.backups.journal import Journal
 from common.backups.legacy import legacy_groups
 from common.backups.survey import server_folders
 from common.exits import Exit, RunEnds
@@ -50,6 +51,9 @@ def run_sweep(run: Run[SweepSettings]) -> int:
             log.get().info("drop_acknowledged", what=line)
             print(f"Acknowledged: {line}. The next sweep deletes again by the rules.")
         return Exit.ALL_GOOD
+    if not servers and Journal(settings.dir).path.exists():
+        what = f"CVAT_BACKUP_DIR={settings.dir} is the folder of one server, not that of all backups."
+        raise RunEnds(what, f"Set it to {settings.dir.parent}.", Exit.BAD_CONFIGURATION)
     with contextlib.ExitStack() as stack:
         if not dry_run:
             stack.enter_context(lock_servers(servers))

@@ -37,6 +37,8 @@ class Debris:
     name: str
     size_bytes: int
     reason: str
+    # A whole file under a backup's name that only lacks its record: goes only where backups may go, too.
+    is_whole: bool = False
 
 
 @dataclass
@@ -171,7 +173,9 @@ def _debris(found: Survey, stats: Mapping[str, os.stat_result], owners: Counter[
                 if stamp and stamp < newest.get(content, "") and stamp not in promised:
                     reason = "a file without a record, older than a good backup"
         if reason:
-            left.append(Debris(name, stat.st_size, reason))
+            left.append(
+                Debris(name, stat.st_size, reason, is_whole=name not in pending and not _UNFINISHED.fullmatch(name))
+            )
     return left
 
 

@@ -45,6 +45,8 @@ def wrong_arguments(arguments: argparse.Namespace) -> list[str]:
         problems.append("say what: --project ID|NAME, --task ID|NAME, --all, or --at FILE (--list shows what there is)")
     if arguments.all and arguments.name:
         problems.append("--name is for one backup, not for --all")
+    if arguments.drill and arguments.all:
+        problems.append("--drill restores one backup: it does not go with --all")
     if arguments.drill == "given" and not which and arguments.at == "latest":
         problems.append("--drill given needs --project, --task or --at FILE")
     if arguments.share and not arguments.verify:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from common.cvat.client import Client
-from common.cvat.errors import Forbidden, NotFound
+from common.cvat.errors import NotFound
 from common.cvat.listing import has_data, items
 from common.restoring.saved import SavedAnnotations, SavedTask
 from common.text import parse_time, plural
@@ -56,8 +56,8 @@ def match_tasks(
 def _by_id(client: Client, task: SavedTask) -> dict[str, Any] | None:
     try:
         raw: dict[str, Any] = client.get(f"/api/tasks/{task.id}")
-    except (NotFound, Forbidden):
-        return None
+    except NotFound:
+        return None  # 403 is no absence: it ends here, before anything is taken for something else
     return raw if _moment(raw["created_date"]) == _moment(task.created_at) else None
 
 
@@ -79,7 +79,7 @@ def _candidates(client: Client, saved: SavedAnnotations, *, source_is_unique: bo
         project = client.get(f"/api/projects/{saved.source['id']}")
         if _moment(project["created_date"]) == _moment(saved.source["created_date"]):
             project_id = int(project["id"])
-    except (NotFound, Forbidden):
+    except NotFound:
         pass
     if project_id is None:
         named = [item for item in items(client, "/api/projects") if item["name"] == saved.source["name"]]

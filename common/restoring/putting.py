@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -104,11 +105,13 @@ def put_back(target: Target, chosen: Chosen, order: Order, phase: Callable[[str]
     name = (order.name or sound.name).strip()[:256] or f"unnamed {sound.kind}"
     done = Restored(chosen, "restored", sound.kind, name)
     sidecar = _sidecar_of(chosen, order)
-    original = None if chosen.task else _original(target, chosen, sound.kind)
-    home = _original(target, chosen, "project") if chosen.task else None
-    if original is not None and order.missing_only and not order.again:
-        done.outcome, done.id, done.address = "there already", original, _address(target, sound.kind, original)
-        return done
+    original = None if chosen.task else _original(target, chosen, sound.kind, order)
+    home = _original(target, chosen, "project", order) if chosen.task else None
+    if order.missing_only and not order.again:
+        present = original if original is not None else _made_before(target, _origin_of(chosen, sound), sound, name)
+        if present is not None:
+            done.outcome, done.id, done.address = "there already", present, _address(target, sound.kind, present)
+            return done
     organization, org_id = _organization(target, chosen, sidecar, order, done)
     journal = _taken_up(target, sound, name, organization, order)
     if journal is None:
@@ -279,6 +282,17 @@ def _taken_up(target: Target, sound: Sound, name: str, organization: str, order:
     return None
 
 
+def _made_before(target: Target, origin: str, sound: Sound, name: str) -> int | None:
+    """The id of what an earlier restore of this source made, if it is still there, whatever it is called by now."""
+    for journal in journals.all_journals(target.folder):
+        same = (journal.state, journal.kind, journal.source, journal.name) == ("done", sound.kind, origin, name)
+        if same and journal.result_id is not None:
+            with contextlib.suppress(errors.NotFound):
+                target.client.get(f"/api/{sound.kind}s/{journal.result_id}")
+                return journal.result_id
+    return None
+
+
 def _require_free(
     target: Target, origin: str, sound: Sound, name: str, org_id: int | None, home: int | None, order: Order
 ) -> int | None:
@@ -317,15 +331,22 @@ def _org_id(item: dict[str, Any]) -> int | None:
     return found if isinstance(found, int) else None
 
 
-def _original(target: Target, chosen: Chosen, kind: Kind) -> int | None:
+def _original(target: Target, chosen: Chosen, kind: Kind, order: Order) -> int | None:
     """The id of the source itself, when it is still (or again) on this server."""
     source = chosen.backup.record.source if chosen.backup else None
     if source is None or source.server != source_server(target.client):
         return None
     try:
         present = source_of(source.server, kind, target.client.get(f"/api/{kind}s/{source.id}"))
-    except (errors.NotFound, errors.Forbidden):
+    except errors.NotFound:
         return None
+    except errors.Forbidden as error:
+        # It is there, for somebody else: a restore that took it for gone would double it.
+        if order.again or order.name:
+            return source.id
+        raise ExistsAlready(
+            f"{source} belongs to somebody else there, and this account may not look ({error})"
+        ) from None
     return source.id if present.created_at == source.created_at else None
 
 

@@ -86,9 +86,10 @@ class Judge:
         except OSError as error:
             return Case(folder, Survey(folder), [], f"the folder cannot be read ({error.strerror})")
         looked_at = acknowledged(folder)
-        return Case(
-            folder, found, [self._judged(each, standings, looked_at.get(each.content, "")) for each in found.histories]
-        )
+        judged = [self._judged(each, standings, looked_at.get(each.content, "")) for each in found.histories]
+        if not self.rules.let_anything_go or any(v.held_back for each in judged for v in each.verdicts):
+            found.debris = [debris for debris in found.debris if not debris.is_whole]
+        return Case(folder, found, judged)
 
     def _judged(self, history: History, standings: Standings, looked_at: str) -> Judged:
         drop = "" if history.broken else sudden_drop(history.copies, self.drop_threshold, looked_at)

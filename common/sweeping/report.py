@@ -150,7 +150,7 @@ class Ledger:
             print(f"{plural(counts['debris'], 'remainder')} of crashes {self._verb} ({size(self._bytes['debris'])}).")
         if not settings.rules.let_anything_go:
             also = "; CVAT_BACKUP_MAX_SIZE alone deletes nothing" if settings.max_size_gb else ""
-            print(f"Nothing is deleted: neither CVAT_BACKUP_TTL nor a keep rule (CVAT_KEEP_…) is set{also}.")
+            print(f"No backup is deleted: neither CVAT_BACKUP_TTL nor a keep rule (CVAT_KEEP_…) is set{also}.")
         if counts["held_back"]:
             print(f"{plural(counts['held_back'], 'history', 'histories')} held back by a law, see above.")
         if limit and limit.still_over_bytes:

@@ -62,7 +62,7 @@ def test_without_a_ttl_and_a_keep_rule_nothing_goes_not_even_for_size(shelf, swe
     done = sweep(ttl="0", max_size="0.000000001")
     assert done.code == 0
     assert len(mine.ages) == 20
-    assert "Nothing is deleted: neither CVAT_BACKUP_TTL nor a keep rule" in done.out
+    assert "No backup is deleted: neither CVAT_BACKUP_TTL nor a keep rule" in done.out
 
 
 def test_the_predecessors_wrapper_with_its_ttl_of_zero_and_minimum_of_two_deletes_nothing(shelf, sweep):
