@@ -177,6 +177,29 @@ def test_all_restores_only_what_is_gone(server: CvatSandbox, tmp_path: Path) -> 
     assert sorted(project.name for project in server.world.projects.values()) == [f"project 000{n}" for n in (1, 2, 3)]
 
 
+def test_what_an_account_may_not_look_at_is_not_taken_for_gone(server: CvatSandbox, tmp_path: Path) -> None:
+    run_backup(server, tmp_path)
+    server.world.add_user("lesser", "lesser-Pass-1")
+    count = len(server.world.projects)
+    done = run_restore(server, tmp_path, "--all", CVAT_USERNAME="lesser", CVAT_PASSWORD="lesser-Pass-1")
+    assert done.code == 1, done.said
+    assert "this account may not look" in done.out
+    assert len(server.world.projects) == count
+
+
+def test_a_restored_project_is_found_under_a_new_name_and_not_restored_twice(
+    server: CvatSandbox, tmp_path: Path
+) -> None:
+    run_backup(server, tmp_path)
+    server.world.delete_project(2)
+    assert run_restore(server, tmp_path, "--all").code == 0
+    copy = max(server.world.projects)
+    server.world.rename_project(copy, "another name")
+    again = run_restore(server, tmp_path, "--all")
+    assert "3 there already" in again.out, again.said
+    assert max(server.world.projects) == copy
+
+
 def test_one_bad_backup_does_not_keep_the_others_from_coming_back(server: CvatSandbox, tmp_path: Path) -> None:
     run_backup(server, tmp_path)
     folder = tmp_path / "backups"
