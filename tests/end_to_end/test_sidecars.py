@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,7 @@ def test_a_sidecar_of_an_unchanged_project_is_written_when_an_issue_was_added_an
     done = run_backup(server, tmp_path)
     assert {path: path.read_bytes() for path in done.folder.glob("*/*/metadata_*.json")} == before
 
+    time.sleep(1.1)  # stamps know seconds: the comment is to be later than the first backup
     add_comment(signed_in(server), newest(done.folder, source_id=project.id).issues[0].id, "One more thing.")
     server.log.clear()
     done = run_backup(server, tmp_path)
