@@ -34,7 +34,8 @@ def extract(chosen: Chosen, folder: Path, reserve_bytes: int = 0, between: Calla
             folder.mkdir(parents=True, exist_ok=True)
             require_room(folder, sum(member.size_bytes for member in archive.members()), reserve_bytes)
             target.mkdir()
-            return _write(archive, target, _task_folders(archive), between)
+            only = "" if chosen.index is None else f"task_{chosen.index}"
+            return _write(archive, target, _task_folders(archive), between, only)
     except BadArchive as error:
         raise Refused(f"{chosen.path.name} is no sound archive: {error}") from None
     except FileExistsError as error:
@@ -43,11 +44,14 @@ def extract(chosen: Chosen, folder: Path, reserve_bytes: int = 0, between: Calla
         raise NotExtracted(f"{error.filename}: the archive means a file and a folder by the same name") from None
 
 
-def _write(archive: Archive, target: Path, folders: dict[str, str], between: Callable[[], None]) -> int:
+def _write(archive: Archive, target: Path, folders: dict[str, str], between: Callable[[], None], only: str = "") -> int:
+    """With `only`, the members of that one `task_N` of a project."""
     written = 0
     with disk_full_named(target):
         for member in archive.members():
             first, slash, rest = member.name.replace("\\", "/").partition("/")
+            if only and first != only:
+                continue
             path = target / (folders.get(first, first) + slash + rest)
             if member.name.endswith("/"):
                 path.mkdir(parents=True, exist_ok=True)

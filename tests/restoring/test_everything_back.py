@@ -243,3 +243,13 @@ def test_one_deleted_task_goes_back_into_its_project(server: CvatSandbox, tmp_pa
     alone = run_restore(server, tmp_path, "--task", "lost")
     assert alone.code == 0, alone.said
     assert "in no project now" in alone.out
+
+
+def test_one_task_is_extracted_without_the_others(server: CvatSandbox, tmp_path: Path) -> None:
+    project, _task = add_project(server, "Signs")
+    server.world.add_task(project, "second batch", frames=2)
+    run_backup(server, tmp_path)
+    done = run_restore(server, tmp_path, "--extract", str(tmp_path / "out"), "--task", "second batch")
+    assert done.code == 0, done.said
+    assert {path.name.split("-")[0] for path in (tmp_path / "out").glob("*/*")} == {"task_1"}
+    assert len(list((tmp_path / "out").rglob("*.jpg"))) == 2
