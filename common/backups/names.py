@@ -27,7 +27,7 @@ def source_folder(source: Source) -> str:
     """The folder of one source: "project-12-road-signs-2024-1f0c9a3b".
 
     The digits at the end stand for the created date. The readable part is the name at the time of the first
-    backup; `matches` does not look at it, so renaming a project in CVAT does not split its history.
+    backup; `folder_key` does not look at it, so renaming a project in CVAT does not split its history.
     """
     readable = slug(source.name)
     return "-".join(

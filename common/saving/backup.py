@@ -42,7 +42,6 @@ class _Work:
     lacking: list[str] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
     kept_json: list[dict[str, object]] = field(default_factory=list)
-    exported_bytes: int = 0
 
 
 def save_backup(desk: Desk, candidate: Candidate, watch: Watch) -> Record:
@@ -57,7 +56,7 @@ def save_backup(desk: Desk, candidate: Candidate, watch: Watch) -> Record:
         lambda path, crcs: inspect(path, source.kind, crcs, desk.stop.check),
     )  # fmt: skip
     with _room_for_mending(part) as rewritten:
-        work = _Work(got.part.path, got.seen, exported_bytes=got.fetched.size_bytes)
+        work = _Work(got.part.path, got.seen)
         after, server = _look_again(desk, source, before)
         changed = after is None or after.state.fingerprint.digest != before.state.fingerprint.digest
         # What changed while it was exported is not stale but newer; the next run saves it again.
@@ -124,7 +123,6 @@ def _mend(desk: Desk, look: Look, work: _Work, stale: list[Difference], rewritte
             fresh = _fresh_task(desk, look, difference, watch)
             parts.callback(fresh.part.discard)
             replacements[difference.index] = fresh.part.path
-            work.exported_bytes += fresh.fetched.size_bytes
             work.alterations.append(f"replaced by a fresh task backup: {difference}")
         watch.phase("rewriting")
         require_room(rewritten.parent, work.path.stat().st_size, desk.reserve_bytes)
