@@ -24,7 +24,7 @@ from stable import Run, Stable
 
 from common.backups.record import Record, read
 from common.backups.sidecar import sidecar_stamp
-from sandbox.cvat import CvatSandbox, archive
+from sandbox.cvat import CvatSandbox, Fault, archive
 from sandbox.cvat.faults import FaultsMet
 from sandbox.cvat.http import Request, Response
 from sandbox.cvat.samples import TRAFFIC, traffic_annotations
@@ -240,6 +240,22 @@ def running(process: subprocess.Popen[str] | Run) -> Iterator[subprocess.Popen[s
         if process.poll() is None:
             process.send_signal(signal.SIGKILL)
         process.communicate()
+
+
+@contextmanager
+def held_exports(server: CvatSandbox) -> Iterator[None]:
+    """Exports asked for in the block are worked on until it ends, however slow this machine is."""
+    server.faults.add(Fault("POST .*/export", "hang", times=None))
+    try:
+        yield
+    finally:
+        let_go(server)
+
+
+def let_go(server: CvatSandbox) -> None:
+    """Ends `held_exports` early."""
+    server.faults.clear()
+    server.exports.free_all()
 
 
 # --- looking at the disk ----------------------------------------------------------------------------------------

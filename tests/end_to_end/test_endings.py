@@ -13,7 +13,18 @@ from typing import Any
 
 import pytest
 import running as tools
-from running import Finished, environment, finish, run_backup, running, start, wait_until, when_asked
+from running import (
+    Finished,
+    environment,
+    finish,
+    held_exports,
+    let_go,
+    run_backup,
+    running,
+    start,
+    wait_until,
+    when_asked,
+)
 
 from sandbox.cvat import CvatSandbox, Fault
 
@@ -95,7 +106,7 @@ def test_what_only_shows_ends_with_its_reader(server: CvatSandbox, tmp_path: Pat
 
 
 def test_ctrl_c_that_also_ends_the_reader_of_the_report_is_written_down(server: CvatSandbox, tmp_path: Path) -> None:
-    server.world.export_seconds = 3
+    server.faults.add(Fault("POST .*/export", "hang", times=None))
     reading, writing = os.pipe()
     process = begin(server, tmp_path, stdout=writing, stderr=subprocess.PIPE)
     os.close(writing)
@@ -204,12 +215,12 @@ def test_names_of_all_scripts_in_a_locale_of_ascii(server: CvatSandbox, tmp_path
 
 
 def test_who_holds_the_lock_is_told_by_its_own_name(server: CvatSandbox, tmp_path: Path) -> None:
-    server.world.export_seconds = 2
-    with running(start(server, tmp_path)) as process:
+    with held_exports(server), running(start(server, tmp_path)) as process:
         wait_until(lambda: server.log_count("POST .*/export"), "the first run works")
         refused = run_backup(server, tmp_path, "--mode", "p", "t")
         assert refused.code == 11
         assert "backup.py --mode p is already running here" in refused.err
+        let_go(server)
         assert finish(process, tmp_path / "backups").code == 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import resource
 import signal
 import subprocess
@@ -20,6 +21,8 @@ from running import (
     check_record,
     debris,
     finish,
+    held_exports,
+    let_go,
     record_headers,
     record_of,
     records,
@@ -43,6 +46,11 @@ def large(server: CvatSandbox) -> int:
     download = f"GET /api/projects/{project.id}/backup/download"
     server.faults.add(Fault(download, "stall", after_bytes=4_000_000, seconds=15))
     return project.id
+
+
+def asked(server: CvatSandbox) -> list[int]:
+    """How the server answered those who asked for exports, in order."""
+    return [one.status for one in list(server.log) if re.fullmatch("POST .*/export", one.line)]
 
 
 # --- signals ------------------------------------------------------------------------------------------------------
@@ -79,16 +87,18 @@ def test_a_stop_during_a_download_is_quick_and_the_next_run_goes_on_with_it(
 def test_a_stop_while_the_server_prepares_is_quick_and_the_export_is_adopted(
     server: CvatSandbox, tmp_path: Path, number: signal.Signals
 ) -> None:
-    server.world.export_seconds = 2.5
-    with running(start(server, tmp_path)) as process:
-        wait_until(lambda: server.log_count("POST .*/export"), "an export is asked for")
-        began = time.monotonic()
-        process.send_signal(number)
-        done = finish(process, tmp_path / "backups")
-    assert time.monotonic() - began < GRACE_SECONDS
-    assert done.code == 128 + number
-    assert assert_sound(done.folder, parts=True) == []
-    again = run_backup(server, tmp_path)
+    with held_exports(server):
+        with running(start(server, tmp_path)) as process:
+            wait_until(lambda: asked(server) == [202, 202], "exports are asked for")
+            began = time.monotonic()
+            process.send_signal(number)
+            done = finish(process, tmp_path / "backups")
+        assert time.monotonic() - began < GRACE_SECONDS
+        assert done.code == 128 + number
+        assert assert_sound(done.folder, parts=True) == []
+        next_run = start(server, tmp_path)
+        wait_until(lambda: 409 in asked(server), "the next run asks for the same")
+    again = finish(next_run, tmp_path / "backups")
     assert_all_saved(again, server)
     assert again.happened("export_adopted")
 
@@ -127,14 +137,14 @@ def test_a_second_run_of_the_same_job_ends_at_once_and_says_who_is_first(
     server: CvatSandbox, tmp_path: Path, first: str, second: str
 ) -> None:
     server.world.add_task(None, "loose", 2, labels=[{"name": "car"}])
-    server.world.export_seconds = 1.5
-    with running(start(server, tmp_path, "--mode", first)) as process:
+    with held_exports(server), running(start(server, tmp_path, "--mode", first)) as process:
         wait_until(lambda: server.log_count("POST .*/export"), "the first run works")
         before = sorted((tmp_path / "backups").rglob("last-run*"))
         refused = run_backup(server, tmp_path, "--mode", second)
         assert refused.code == 11
         assert str(process.pid) in refused.err
         assert sorted((tmp_path / "backups").rglob("last-run*")) == before
+        let_go(server)
         assert finish(process, tmp_path / "backups").code == 0
     assert_sound(tmp_path / "backups")
     assert run_backup(server, tmp_path, "--mode", second).code == 0
