@@ -86,6 +86,45 @@ def test_a_drill_that_fails_cleans_up(server: CvatSandbox, scratch: CvatSandbox,
     assert not scratch.world.projects
 
 
+def test_a_drill_that_cannot_delete_again_is_no_good_drill_and_the_next_one_does_it(
+    server: CvatSandbox, scratch: CvatSandbox, tmp_path: Path
+) -> None:
+    run_backup(server, tmp_path)
+    scratch.faults.add(Fault("DELETE /api/projects/[0-9]+", "status", status=400, body={"detail": "not now"}, times=None))
+    done = run_restore(server, tmp_path, "--drill", **settings(scratch))
+    assert done.code == 1
+    assert "could not be deleted again" in done.out
+    [line] = drills(tmp_path)
+    assert line["result"] == "failed" and not line["deleted"]
+    assert "could not be deleted again" in line["differences"][0]
+    assert len(scratch.world.projects) == 1
+    scratch.faults.clear()
+    again = run_restore(server, tmp_path, "--drill", **settings(scratch))
+    assert again.code == 0
+    assert "what an earlier drill had left was deleted" in again.err
+    assert not scratch.world.projects
+
+
+def test_an_import_that_has_not_surely_ended_is_left_to_the_next_drill(
+    server: CvatSandbox, scratch: CvatSandbox, tmp_path: Path
+) -> None:
+    run_backup(server, tmp_path)
+    scratch.faults.add(Fault(r"POST /api/projects/backup/\?.*filename=", "hang"))
+    impatient = "from common.restoring import drill; drill.CLEANING_SECONDS = 0.3"
+    done = run_restore(
+        server, tmp_path, "--drill", patched=impatient, CVAT_RESTORE_TIMEOUT_HOURS="0.0001", **settings(scratch)
+    )
+    assert done.code == 1
+    assert drills(tmp_path)[-1]["result"] == "failed"
+    [path] = (tmp_path / "backups" / "restores").glob("*/*/restore.json")
+    assert json.loads(path.read_text())["state"] == "under way"
+    scratch.exports.free_all()
+    wait_until(lambda: scratch.world.projects, "what the import makes in the end")
+    assert run_restore(server, tmp_path, "--drill", **settings(scratch)).code == 0
+    assert json.loads(path.read_text())["state"] == "deleted"
+    assert not scratch.world.projects
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 @pytest.mark.parametrize("moment", ["POST /api/projects/backup/?filename", "PATCH /api/projects/1", "GET /api/labels"])
 def test_a_stopped_drill_leaves_nothing_and_touches_nobody_elses(
@@ -123,3 +162,9 @@ def test_a_drill_says_what_it_needs(server: CvatSandbox, tmp_path: Path) -> None
     assert done.code == 2
     assert "CVAT_DRILL_URL is not set" in done.err
     assert "CVAT_DRILL_ACCESS_TOKEN" in done.err
+
+
+def test_a_drill_of_everything_is_refused(server: CvatSandbox, scratch: CvatSandbox, tmp_path: Path) -> None:
+    done = run_restore(server, tmp_path, "--drill", "--all", **settings(scratch))
+    assert done.code == 2
+    assert "--drill restores one backup" in done.err

@@ -284,6 +284,28 @@ def test_a_file_without_a_record_stays_while_there_is_no_good_backup_that_is_new
     assert orphan.exists()
 
 
+def test_a_whole_file_without_a_record_stays_while_no_rule_lets_backups_go(shelf, sweep):
+    mine = shelf()
+    stem = mine.add(1).name.split("_backup_")[0]
+    orphan, remains = mine.put(f"{stem}_backup_20261102T000000Z.zip"), mine.put(".backup.part")
+    assert sweep(ttl="0").code == 0
+    assert orphan.exists() and not remains.exists()
+    assert sweep().code == 0
+    assert not orphan.exists()
+
+
+def test_a_whole_file_without_a_record_stays_while_a_law_holds_its_source(shelf, sweep):
+    mine = shelf()
+    nights(mine)
+    mine.attempt(0.5, "failed")
+    stem = next(mine.folder.glob("*.zip")).name.split("_backup_")[0]
+    orphan, remains = mine.put(f"{stem}_backup_20261102T000000Z.zip"), mine.put(".backup.part")
+    sweep()
+    assert orphan.exists() and not remains.exists()
+    sweep("--even-if-stale")
+    assert not orphan.exists()
+
+
 def test_a_save_that_lacks_only_its_last_rename_is_no_debris(shelf, sweep):
     mine = shelf()
     path = mine.add(500)
@@ -385,6 +407,15 @@ def test_a_backup_folder_that_does_not_exist_is_no_success(sweep, tmp_path):
 
 def test_an_empty_backup_folder_is_nothing_to_do(sweep):
     assert sweep().code == 0
+
+
+def test_the_folder_of_one_server_in_the_place_of_all_is_refused_and_the_right_one_named(shelf, sweep, tmp_path):
+    mine = shelf()
+    nights(mine)
+    done = sweep(dir=str(mine.server))
+    assert done.code == 2
+    assert f"Set it to {tmp_path / 'backups'}." in done.err
+    assert len(mine.ages) == 6
 
 
 # --- vanished ---------------------------------------------------------------------------------------------------------
