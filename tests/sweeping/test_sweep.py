@@ -405,8 +405,14 @@ def test_a_backup_folder_that_does_not_exist_is_no_success(sweep, tmp_path):
     assert "CVAT_BACKUP_DIR" in done.err
 
 
-def test_an_empty_backup_folder_is_nothing_to_do(sweep):
-    assert sweep().code == 0
+@pytest.mark.parametrize("flags", [(), ("--dry-run",)])
+def test_an_empty_backup_folder_is_nothing_to_do_and_perhaps_the_wrong_one(sweep, tmp_path, flags):
+    (tmp_path / "backups" / "somebody else's").mkdir()
+    done = sweep(*flags)
+    assert done.code == 0
+    assert f"There are no backups in {tmp_path / 'backups'}" in done.out
+    assert "CVAT_BACKUP_DIR is not the folder" in done.out
+    assert done.happened("no_backups")
 
 
 def test_the_folder_of_one_server_in_the_place_of_all_is_refused_and_the_right_one_named(shelf, sweep, tmp_path):
