@@ -24,7 +24,18 @@ import structlog
 from common import log
 from common.exits import Exit, RunEnds, Trouble
 from common.lock import Locked
-from common.settings import Loaded, SettingsError, SettingsType, add_flags, load, shown, variables
+from common.settings import (
+    Loaded,
+    Settings,
+    SettingsError,
+    SettingsType,
+    add_flags,
+    flag_name,
+    is_secret,
+    load,
+    shown,
+    variables,
+)
 from common.text import now
 from common.waiting import Stopped, StopSignal
 
@@ -61,7 +72,9 @@ def frame(
     _set_up_streams(restart=argv is None)
     parser.add_argument("--print-config", action="store_true", help="show the settings in force and end")
     add_flags(parser, cls)
-    arguments = parser.parse_args(argv)
+    arguments, unknown = parser.parse_known_args(argv)
+    if unknown:
+        parser.error(_not_understood(unknown, cls))
     try:
         flags = {name: getattr(arguments, name, None) for name in variables(cls)}
         needed = [] if arguments.print_config else [lambda raw: also_check(arguments, raw)]
@@ -76,6 +89,18 @@ def frame(
         print("\n".join(shown(loaded)))
         return Exit.ALL_GOOD
     return _guarded(loaded, arguments, body)
+
+
+def _not_understood(unknown: Sequence[str], cls: type[Settings]) -> str:
+    """What to say of arguments that no flag takes. What follows an unknown flag may be a secret: it is not repeated."""
+    first = unknown[0]
+    if not first.startswith("-"):
+        return f"unrecognized argument: {first}"
+    name = first.partition("=")[0] if first.startswith("--") else first[:2]
+    for variable, setting in variables(cls).items():
+        if is_secret(setting) and flag_name(variable) == name:
+            return f"unrecognized argument: {name} (a secret has no flag: set {variable}, or {variable}_FILE)"
+    return f"unrecognized argument: {name}"
 
 
 def _set_up_streams(*, restart: bool) -> None:

@@ -176,6 +176,9 @@ def load(
     environ = os.environ if environ is None else environ
     if named_folder := environ.get(ENV_DIR):
         folder = Path(named_folder)
+        if not folder.is_dir():
+            # Without this, a slip in a crontab means another server, or the settings that are shipped.
+            problems.append(f"{ENV_DIR}={named_folder!r} is no folder: .env and .env.local are looked for there")
     for file_name in (".env", ".env.local"):
         try:
             layers.append((file_name, read_env_file(folder / file_name)))

@@ -113,6 +113,40 @@ def test_wrong_settings_end_the_run_before_anything_is_done(capsys, monkeypatch)
     assert said[-1].startswith("Nothing was done.")
 
 
+def test_a_folder_of_settings_that_does_not_exist_is_named(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("CVAT_ENV_DIR", str(tmp_path / "nowhere"))
+    assert run(lambda _run: pytest.fail("it ran"), ["--concurrency", "0"]) == 2
+    said = capsys.readouterr().err
+    assert f"CVAT_ENV_DIR='{tmp_path / 'nowhere'}' is no folder" in said
+    assert "CVAT_BACKUP_CONCURRENCY" in said
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["--password", "s3cret"],
+        ["--password=s3cret"],
+        ["--concurrency", "2", "--acces-token", "s3cret"],
+        ["--password", "-s3cret"],
+        ["-ps3cret"],
+    ],
+)
+def test_what_follows_an_unknown_flag_is_not_repeated(capsys, argv):
+    with pytest.raises(SystemExit) as ended:
+        run(lambda _run: pytest.fail("it ran"), argv)
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert "s3cret" not in said
+    assert "unrecognized argument: -" in said
+
+
+def test_a_flag_for_a_secret_names_its_variable_and_a_stray_word_is_repeated(capsys):
+    for argv, wanted in ((["--password", "x"], "CVAT_PASSWORD, or CVAT_PASSWORD_FILE"), (["signs"], "argument: signs")):
+        with pytest.raises(SystemExit):
+            run(lambda _run: 0, argv)
+        assert wanted in capsys.readouterr().err
+
+
 def test_print_config_shows_the_settings_and_does_nothing_else(capsys, monkeypatch):
     monkeypatch.setenv("CVAT_PASSWORD", "geheim")
     code = run(
