@@ -10,6 +10,7 @@ import argparse
 import dataclasses
 import json
 import secrets
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -73,6 +74,7 @@ def put_annotations_back(target: Target, arguments: argparse.Namespace) -> int:
         with SavedAnnotations(path) as saved:
             _require_known(scope, saved)
             plans += _plan(target, saved, unique, task_ids, scope)
+    _require_frames(scope, plans, arguments.frames)
     _show(plans)
     writing = [plan for plan in plans if plan.to_write]
     refused = [plan for plan in plans if plan.problems]
@@ -91,7 +93,7 @@ def put_annotations_back(target: Target, arguments: argparse.Namespace) -> int:
         f"{plural(jobs - len(failures), 'job')} of {jobs} put back and compared: equal value by value.", soft_wrap=True
     )
     kept = sorted(folder.glob("*.zip"))
-    which = kept[0] if len(kept) == 1 else f"FILE, for each of the {len(kept)} files in {folder}"
+    which = shlex.quote(str(kept[0])) if len(kept) == 1 else f"FILE, for each of the {len(kept)} files in {folder}"
     console().print(
         f"What was there before is saved; to undo this: restore.py --annotations-only --at {which}", soft_wrap=True
     )
@@ -115,6 +117,19 @@ def _require_known(scope: Scope, saved: SavedAnnotations) -> None:
         raise RunEnds(
             f"--labels: {saved.path.name} knows no label {', '.join(sorted(unknown))!r}.",
             f"It knows: {', '.join(sorted(saved.label_names))}.",
+            Exit.BAD_CONFIGURATION,
+        )
+
+
+def _require_frames(scope: Scope, plans: Sequence[_Plan], asked: str) -> None:
+    """Frames that no job has are a slip of the finger: "all of it is there already" would be a false comfort."""
+    there = [(int(job.saved["start_frame"]), int(job.saved["stop_frame"])) for plan in plans for job in plan.jobs]
+    if scope.frames is None or not there:
+        return
+    if not any(begin <= last and first <= end for begin, end in scope.frames for first, last in there):
+        raise RunEnds(
+            f"--frames {asked!r}: nothing that is meant has such a frame. Nothing was written.",
+            f"The frames are {min(first for first, _ in there)} to {max(last for _, last in there)}.",
             Exit.BAD_CONFIGURATION,
         )
 

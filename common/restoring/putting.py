@@ -28,7 +28,7 @@ from common.restoring.metadata import Applied, reapply
 from common.restoring.parts import Parts, description_name, plan_parts, project_with, renamed, sizes_in, task_alone
 from common.restoring.place import RestoredSource
 from common.restoring.settings import RestoreSettings
-from common.restoring.soundness import Refused, Sound, check
+from common.restoring.soundness import Sound, TooLarge, check
 from common.sources import Kind
 from common.text import plural, printable, size
 from common.waiting import StopSignal
@@ -226,7 +226,7 @@ def _archive(sound: Sound, journal: Journal, piece: Piece) -> Iterator[Composed]
 def _parts(sound: Sound, limit_bytes: int) -> Parts:
     if sound.kind == "task":
         if sound.size_bytes > limit_bytes:
-            raise Refused(
+            raise TooLarge(
                 f"{sound.path.name}: {_TOO_LARGE.format(size=size(sound.size_bytes), limit=size(limit_bytes))}"
             )
         return Parts(())
@@ -235,7 +235,7 @@ def _parts(sound: Sound, limit_bytes: int) -> Parts:
     if parts.too_large:
         index = parts.too_large[0]
         name = printable(str(sound.contents.tasks[index].raw.get("name", "")), 60)
-        raise Refused(
+        raise TooLarge(
             f"{sound.path.name}: task {name!r} {_TOO_LARGE.format(size=size(tasks[index]), limit=size(limit_bytes))}"
         )
     return parts

@@ -25,6 +25,12 @@ class Refused(Trouble):
     remedy = "Nothing was sent. restore.py --list shows the other backups; --at chooses one."
 
 
+class TooLarge(Refused):
+    """No upload that the server accepts can carry it, whichever backup is chosen."""
+
+    remedy = "Nothing was sent."
+
+
 @dataclass(frozen=True)
 class Sound:
     """An archive that was read through. `dropped` are tasks that are left out, by N of `task_N/`, with the reason."""

@@ -48,7 +48,8 @@ def verify_some(settings: RestoreSettings, arguments: argparse.Namespace, stop: 
     )
     if bad:
         out.print(
-            "Bad ones are marked (….bad.json beside them): the next backup.py saves those sources again.",
+            "Bad ones are marked (….bad.json beside them) and count no more. Where the newest is bad, the next backup.py "
+            "saves that source again; once a newer good one is there, a bad one may be deleted by hand.",
             soft_wrap=True,
         )
     return Exit.SOME_FAILED if bad else Exit.ALL_GOOD

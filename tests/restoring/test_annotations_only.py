@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,15 @@ def test_what_was_there_is_saved_first_and_comes_back_by_the_same_command(
     assert held(world, project) == between
 
 
+def test_the_command_that_undoes_it_can_be_copied_into_a_shell(server: CvatSandbox, tmp_path: Path, saved: Any) -> None:
+    project, _wanted = saved
+    wipe(server.world, project)
+    elsewhere = (tmp_path / "backups").rename(tmp_path / "my backups")
+    done = run_restore(server, tmp_path, *ORDER, "--yes", CVAT_BACKUP_DIR=str(elsewhere))
+    [kept] = elsewhere.glob("restores/*/*/before/*.zip")
+    assert shlex.split(done.out.split("to undo this: ")[1])[-1] == str(kept)
+
+
 def test_a_narrowed_restore_keeps_the_work_of_others(server: CvatSandbox, tmp_path: Path, saved: Any) -> None:
     project, _wanted = saved
     world = server.world
@@ -120,6 +130,9 @@ def test_a_narrowed_restore_keeps_the_work_of_others(server: CvatSandbox, tmp_pa
     assert len(before) > len(kept)
     unknown = run_restore(server, tmp_path, *ORDER, "--labels", "lorry", "--yes")
     assert unknown.code == 2
+    beyond = run_restore(server, tmp_path, *ORDER, "--frames", "900-999", "--yes")
+    assert beyond.code == 2
+    assert "'900-999': nothing that is meant has such a frame" in beyond.err
 
 
 def test_labels_are_mapped_by_name_into_a_project_that_was_restored(

@@ -132,6 +132,7 @@ def test_a_backup_that_went_bad_is_marked_and_never_counted_again(server: CvatSa
     bad = run_restore(server, tmp_path, "--verify")
     assert bad.code == 3
     assert "BAD  project 2" in bad.out
+    assert "a bad one may be deleted by hand" in bad.out
     mark = json.loads(path.with_name(path.name + ".bad.json").read_text())
     assert "SHA-256" in mark["reason"]
     assert "it went bad" in run_restore(server, tmp_path, "--list").out

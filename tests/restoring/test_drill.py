@@ -90,7 +90,9 @@ def test_a_drill_that_cannot_delete_again_is_no_good_drill_and_the_next_one_does
     server: CvatSandbox, scratch: CvatSandbox, tmp_path: Path
 ) -> None:
     run_backup(server, tmp_path)
-    scratch.faults.add(Fault("DELETE /api/projects/[0-9]+", "status", status=400, body={"detail": "not now"}, times=None))
+    scratch.faults.add(
+        Fault("DELETE /api/projects/[0-9]+", "status", status=400, body={"detail": "not now"}, times=None)
+    )
     done = run_restore(server, tmp_path, "--drill", **settings(scratch))
     assert done.code == 1
     assert "could not be deleted again" in done.out

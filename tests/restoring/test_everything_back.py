@@ -120,6 +120,7 @@ def test_a_task_that_no_upload_can_carry_is_refused_with_the_way_out(server: Cva
     done = run_restore(server, tmp_path, "--project", "Large", CVAT_RESTORE_UPLOAD_LIMIT_GB="0.0005")
     assert done.code == 1
     assert "TUS_MAX_FILE_SIZE" in done.out
+    assert "--at chooses" not in done.out  # no other backup is any smaller
     assert server.log_count("POST /api/projects/backup/") == before
     # The limit of the server may be lower than ours: that is said too.
     server.world.upload_limit_bytes = 500_000
