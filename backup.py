@@ -72,18 +72,18 @@ def run_backup(run: Run[BackupSettings]) -> int:
         store.learn()
         with run.stop.breaking_off():
             client, _version, account = sign_in(run)
-            plan, _formats = decide_what(run, client, account, store, modes, nobody)
+            plan = decide_what(run, client, account, store, modes, nobody)
         print_plan(plan.candidates, list(plan.tallies.values()))
         return Exit.ALL_GOOD
     with lock_modes(store, modes), Book(run, store, modes) as book, Sidecars(store, modes) as sidecars:
         with run.stop.breaking_off():
             client, version, account = sign_in(run)
             book.server = {"url": client.url, "version": version}
-            plan, formats = decide_what(run, client, account, store, modes, sidecars.see)
+            plan = decide_what(run, client, account, store, modes, sidecars.see)
         book.begin(plan)
         clear_debris(store, plan)
         sidecars.keep(client, version, account, plan)
-        save_all(open_desk(run, client, version, store, formats, modes), plan, book)
+        save_all(open_desk(run, client, version, store, plan), plan, book)
         book.note_absent(absent_sources(client, store, plan, settings.organization))
         return book.finish()
 
@@ -101,8 +101,8 @@ def sign_in(run: Run[BackupSettings]) -> tuple[Client, str, Account]:
 
 def decide_what(
     run: Run[BackupSettings], client: Client, account: Account, store: Store, modes: Sequence[Mode], see: Observer
-) -> tuple[Plan, dict[str, str]]:
-    """Lists the server and decides about everything it has; also the dataset formats it offers, if they are needed."""
+) -> Plan:
+    """Lists the server and decides about everything it has."""
     settings = run.settings
     formats = offered_formats(client) if "a" in modes else {}
     if "a" in modes:
@@ -121,7 +121,7 @@ def decide_what(
     require_something(listed, plan, account, settings)
     if idle := idle_patterns(listed, settings):
         log.get().warning("pattern_matches_nothing", patterns=idle)
-    return plan, formats
+    return plan
 
 
 def save_all(desk: Desk, plan: Plan, book: Book) -> None:

@@ -28,8 +28,8 @@ from typing import IO, Any, TypeVar, cast
 from common.annotations import count, frames_meta
 from common.backups.archive import Archive
 from common.backups.datasets import DatasetContents, formats_for, inspect_dataset
-from common.backups.names import format_slug, next_stamp, stem
-from common.backups.record import Export, LeftOut, Record, Server, StoredFile, Verified
+from common.backups.names import format_slug
+from common.backups.record import Export, LeftOut, Record, Verified
 from common.cvat.client import Client
 from common.cvat.contents import reading
 from common.cvat.errors import ExportFailed, NotFound, TooSlow
@@ -38,12 +38,12 @@ from common.cvat.listing import Look, items, look_at
 from common.files import disk_full_named
 from common.hashing import sha256_of
 from common.saving.choose import Candidate
+from common.saving.commit import Finished, commit
 from common.saving.desk import Desk, PartlySaved, Watch
 from common.saving.obtain import Damaged, Obtained, obtain
 from common.sources import Counts, SourceState, TaskState
-from common.text import iso, now
+from common.text import now
 from common.transfer import require_room
-from common.version import VERSION
 
 T = TypeVar("T")
 SPOOL_BYTES = 1 << 20
@@ -88,41 +88,24 @@ def save_annotations(desk: Desk, candidate: Candidate, watch: Watch) -> Record:
             changed, warnings = True, [*warnings, "it was deleted on the server while it was saved"]
         if failures and _is_saved_already(candidate, before, export):
             raise PartlySaved("; ".join(failures), None)
-        stamp = next_stamp(started_at, desk.store.newest_stamp(source, "annotations"))
-        name = stem(source, "annotations", stamp)
-        files = [(api_path, StoredFile("api", f"{name}_api.zip", api_path.stat().st_size, sha256_of(api_path)))]
+        finished = [Finished(api_path, "api", "_api.zip", api_path.stat().st_size, sha256_of(api_path))]
         for dataset_format, got in datasets.items():
-            file_name = f"{name}_{format_slug(dataset_format)}.zip"
-            stored = StoredFile("dataset", file_name, got.fetched.size_bytes, got.fetched.sha256)
-            files.append((got.part.path, stored))
-        record = Record(
-            source=source,
-            server=Server(desk.client.url, desk.server_version),
-            content="annotations",
-            stamp=stamp,
-            files=tuple(file for _, file in files),
-            started_at=iso(started_at),
-            finished_at=iso(now()),
-            fingerprint=before.state.fingerprint,
-            export=export,
-            verified=Verified(
-                result="good with warnings" if warnings else "good",
-                tasks=sum(task.has_data for task in before.tasks),
-                jobs=seen.jobs,
-                frames=seen.frames,
-                counts=seen.counts,
-                members=sum(got.seen.members for got in datasets.values()),
-                media_files=sum(got.seen.images for got in datasets.values()),
-                compared_with_server=True,
-            ),
-            tool_version=VERSION,
-            run_id=desk.run_id,
-            changed_while_exporting=changed,
-            warnings=tuple(warnings),
-            left_out=tuple(seen.left_out),
+            ending = f"_{format_slug(dataset_format)}.zip"
+            finished.append(Finished(got.part.path, "dataset", ending, got.fetched.size_bytes, got.fetched.sha256))
+        verified = Verified(
+            result="good with warnings" if warnings else "good",
+            tasks=sum(task.has_data for task in before.tasks),
+            jobs=seen.jobs,
+            frames=seen.frames,
+            counts=seen.counts,
+            members=sum(got.seen.members for got in datasets.values()),
+            media_files=sum(got.seen.images for got in datasets.values()),
+            compared_with_server=True,
         )
-        desk.store.add(record, files)
-        desk.store.tidy(source, "annotations")
+        record = commit(
+            desk, before, "annotations", started_at, finished, verified,
+            changed=changed, warnings=warnings, left_out=seen.left_out, export=export,
+        )  # fmt: skip
         if failures:
             raise PartlySaved("; ".join(failures), record)
         return record

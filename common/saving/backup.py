@@ -13,8 +13,7 @@ from common.backups.archive import BadArchive
 from common.backups.compare import Difference, compare
 from common.backups.contents import ArchiveContents, inspect, missing_media, restore_warnings
 from common.backups.mend import mended
-from common.backups.names import next_stamp, stem
-from common.backups.record import Export, LeftOut, Original, Record, Server, StoredFile, Verified
+from common.backups.record import LeftOut, Original, Record, Verified
 from common.cvat.contents import task_contents
 from common.cvat.errors import NotFound, ServerError
 from common.cvat.exports import ExportOrder
@@ -22,12 +21,12 @@ from common.cvat.listing import Look, look_at
 from common.files import write_json
 from common.hashing import sha256_of
 from common.saving.choose import Candidate
+from common.saving.commit import Finished, commit
 from common.saving.desk import Desk, PartlySaved, Watch
 from common.saving.obtain import Damaged, Obtained, obtain
 from common.sources import Source, TaskContents
-from common.text import iso, now
+from common.text import now
 from common.transfer import PartFile, require_room
-from common.version import VERSION
 
 
 @dataclass
@@ -170,48 +169,32 @@ def _commit(
     changed: bool,
     compared: bool,
 ) -> Record:
-    source = look.state.source
-    stamp = next_stamp(started_at, desk.store.newest_stamp(source, "backup"))
-    name = stem(source, "backup", stamp)
     altered = work.path != got.part.path
     digest = sha256_of(work.path, desk.stop.check) if altered else got.fetched.sha256
-    files = [(work.path, StoredFile("backup", f"{name}.zip", work.path.stat().st_size, digest))]
+    finished = [Finished(work.path, "backup", ".zip", work.path.stat().st_size, digest)]
     if work.kept_json:
         kept = work.path.with_name(".backup-left-out.staged")
-        write_json(kept, {"source": str(source), "tasks": work.kept_json})
-        files.append((kept, StoredFile("left-out", f"{name}_left-out.json", kept.stat().st_size, sha256_of(kept))))
+        write_json(kept, {"source": str(look.state.source), "tasks": work.kept_json})
+        finished.append(Finished(kept, "left-out", "_left-out.json", kept.stat().st_size, sha256_of(kept)))
     described = _described(work.contents)
-    record = Record(
-        source=source,
-        server=Server(desk.client.url, desk.server_version),
-        content="backup",
-        stamp=stamp,
-        files=tuple(file for _, file in files),
-        started_at=iso(started_at),
-        finished_at=iso(now()),
-        fingerprint=look.state.fingerprint,
-        export=Export(),
-        verified=Verified(
-            result="incomplete" if work.lacking else "good with warnings" if work.warnings else "good",
-            tasks=len(described),
-            jobs=sum(len(task.jobs) for task in described.values()),
-            frames=sum(task.stop_frame - task.start_frame + 1 for task in described.values()),
-            counts=work.contents.counts,
-            members=work.contents.members,
-            media_files=sum(task.media_files for task in work.contents.tasks.values()),
-            compared_with_server=compared,
-        ),
-        tool_version=VERSION,
-        run_id=desk.run_id,
-        changed_while_exporting=changed,
-        warnings=(*work.lacking, *work.warnings),
-        alterations=tuple(work.alterations),
-        original=Original(got.fetched.size_bytes, got.fetched.sha256) if altered else None,
-        left_out=tuple(work.left_out),
+    verified = Verified(
+        result="incomplete" if work.lacking else "good with warnings" if work.warnings else "good",
+        tasks=len(described),
+        jobs=sum(len(task.jobs) for task in described.values()),
+        frames=sum(task.stop_frame - task.start_frame + 1 for task in described.values()),
+        counts=work.contents.counts,
+        members=work.contents.members,
+        media_files=sum(task.media_files for task in work.contents.tasks.values()),
+        compared_with_server=compared,
     )
-    desk.store.add(record, files)
-    desk.store.tidy(source, "backup")
-    return record
+    return commit(
+        desk, look, "backup", started_at, finished, verified,
+        changed=changed,
+        warnings=(*work.lacking, *work.warnings),
+        left_out=work.left_out,
+        alterations=work.alterations,
+        original=Original(got.fetched.size_bytes, got.fetched.sha256) if altered else None,
+    )  # fmt: skip
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import structlog
 
@@ -27,10 +27,10 @@ from common.files import DiskFull
 from common.run import Run
 from common.saving.annotations import save_annotations
 from common.saving.backup import save_backup
-from common.saving.choose import Candidate, Mode, content_of
+from common.saving.choose import Candidate, content_of
 from common.saving.desk import Budget, Desk, PartlySaved, Postponed, Result, Slots, Watch
 from common.saving.obtain import Damaged
-from common.saving.plan import known_format
+from common.saving.plan import Plan
 from common.saving.settings import BackupSettings
 from common.text import now
 from common.transfer import Interrupted
@@ -170,17 +170,13 @@ class Crew:
             self._done.put(None)
 
 
-def open_desk(
-    run: Run[BackupSettings], client: Client, version: str, store: Store, formats: dict[str, str], modes: Sequence[Mode]
-) -> Desk:
+def open_desk(run: Run[BackupSettings], client: Client, version: str, store: Store, plan: Plan) -> Desk:
     """Everything that the saves of this run share."""
-    settings = run.settings
-    if formats:
-        settings = settings.model_copy(update={"format": known_format(settings.format, formats)})
+    settings = run.settings.model_copy(update={"format": plan.format})
     limit = int(settings.max_gb_per_day * 1e9)
-    spent = history(Journal(store.folder), modes[0], now()).bytes_in_window if limit else 0
+    spent = history(Journal(store.folder), next(iter(plan.tallies)), now()).bytes_in_window if limit else 0
     gate = HealthGate(client, enabled=settings.health_gate, longest_seconds=settings.request_timeout_hours * 3600)
     return Desk(
-        client, settings, store, gate, Budget(limit, spent), run.stop, version, run.id, formats,
+        client, settings, store, gate, Budget(limit, spent), run.stop, version, run.id, plan.formats,
         Slots(settings.concurrency, run.stop), Slots(settings.concurrency, run.stop),
     )  # fmt: skip

@@ -29,6 +29,9 @@ class Plan:
     candidates: list[Candidate] = field(default_factory=list)
     tallies: dict[Mode, Tally] = field(default_factory=dict)
     listed: frozenset[tuple[Kind, int, str]] = frozenset()  # everything on the server's list, filtered out or not
+    # For mode a: CVAT_BACKUP_FORMAT as the server spells it, and every format that it offers.
+    format: str = ""
+    formats: dict[str, str] = field(default_factory=dict)
 
 
 def make_plan(
@@ -43,7 +46,7 @@ def make_plan(
     force: bool,
 ) -> Plan:
     """Decides about every source of the server's list, for every mode."""
-    plan, full_every = Plan(), timedelta(days=settings.full_every_days)
+    plan, full_every = Plan(format=settings.format, formats=formats), timedelta(days=settings.full_every_days)
     plan.listed = frozenset(source_key(state.source) for state in inventory.states)
     claimed: set[tuple[str, tuple[str, str, int, str]]] = set()
     for mode in modes:
