@@ -20,7 +20,7 @@ from common.restoring.annotations import put_annotations_back
 from common.restoring.choice import chosen_archives, wrong_arguments
 from common.restoring.drill import missing_drill_settings, run_drill
 from common.restoring.extract import extract
-from common.restoring.putting import Order, Restored, Target, open_target
+from common.restoring.order import Order, Restored, Target, open_target
 from common.restoring.report import exit_code, print_restored
 from common.restoring.run import restore_all
 from common.restoring.settings import RestoreSettings

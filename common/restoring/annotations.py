@@ -22,13 +22,14 @@ from rich.text import Text
 
 from common import log
 from common.cvat import errors
+from common.cvat.address import server_key
 from common.cvat.listing import items, look_at, source_of
 from common.exits import Exit, RunEnds, Trouble
 from common.restoring.choice import chosen_annotations
 from common.restoring.jobs import Scope, counted, parse_frames, problems, same, wanted_annotations
 from common.restoring.labels import Labels, Translation, labels_of
 from common.restoring.matching import Match, NoMatch, match_tasks
-from common.restoring.putting import Target
+from common.restoring.order import Target
 from common.restoring.saved import SavedAnnotations, SavedTask
 from common.saving.annotations import write_api_archive
 from common.saving.report import console
@@ -68,7 +69,7 @@ class _Plan:
 def put_annotations_back(target: Target, arguments: argparse.Namespace) -> int:
     """Finds, checks, shows, asks, saves what is there, puts back, compares. The exit code."""
     scope = _scope(arguments)
-    chosen = chosen_annotations(target.settings, arguments, target.client.url.split("://", 1)[1])
+    chosen = chosen_annotations(target.settings, arguments, server_key(target.client.url))
     plans: list[_Plan] = []
     for path, unique, task_ids in chosen:
         with SavedAnnotations(path) as saved:
@@ -218,7 +219,7 @@ def _confirm(plans: Sequence[_Plan], arguments: argparse.Namespace) -> None:
 
 def _save_present(target: Target, plans: Sequence[_Plan], folder: Path) -> None:
     """What is there now, in the form in which it was saved, so that the same command puts it back. Raises CvatError."""
-    server = target.client.url.split("://", 1)[1]
+    server = server_key(target.client.url)
     wanted: dict[Source, set[int]] = {}
     for plan in plans:
         assert plan.match is not None

@@ -25,8 +25,10 @@ from common.restoring.choice import chosen_archives
 from common.restoring.find import Chosen, NotThere, at_moment, of_backup, sources_on_disk
 from common.restoring.imports import Bringing, ImportFailed, made_by, with_marker
 from common.restoring.journal import Journal
-from common.restoring.putting import Order, Restored, Target, drill_sidecar, open_target, put_back
+from common.restoring.order import Order, Restored, Target, open_target
+from common.restoring.putting import put_back
 from common.restoring.settings import RestoreSettings
+from common.restoring.sidecars import drill_sidecar
 from common.restoring.soundness import check
 from common.restoring.values import value_differences
 from common.run import Run, say

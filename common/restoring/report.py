@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from common.exits import Exit
-from common.restoring.putting import Restored
+from common.restoring.order import Restored
 from common.saving.report import console
 from common.text import plural, printable
 

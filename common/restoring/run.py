@@ -8,7 +8,9 @@ from common import log
 from common.exits import Trouble
 from common.progress import Display
 from common.restoring.find import Chosen
-from common.restoring.putting import ExistsAlready, Order, Restored, Target, put_back
+from common.restoring.order import Order, Restored, Target
+from common.restoring.presence import ExistsAlready
+from common.restoring.putting import put_back
 from common.restoring.soundness import Refused
 
 
