@@ -1,4 +1,4 @@
-"""Zip archives read and rewritten with flat memory, however many members they have.
+"""Zip archives read with flat memory, however many members they have.
 
 The standard library's zipfile keeps an object of about a kilobyte for every member: a project of a million
 images would cost a gigabyte. Here the central directory is walked, not kept.
@@ -6,7 +6,6 @@ images would cost a gigabyte. Here the central directory is walked, not kept.
 
 from __future__ import annotations
 
-import bisect
 import os
 import struct
 import zlib
@@ -15,17 +14,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
-STORED, DEFLATED = 0, 8
+from common.backups.zipformat import CENTRAL, DEFLATED, END, END64, END64_LOCATOR, LOCAL, MAX32, STORED, UTF8
+
 PIECE_BYTES = 1 << 20
-_END = struct.Struct("<4s4H2LH")
-_END64_LOCATOR = struct.Struct("<4sLQL")
-_END64 = struct.Struct("<4sQ2H2L4Q")
-_CENTRAL = struct.Struct("<4s6H3L5H2L")
-_LOCAL = struct.Struct("<4s5H3L2H")
-_MAX32 = 0xFFFFFFFF
-_UTF8 = 0x800
 _ENCRYPTED = 0x1
 # What Python's zipfile, and with it CVAT, refuses: patched data, strong encryption, a later version of the format.
 _UNREADABLE = 0x60
@@ -52,6 +45,13 @@ class Member:
     dos_date: int
     attributes: int
     encrypted: bool
+
+
+class Seen(Protocol):
+    """What has already been read of an archive."""
+
+    def saw(self, member: Member, data_offset: int) -> bool:
+        """Whether the bytes of this member were read and had the CRC and length that the directory says."""
 
 
 class Archive:
@@ -86,24 +86,24 @@ class Archive:
 
     def _find_directory(self) -> tuple[int, int, int]:
         """Number of members, offset and length of the central directory."""
-        if self.size_bytes < _END.size:
+        if self.size_bytes < END.size:
             raise BadArchive(f"{self.size_bytes} bytes are too few for a zip archive")
-        tail_offset = max(0, self.size_bytes - _END.size - 65535)
+        tail_offset = max(0, self.size_bytes - END.size - 65535)
         tail = self._read_at(tail_offset, self.size_bytes - tail_offset)
         at = tail.rfind(b"PK\x05\x06")
-        if at < 0 or len(tail) - at < _END.size:
+        if at < 0 or len(tail) - at < END.size:
             raise BadArchive("it has no end record: it is cut off, or no zip archive")
-        _, disk, start_disk, _, count, length, offset, comment = _END.unpack_from(tail, at)
+        _, disk, start_disk, _, count, length, offset, comment = END.unpack_from(tail, at)
         end_offset = tail_offset + at
-        if end_offset + _END.size + comment != self.size_bytes:
+        if end_offset + END.size + comment != self.size_bytes:
             raise BadArchive("bytes follow its end record")
         if disk or start_disk:
             raise BadArchive("it is one part of a multi-part archive")
-        if (count == 0xFFFF or length == _MAX32 or offset == _MAX32) and end_offset >= _END64_LOCATOR.size:
-            locator = self._read_at(end_offset - _END64_LOCATOR.size, _END64_LOCATOR.size)
+        if (count == 0xFFFF or length == MAX32 or offset == MAX32) and end_offset >= END64_LOCATOR.size:
+            locator = self._read_at(end_offset - END64_LOCATOR.size, END64_LOCATOR.size)
             if locator[:4] == b"PK\x06\x07":
-                end64_offset = _END64_LOCATOR.unpack(locator)[2]
-                fields = _END64.unpack(self._read_at(end64_offset, _END64.size))
+                end64_offset = END64_LOCATOR.unpack(locator)[2]
+                fields = END64.unpack(self._read_at(end64_offset, END64.size))
                 if fields[0] != b"PK\x06\x06":
                     raise BadArchive("its zip64 end record is missing")
                 count, length, offset = fields[7], fields[8], fields[9]
@@ -118,7 +118,7 @@ class Archive:
         window, window_offset = b"", offset
         while offset < end:
             start = offset - window_offset
-            if len(window) - start < _CENTRAL.size + 3 * 65535 and window_offset + len(window) < end:
+            if len(window) - start < CENTRAL.size + 3 * 65535 and window_offset + len(window) < end:
                 window_offset, start = offset, 0
                 window = self._read_at(offset, min(PIECE_BYTES, end - offset))
             try:
@@ -133,16 +133,16 @@ class Archive:
 
     def data_offset(self, member: Member) -> int:
         """Where a member's bytes begin. Checks that its local header agrees with the directory."""
-        fields = _LOCAL.unpack(self._read_at(member.header_offset, _LOCAL.size))
+        fields = LOCAL.unpack(self._read_at(member.header_offset, LOCAL.size))
         if fields[0] != b"PK\x03\x04":
             raise BadArchive(f"member {member.name!r} is not where the directory says")
-        name = self._read_at(member.header_offset + _LOCAL.size, fields[9])
+        name = self._read_at(member.header_offset + LOCAL.size, fields[9])
         if _name(name, fields[2]) != member.name:
             raise BadArchive(f"member {member.name!r} has another name in its local header")
-        extra_offset = member.header_offset + _LOCAL.size + int(fields[9])
+        extra_offset = member.header_offset + LOCAL.size + int(fields[9])
         flags, method, crc, packed, size_bytes = fields[2], fields[3], fields[6], fields[7], fields[8]
-        if _MAX32 in (packed, size_bytes):
-            size_bytes, packed, _ = _zip64(self._read_at(extra_offset, fields[10]), size_bytes, packed, 0)
+        if MAX32 in (packed, size_bytes):
+            size_bytes, packed, _ = zip64_sizes(self._read_at(extra_offset, fields[10]), size_bytes, packed, 0)
         # With a data descriptor (0x8) the local header does not know them yet.
         agrees = flags & 0x8 or (crc, packed, size_bytes) == (member.crc, member.packed_bytes, member.size_bytes)
         if method != member.method or not agrees:
@@ -170,11 +170,11 @@ class Archive:
 
     def _unpacked(self, member: Member) -> Iterator[bytes]:
         if member.method == STORED:
-            yield from self._raw(member)
+            yield from self.raw(member)
         elif member.method == DEFLATED:
             inflater = zlib.decompressobj(-15)
             try:
-                for piece in self._raw(member):
+                for piece in self.raw(member):
                     data = piece
                     while data and not inflater.eof:
                         yield inflater.decompress(data, PIECE_BYTES)
@@ -185,7 +185,8 @@ class Archive:
         else:
             raise BadArchive(f"member {member.name!r} uses an unusual compression ({member.method})")
 
-    def _raw(self, member: Member) -> Iterator[bytes]:
+    def raw(self, member: Member) -> Iterator[bytes]:
+        """A member's bytes as they are packed, unchecked."""
         offset, left = self.data_offset(member), member.packed_bytes
         while left:
             piece = self._read_at(offset, min(PIECE_BYTES, left))
@@ -199,7 +200,7 @@ class Archive:
             raise BadArchive(f"member {member.name!r} claims {member.size_bytes:,} bytes")
         return b"".join(self.read(member))
 
-    def check_all(self, known: StreamedCrcs | None = None, between: Callable[[], None] = lambda: None) -> int:
+    def check_all(self, known: Seen | None = None, between: Callable[[], None] = lambda: None) -> int:
         """Checks every member: place, name, size and CRC; returns how many bytes they hold.
 
         Members whose CRC is `known` from the time the file arrived are not read again. `between` is called now and
@@ -234,7 +235,7 @@ def _require_apart(begins: array[int], ends: array[int]) -> None:
 
 
 def _central_entry(window: bytes, start: int) -> tuple[Member, int]:
-    fields = _CENTRAL.unpack_from(window, start)
+    fields = CENTRAL.unpack_from(window, start)
     if fields[0] != b"PK\x01\x02":
         raise BadArchive("its central directory is damaged")
     flags, method, dos_time, dos_date, crc, packed, size_bytes = fields[3:10]
@@ -242,13 +243,13 @@ def _central_entry(window: bytes, start: int) -> tuple[Member, int]:
         raise BadArchive("a member needs what no ordinary reader of zips understands")
     name_length, extra_length, comment_length = fields[10:13]
     attributes, header_offset = fields[15], fields[16]
-    used = _CENTRAL.size + name_length + extra_length + comment_length
+    used = CENTRAL.size + name_length + extra_length + comment_length
     if start + used > len(window):
         raise struct.error
-    name_end = start + _CENTRAL.size + name_length
-    name = _name(window[start + _CENTRAL.size : name_end], flags)
-    if _MAX32 in (packed, size_bytes, header_offset):
-        size_bytes, packed, header_offset = _zip64(
+    name_end = start + CENTRAL.size + name_length
+    name = _name(window[start + CENTRAL.size : name_end], flags)
+    if MAX32 in (packed, size_bytes, header_offset):
+        size_bytes, packed, header_offset = zip64_sizes(
             window[name_end : name_end + extra_length], size_bytes, packed, header_offset
         )
     return (
@@ -269,7 +270,7 @@ def _central_entry(window: bytes, start: int) -> tuple[Member, int]:
 
 
 def _name(raw: bytes, flags: int) -> str:
-    if flags & _UTF8:
+    if flags & UTF8:
         try:
             return raw.decode("utf-8")
         except UnicodeDecodeError:
@@ -277,14 +278,14 @@ def _name(raw: bytes, flags: int) -> str:
     return raw.decode("cp437")
 
 
-def _zip64(extra: bytes, size_bytes: int, packed: int, header_offset: int) -> tuple[int, int, int]:
+def zip64_sizes(extra: bytes, size_bytes: int, packed: int, header_offset: int) -> tuple[int, int, int]:
     at = 0
     while at + 4 <= len(extra):
         kind, length = struct.unpack_from("<HH", extra, at)
         if kind == 1:
             field, values = extra[at + 4 : at + 4 + length], []
             for value in (size_bytes, packed, header_offset):
-                if value == _MAX32:
+                if value == MAX32:
                     if len(field) < 8:
                         raise BadArchive("a zip64 field is too short")
                     value, field = struct.unpack_from("<Q", field)[0], field[8:]
@@ -305,166 +306,3 @@ def unsafe_name(name: str) -> str:
     if ".." in name.replace("\\", "/").split("/"):
         return "leaves its folder"
     return ""
-
-
-class StreamedCrcs:
-    """Computes members' CRCs while an archive's bytes pass by in order, by following its local headers.
-
-    Knows only stored members whose sizes stand in their local header, as CVAT writes them; at anything else it
-    stops and the rest is read again from the file. Nothing it says is trusted without the central directory.
-    """
-
-    def __init__(self) -> None:
-        self._begins, self._lengths, self._crcs = array("Q"), array("Q"), array("L")
-        self._position = 0
-        self._header = b""
-        self._left = 0
-        self._crc = 0
-        self._begin = 0
-        self._length = 0
-        self._lost = False
-
-    def __call__(self, piece: bytes) -> None:
-        if self._lost:
-            return
-        view = memoryview(piece)
-        while view:
-            if self._left:
-                taken = view[: self._left]
-                self._crc = zlib.crc32(taken, self._crc)
-                self._left -= len(taken)
-                self._position += len(taken)
-                view = view[len(taken) :]
-                if not self._left:
-                    self._close()
-                continue
-            needed = _LOCAL.size if len(self._header) < _LOCAL.size else self._header_length()
-            taken = view[: needed - len(self._header)]
-            self._header += taken
-            self._position += len(taken)
-            view = view[len(taken) :]
-            if len(self._header) >= _LOCAL.size and (self._header[:4] != b"PK\x03\x04" or not self._follow()):
-                self._lost = True
-                return
-
-    def _header_length(self) -> int:
-        name_length, extra_length = struct.unpack_from("<HH", self._header, 26)
-        return _LOCAL.size + int(name_length) + int(extra_length)
-
-    def _follow(self) -> bool:
-        """Begins a member once its header is complete. False when it cannot be followed."""
-        length = self._header_length()
-        if len(self._header) < length:
-            return True
-        fields = _LOCAL.unpack_from(self._header)
-        flags, method, packed, size_bytes, name_length = fields[2], fields[3], fields[7], fields[8], fields[9]
-        if _MAX32 in (packed, size_bytes):
-            size_bytes, packed, _ = _zip64(self._header[_LOCAL.size + name_length :], size_bytes, packed, 0)
-        if method != STORED or flags & 0x9 or packed != size_bytes or packed == _MAX32:
-            return False
-        self._header, self._left, self._crc = b"", packed, 0
-        self._begin, self._length = self._position, packed
-        if not packed:
-            self._close()
-        return True
-
-    def _close(self) -> None:
-        self._begins.append(self._begin)
-        self._lengths.append(self._length)
-        self._crcs.append(self._crc)
-
-    def saw(self, member: Member, data_offset: int) -> bool:
-        """Whether the bytes of this member passed by and had the CRC and length that the directory says."""
-        index = bisect.bisect_left(self._begins, data_offset)
-        return (
-            member.method == STORED
-            and not member.encrypted
-            and index < len(self._begins)
-            and self._begins[index] == data_offset
-            and self._lengths[index] == member.size_bytes
-            and self._crcs[index] == member.crc
-        )
-
-
-class ArchiveWriter:
-    """Writes a stored zip archive from members of other archives, byte for byte, with flat memory.
-
-    The central directory is collected in a file beside the archive (its path plus ".directory").
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._file = open(path, "w+b")  # noqa: SIM115 - closed by finish() or abandon()
-        self._directory_path = path.with_name(path.name + ".directory")
-        self._directory = open(self._directory_path, "w+b")  # noqa: SIM115
-        self._count = 0
-
-    def copy(self, source: Archive, member: Member, new_name: str | None = None) -> None:
-        """Copies one member as it is packed, under another name if given. Its CRC is checked on the way if stored."""
-        name = member.name if new_name is None else new_name
-        offset = self._file.tell()
-        self._file.write(local_header(member, name))
-        # Raw bytes for packed members, so that nothing is packed again; stored ones are read through their CRC check.
-        pieces = source.read(member) if member.method == STORED else source._raw(member)
-        for piece in pieces:
-            self._file.write(piece)
-        self._directory.write(directory_entry(member, name, offset))
-        self._count += 1
-
-    def finish(self) -> None:
-        """Writes the central directory and closes the file."""
-        begin, length = self._file.tell(), self._directory.tell()
-        self._directory.seek(0)
-        while piece := self._directory.read(PIECE_BYTES):
-            self._file.write(piece)
-        self._file.write(end_records(self._count, length, begin))
-        self._file.close()
-        self.abandon()
-
-    def abandon(self) -> None:
-        """Closes what is open; the half-written archive is the caller's to remove."""
-        self._file.close()
-        self._directory.close()
-        self._directory_path.unlink(missing_ok=True)
-
-
-def local_header(member: Member, name: str) -> bytes:
-    """What stands before a member's packed bytes, with its sizes and CRC, under this name."""
-    raw_name, extra = name.encode("utf-8"), _long_sizes(member)
-    return _LOCAL.pack(b"PK\x03\x04", *_described(member, name, extra), len(raw_name), len(extra)) + raw_name + extra
-
-
-def directory_entry(member: Member, name: str, offset: int) -> bytes:
-    """The entry of the central directory for a member whose local header begins at `offset`."""
-    raw_name, extra = name.encode("utf-8"), _long_sizes(member)
-    header, stored_offset = _described(member, name, extra), offset
-    if offset >= _MAX32:
-        field = extra[4:] + struct.pack("<Q", offset)
-        extra, stored_offset = struct.pack("<HH", 1, len(field)) + field, _MAX32
-    entry = (0x031E if not extra else 0x032D, *(45 if extra else 20, *header[1:]))
-    return (
-        _CENTRAL.pack(b"PK\x01\x02", *entry, len(raw_name), len(extra), 0, 0, 0, member.attributes, stored_offset)
-        + raw_name
-        + extra
-    )
-
-
-def end_records(count: int, length: int, begin: int) -> bytes:
-    """What ends an archive whose central directory of `count` entries and `length` bytes begins at `begin`."""
-    end64, short_length, short_begin = b"", length, begin
-    if count >= 0xFFFF or length >= _MAX32 or begin >= _MAX32:
-        end64 = _END64.pack(b"PK\x06\x06", 44, 45, 45, 0, 0, count, count, length, begin)
-        end64 += _END64_LOCATOR.pack(b"PK\x06\x07", 0, begin + length, 1)
-        count, short_length, short_begin = min(count, 0xFFFF), min(length, _MAX32), min(begin, _MAX32)
-    return end64 + _END.pack(b"PK\x05\x06", 0, 0, count, count, short_length, short_begin, 0)
-
-
-def _described(member: Member, name: str, extra: bytes) -> tuple[int, ...]:
-    sizes = (_MAX32, _MAX32) if extra else (member.packed_bytes, member.size_bytes)
-    flags = 0 if name.isascii() else _UTF8
-    return (45 if extra else 20, flags, member.method, member.dos_time, member.dos_date, member.crc, *sizes)
-
-
-def _long_sizes(member: Member) -> bytes:
-    if max(member.packed_bytes, member.size_bytes) < _MAX32:
-        return b""
-    return struct.pack("<HHQQ", 1, 16, member.size_bytes, member.packed_bytes)

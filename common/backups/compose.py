@@ -15,7 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
-from common.backups.archive import STORED, Archive, Member, directory_entry, end_records, local_header
+from common.backups.archive import Archive, Member
+from common.backups.writer import directory_entry, end_records, local_header
+from common.backups.zipformat import STORED
 from common.files import disk_full_named
 
 # The moment that CVAT itself writes for members without a date: 1980-01-01 00:00.

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from common.annotations import NotAnnotations, count
-from common.backups.archive import Archive, BadArchive, Member, StreamedCrcs
+from common.backups.archive import Archive, BadArchive, Member, Seen
 from common.sources import Counts, JobRange, Kind, TaskContents
 
 _TASK_MEMBER = re.compile(r"task_(\d+)/(.+)", re.DOTALL)
@@ -105,7 +105,7 @@ class _Layout:
 
 
 def inspect(
-    path: Path, kind: Kind, known: StreamedCrcs | None = None, between: Callable[[], None] = lambda: None
+    path: Path, kind: Kind, known: Seen | None = None, between: Callable[[], None] = lambda: None
 ) -> ArchiveContents:
     """Checks every byte and the structure of a backup archive. Raises BadArchive with what is wrong."""
     with Archive(path) as archive:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.parsers import expat
 
-from common.backups.archive import Archive, BadArchive, StreamedCrcs
+from common.backups.archive import Archive, BadArchive, Seen
 
 # Names of the file without which a format is nothing. Formats that are not listed must hold at least one member.
 _MAIN_FILES = {
@@ -37,7 +37,7 @@ class DatasetContents:
 
 
 def inspect_dataset(
-    path: Path, dataset_format: str, known: StreamedCrcs | None = None, between: Callable[[], None] = lambda: None
+    path: Path, dataset_format: str, known: Seen | None = None, between: Callable[[], None] = lambda: None
 ) -> DatasetContents:
     """Checks every byte of a dataset export. Raises BadArchive with what is wrong."""
     with Archive(path) as archive:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
-from common.backups.archive import Archive, ArchiveWriter
+from common.backups.archive import Archive
+from common.backups.writer import ArchiveWriter
 from common.files import disk_full_named
 
 

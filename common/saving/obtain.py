@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from common import log
-from common.backups.archive import BadArchive, StreamedCrcs
+from common.backups.archive import BadArchive
+from common.backups.streamed import StreamedCrcs
 from common.cvat import exports
 from common.cvat.download import opener
 from common.cvat.exports import ExportOrder, ReadyExport, ResultExpired

@@ -7,56 +7,16 @@ import os
 import random
 import struct
 import zipfile
-from pathlib import Path
 
 import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from common.backups.archive import Archive, ArchiveWriter, BadArchive, StreamedCrcs, unsafe_name
+from common.backups.archive import Archive, BadArchive, unsafe_name
+from common.backups.writer import ArchiveWriter
 from common.waiting import Stopped, StopSignal
+from tests.common.backups.zips import MEMBERS, METHODS, NAMES, by_zipfile, contents, is_seen, streamed_zip, written
 from tests.common.making import zip_bytes
-
-NAMES = st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters="\0"), min_size=1, max_size=20).filter(
-    lambda name: not unsafe_name(name)
-)
-MEMBERS = st.dictionaries(NAMES, st.binary(max_size=300), max_size=6)
-METHODS = st.sampled_from([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
-
-
-def written(tmp_path, data: bytes) -> Path:
-    path = tmp_path / "x.zip"
-    path.write_bytes(data)
-    return path
-
-
-def contents(path: Path) -> dict[str, bytes]:
-    with Archive(path) as archive:
-        return {member.name: b"".join(archive.read(member)) for member in archive.members()}
-
-
-def by_zipfile(path: Path) -> dict[str, bytes]:
-    with zipfile.ZipFile(path) as archive:
-        assert archive.testzip() is None
-        return {info.filename: archive.read(info) for info in archive.infolist()}
-
-
-def streamed_zip(members: dict[str, bytes], *, zip64: bool) -> bytes:
-    """As a writer makes it that cannot seek (sizes behind the data), or that prepares for 4 GB."""
-
-    class NoSeeking(io.BytesIO):
-        def seek(self, *_):
-            raise OSError("no seeking")
-
-        def tell(self):
-            raise OSError("no seeking")
-
-    target = io.BytesIO() if zip64 else NoSeeking()
-    with zipfile.ZipFile(target, "w") as archive:
-        for name, content in members.items():
-            with archive.open(name, "w", force_zip64=zip64) as member:
-                member.write(content)
-    return target.getvalue()
 
 
 @given(members=MEMBERS, method=METHODS)
@@ -105,15 +65,6 @@ def test_a_zip_with_a_comment_is_read(tmp_path):
         archive.writestr("a", b"1")
         archive.comment = b"a comment"
     assert contents(written(tmp_path, target.getvalue())) == {"a": b"1"}
-
-
-def is_seen(path: Path) -> bool:
-    try:
-        with Archive(path) as archive:
-            archive.check_all()
-    except BadArchive:
-        return True
-    return False
 
 
 @given(
@@ -195,105 +146,6 @@ def test_a_zip64_end_with_mad_numbers_is_damage_and_no_crash(tmp_path, place, va
     path = written(tmp_path, bytes(data))
     if not is_seen(path):
         assert contents(path) == {"a": b"1"}
-
-
-@given(members=MEMBERS, method=METHODS, cuts=st.lists(st.integers(1, 200)))
-def test_crcs_of_passing_bytes_agree_with_a_full_check_however_they_are_cut(tmp_path, members, method, cuts):
-    data = zip_bytes(members, method)
-    crcs, rest = StreamedCrcs(), data
-    for cut in [*cuts, len(data)]:
-        crcs(rest[:cut])
-        rest = rest[cut:]
-    with Archive(written(tmp_path, data)) as archive:
-        seen = [crcs.saw(member, archive.data_offset(member)) for member in archive.members()]
-        if method == zipfile.ZIP_STORED:
-            assert all(seen)
-        else:
-            assert not any(
-                was_seen and member.method != zipfile.ZIP_STORED
-                for was_seen, member in zip(seen, archive.members(), strict=True)
-            )
-        assert archive.check_all(crcs) == archive.check_all()
-
-
-@given(members=st.dictionaries(NAMES, st.binary(min_size=1, max_size=100), min_size=1, max_size=4), data=st.data())
-def test_crcs_of_damaged_bytes_do_not_hide_the_damage(tmp_path, members, data):
-    whole = bytearray(zip_bytes(members))
-    whole[data.draw(st.integers(0, len(whole) - 1))] ^= data.draw(st.integers(1, 255))
-    crcs = StreamedCrcs()
-    crcs(bytes(whole))
-    path = written(tmp_path, bytes(whole))
-    try:
-        with Archive(path) as archive:
-            archive.check_all(crcs)
-    except BadArchive:
-        return
-    assert not is_seen(path)
-
-
-def test_passing_crcs_follow_empty_members_and_zip64_headers_and_give_up_at_data_descriptors(tmp_path):
-    members = {"empty": b"", "a": b"1" * 100, "also empty": b""}
-    for data, followed in (
-        (zip_bytes(members), True),
-        (streamed_zip(members, zip64=True), True),
-        (streamed_zip(members, zip64=False), False),
-    ):
-        crcs = StreamedCrcs()
-        for byte in data:
-            crcs(bytes([byte]))
-        with Archive(written(tmp_path, data)) as archive:
-            assert all(crcs.saw(member, archive.data_offset(member)) == followed for member in archive.members())
-            archive.check_all(crcs)
-
-
-def test_crcs_that_saw_only_garbage_know_nothing(tmp_path):
-    crcs = StreamedCrcs()
-    crcs(b"<html>not a zip</html>" * 10)
-    with Archive(written(tmp_path, zip_bytes({"a": b"1"}))) as archive:
-        assert not any(crcs.saw(member, archive.data_offset(member)) for member in archive.members())
-
-
-@given(members=MEMBERS, method=METHODS, prefix=st.sampled_from(["", "task_3/", "ü/"]))
-def test_what_the_writer_copies_opens_in_zipfile_and_is_equal(tmp_path, members, method, prefix):
-    path, copy = written(tmp_path, zip_bytes(members, method)), tmp_path / "copy.zip"
-    with Archive(path) as archive:
-        writer = ArchiveWriter(copy)
-        for member in archive.members():
-            writer.copy(archive, member, prefix + member.name)
-        writer.finish()
-    assert by_zipfile(copy) == contents(copy) == {prefix + name: content for name, content in members.items()}
-    with Archive(copy) as archive:
-        archive.check_all()
-    assert sorted(os.listdir(tmp_path)) == ["copy.zip", "x.zip"]
-
-
-def test_a_copy_keeps_dates_and_attributes(tmp_path):
-    info = zipfile.ZipInfo("a", (2024, 5, 6, 7, 8, 10))
-    info.external_attr = 0o100644 << 16
-    target = io.BytesIO()
-    with zipfile.ZipFile(target, "w") as archive:
-        archive.writestr(info, b"1")
-    with Archive(written(tmp_path, target.getvalue())) as source:
-        writer = ArchiveWriter(tmp_path / "copy.zip")
-        for member in source.members():
-            writer.copy(source, member)
-        writer.finish()
-    with zipfile.ZipFile(tmp_path / "copy.zip") as archive:
-        [copied] = archive.infolist()
-        assert copied.date_time == info.date_time
-        assert copied.external_attr == info.external_attr
-
-
-def test_the_writer_does_not_copy_damage(tmp_path):
-    data = bytearray(zip_bytes({"a": b"content"}))
-    data[31 + 2] ^= 1
-    with Archive(written(tmp_path, bytes(data))) as archive:
-        writer = ArchiveWriter(tmp_path / "copy.zip")
-        [member] = archive.members()
-        with pytest.raises(BadArchive, match="damaged"):
-            writer.copy(archive, member)
-        writer.abandon()
-    assert not (tmp_path / "copy.zip.directory").exists()
 
 
 @pytest.mark.parametrize(
