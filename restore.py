@@ -19,16 +19,15 @@ from common.lock import locked
 from common.restoring.annotations import put_annotations_back
 from common.restoring.choice import chosen_archives, wrong_arguments
 from common.restoring.drill import missing_drill_settings, run_drill
-from common.restoring.extract import extract
+from common.restoring.extract import extract_all
 from common.restoring.order import Order, Restored, Target, open_target
 from common.restoring.report import exit_code, print_restored
 from common.restoring.run import restore_all
 from common.restoring.settings import RestoreSettings
 from common.restoring.verify import when_read_again
 from common.restoring.verify_run import verify_some
-from common.run import Run, frame, leave, say
+from common.run import Run, frame, leave
 from common.saving.shelf import print_shelf
-from common.text import plural
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -113,12 +112,9 @@ def restore(run: Run[RestoreSettings]) -> int:
 def extract_files(run: Run[RestoreSettings]) -> int:
     """Backups as plain files, without a server."""
     folder = Path(run.arguments.extract).expanduser().absolute()
-    for chosen in chosen_archives(
-        run.settings, run.arguments, server_key(run.settings.url) if run.settings.url else ""
-    ):
-        written = extract(chosen, folder, int(run.settings.min_free_gb * 1e9), run.stop.check)
-        say(f"{chosen}: {plural(written, 'file')} in {folder / chosen.path.name.removesuffix('.zip')}")
-    return Exit.ALL_GOOD
+    preferred = server_key(run.settings.url) if run.settings.url else ""
+    chosen = chosen_archives(run.settings, run.arguments, preferred)
+    return extract_all(chosen, folder, int(run.settings.min_free_gb * 1e9), run.stop.check)
 
 
 def sign_in(run: Run[RestoreSettings]) -> Target:

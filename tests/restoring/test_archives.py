@@ -174,6 +174,42 @@ def test_plain_files_come_out_without_a_server(server: CvatSandbox, tmp_path: Pa
     assert "exists already: nothing is overwritten" in again.err
 
 
+def test_of_a_damaged_archive_everything_else_comes_out_and_no_other_backup_is_held_up(
+    server: CvatSandbox, tmp_path: Path
+) -> None:
+    run_backup(server, tmp_path)
+    folder, out = tmp_path / "backups", tmp_path / "out"
+    damaged, hopeless = (path_of(folder, record_of(folder, "project", number)) for number in (1, 2))
+    with zipfile.ZipFile(damaged) as opened:
+        lost = next(info for info in opened.infolist() if info.filename.endswith(".jpg"))
+        whole = len([name for name in opened.namelist() if not name.endswith("/")])
+    content = bytearray(damaged.read_bytes())
+    content[lost.header_offset + 30 + len(lost.filename.encode()) + lost.compress_size // 2] ^= 1
+    damaged.write_bytes(content)
+    hopeless.write_bytes(b"x" * hopeless.stat().st_size)
+    done = run_restore(server, tmp_path, "--all", "--extract", str(out))
+    assert done.code == 3, done.said
+    assert f"MISSING member {lost.filename!r} is damaged" in done.err
+    assert "FAILED project 2" in done.err
+    there = {name: [p for p in out.glob(f"{name}-*/**/*") if p.is_file()] for name in ("project-1", "project-3")}
+    assert len(there["project-1"]) == whole - 1
+    assert there["project-3"]
+    assert not [
+        path for path in out.rglob("*") if path.name in (Path(lost.filename).name,) and "project-1" in str(path)
+    ]
+    assert not list(out.glob("project-2*")) and not list(out.glob("*.unfinished"))
+    alone = run_restore(server, tmp_path, "--project", "2", "--extract", str(out))
+    assert alone.code == 1
+    with zipfile.ZipFile(tmp_path / "hollow.zip", "w") as made:
+        made.writestr("project.json", "{}")
+    content = bytearray((tmp_path / "hollow.zip").read_bytes())
+    content[30 + len("project.json")] ^= 1
+    (tmp_path / "hollow.zip").write_bytes(content)
+    hollow = run_restore(server, tmp_path, "--at", str(tmp_path / "hollow.zip"), "--extract", str(out))
+    assert hollow.code == 1
+    assert not list(out.glob("hollow*"))
+
+
 @pytest.mark.parametrize("name", ["../escape", "/tmp/escape", "a/../../escape", "C:\\escape", "..\\escape"])
 def test_nothing_is_written_outside(server: CvatSandbox, tmp_path: Path, name: str) -> None:
     hostile = tmp_path / "hostile.zip"
