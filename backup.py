@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from common import log
 from common.backups.journal import Journal, history
 from common.backups.store import Store
+from common.backups.survey import require_all_servers
 from common.cvat.address import server_key
 from common.cvat.client import Account, Client, connect
 from common.cvat.compatibility import version_warnings
@@ -64,6 +65,7 @@ def run_backup(run: Run[BackupSettings]) -> int:
     """One run of the script."""
     settings = run.settings
     require_folder(settings.dir)
+    require_all_servers(settings.dir)
     if run.arguments.list:
         return Exit.ALL_GOOD if print_shelf(settings.dir) else Exit.NOTHING_WORKED
     modes, _ = parse_modes(run.arguments.mode)

@@ -11,6 +11,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from common.backups.survey import require_all_servers
 from common.cvat.address import server_key
 from common.cvat.client import connect
 from common.cvat.settings import missing_server_settings
@@ -73,6 +74,7 @@ def what_is_missing(arguments: argparse.Namespace, raw: Mapping[str, str]) -> li
 def run_restore(run: Run[RestoreSettings]) -> int:
     """One run of the script."""
     arguments, settings = run.arguments, run.settings
+    require_all_servers(settings.dir)
     if arguments.list:
         return Exit.ALL_GOOD if print_shelf(settings.dir, when_read_again()) else Exit.NOTHING_WORKED
     if arguments.verify:

@@ -13,9 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from common import log
-from common.backups.journal import Journal
 from common.backups.legacy import legacy_groups
-from common.backups.survey import server_folders
+from common.backups.survey import require_all_servers, server_folders
 from common.exits import Exit, RunEnds
 from common.run import Run, frame, leave
 from common.sweeping.carry_out import acknowledge_source, carry_out, carry_out_legacy, lock_servers
@@ -44,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run_sweep(run: Run[SweepSettings]) -> int:
     """One run of the script."""
     settings, dry_run = run.settings, bool(run.arguments.dry_run)
+    require_all_servers(settings.dir)
     servers = servers_in(settings.dir)
     judge = Judge(settings.rules, now(), settings.drop_percent / 100, run.arguments.even_if_stale)
     if run.arguments.acknowledge:
@@ -51,9 +51,6 @@ def run_sweep(run: Run[SweepSettings]) -> int:
             log.get().info("drop_acknowledged", what=line)
             print(f"Acknowledged: {line}. The next sweep deletes again by the rules.")
         return Exit.ALL_GOOD
-    if not servers and Journal(settings.dir).path.exists():
-        what = f"CVAT_BACKUP_DIR={settings.dir} is the folder of one server, not that of all backups."
-        raise RunEnds(what, f"Set it to {settings.dir.parent}.", Exit.BAD_CONFIGURATION)
     with contextlib.ExitStack() as stack:
         if not dry_run:
             stack.enter_context(lock_servers(servers))

@@ -17,6 +17,7 @@ from common.backups.record import BadRecord, Content, Record, read
 from common.backups.retention import Copy
 from common.backups.standing import Key
 from common.backups.store import PENDING, Backup
+from common.exits import Exit, RunEnds
 from common.sources import Source
 from common.text import parse_time
 
@@ -73,6 +74,14 @@ def server_folders(backup_dir: Path) -> list[Path]:
             if any(entry.name == "runs.jsonl" or (folder_key(entry.name) and entry.is_dir()) for entry in entries):
                 found.append(path)
     return found
+
+
+def require_all_servers(backup_dir: Path) -> None:
+    """Raises RunEnds when CVAT_BACKUP_DIR is one server's own folder: its backups would look like none at all."""
+    with contextlib.suppress(OSError):  # a folder that cannot be read is told of where it is read
+        if (backup_dir / "runs.jsonl").exists() and not server_folders(backup_dir):
+            what = f"CVAT_BACKUP_DIR={backup_dir} is the folder of one server, not that of all backups."
+            raise RunEnds(what, f"Set it to {backup_dir.parent}.", Exit.BAD_CONFIGURATION)
 
 
 def source_folders(server: Path) -> list[Path]:

@@ -129,6 +129,22 @@ def test_a_task_that_no_upload_can_carry_is_refused_with_the_way_out(server: Cva
     assert "CVAT_RESTORE_UPLOAD_LIMIT_GB" in smaller.out
 
 
+@pytest.mark.parametrize(
+    ("script", "flag"),
+    [("restore", "--list"), ("restore", "--verify"), ("restore", "--all"), ("backup", "--list"), ("backup", "--force")],
+)
+def test_the_folder_of_one_server_does_not_look_like_no_backups(
+    server: CvatSandbox, tmp_path: Path, script: str, flag: str
+) -> None:
+    run_backup(server, tmp_path)
+    [inner] = (tmp_path / "backups").glob("127*")
+    before = sorted(inner.iterdir())
+    done = run_backup(server, tmp_path, flag, script=script, CVAT_BACKUP_DIR=str(inner))
+    assert done.code == 2
+    assert f"Set it to {tmp_path / 'backups'}." in done.err
+    assert sorted(inner.iterdir()) == before
+
+
 def test_a_read_only_token_is_named_as_such(server: CvatSandbox, tmp_path: Path) -> None:
     project, _task = add_project(server, "Signs")
     run_backup(server, tmp_path)
