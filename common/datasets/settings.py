@@ -73,9 +73,7 @@ class DatasetSettings(CvatSettings):
     dataset_format: str = Field(
         "COCO 1.0", alias="CVAT_DOWNLOAD_DATASET_FORMAT", description="dataset format, as CVAT's export dialog names it"
     )
-    include_images: bool = Field(
-        False, alias="CVAT_DOWNLOAD_INCLUDE_IMAGES", description="also downloads the images"
-    )
+    include_images: bool = Field(False, alias="CVAT_DOWNLOAD_INCLUDE_IMAGES", description="also downloads the images")
     overwrite_existing: bool = Field(
         False, alias="CVAT_DOWNLOAD_OVERWRITE_EXISTING", description="downloads unchanged tasks again, too"
     )
