@@ -36,11 +36,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         add_dataset_arguments(parser)
         return frame(DatasetSettings, parser, argv, run_datasets, also_check=what_is_missing)
     if mode == "images":
-        from common.images.run import add_image_arguments, run_images
-        from common.images.settings import ImageSettings
+        from common.images.run import run_images
+        from common.images.settings import ImageSettings, add_image_arguments, what_is_missing
 
         add_image_arguments(parser)
-        return frame(ImageSettings, parser, argv, run_images)
+        return frame(ImageSettings, parser, argv, run_images, also_check=what_is_missing)
     parser.parse_args(argv)
     parser.print_usage(sys.stderr)
     print("configuration: say what to download: --mode datasets, or --mode images --csv-file FILE", file=sys.stderr)
