@@ -12,7 +12,7 @@ from typing import Any
 from common.cvat.client import Client
 from common.cvat.errors import CvatError, Forbidden, NotFound
 from common.cvat.listing import count, has_data, items
-from common.datasets.settings import JOB_STAGES, JOB_STATES, TASK_STATUSES, DatasetSettings
+from common.datasets.settings import JOB_STAGES, TASK_STATUSES, DatasetSettings
 from common.exits import RunEnds
 from common.sources import Fingerprint
 from common.text import iso, parse_time, plural, printable

@@ -129,12 +129,11 @@ def xml_elements(content: mmap.mmap, deepest: int, name: str) -> Iterator[Elemen
         _, attributes, start, children = open_elements.pop()
         if len(open_elements) > deepest:
             return
-        at = parser.CurrentByteIndex
-        if at == start:  # <element …/> begins and ends at once
-            match = _START_TAG.match(content, start)
-            end = match.end() if match else -1
+        match = _START_TAG.match(content, start)
+        if match and match[0].endswith(b"/>"):
+            end = match.end()
         else:
-            end = content.find(b">", at) + 1
+            end = content.find(b">", parser.CurrentByteIndex) + 1 if match else 0
         if end <= 0:
             raise NotSound(f"{name} is not sound XML")
         ended.append(Element(tag, attributes, len(open_elements), start, end, children[0]))

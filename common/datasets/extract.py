@@ -72,7 +72,7 @@ def _require_harmless(member: Member) -> None:
 
 # What this program writes into the folder of a dataset.
 MANIFEST = ".cvat-download.jsonl"
-JOB_STATUS = "job_status.json"
+JOB_STATUS = "jobs.json"
 RESERVED = frozenset({MANIFEST, JOB_STATUS})
 
 

@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import difflib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from common.exits import Exit, RunEnds, Trouble
 from common.files import DiskFull
 from common.lock import locked
 from common.progress import Display
-from common.run import Run, say
+from common.run import Run, give_up_stdout, say
 from common.saving.plan import known_format, offered_formats
 from common.settings import variables
 from common.text import duration, plural, size
@@ -108,7 +108,11 @@ def download(
 
 
 def _print(line: str) -> None:
-    print(log.without_secrets(line), flush=True)
+    """Nobody reads standard output any more: no download fails for that."""
+    try:
+        print(log.without_secrets(line), flush=True)
+    except OSError:
+        give_up_stdout()
 
 
 class Book:

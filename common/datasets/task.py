@@ -88,12 +88,10 @@ def download_task(desk: Desk, task: Task, folder: str, older: list[str], watch: 
         wanted = _head(desk, task)
         if (kept := _unchanged(desk, final, wanted, lines)) is not None:
             head, size_bytes = kept
-            return end(
-                "skipped",
-                head,
-                size_bytes,
-                "; ".join(["already downloaded, unchanged", *[head.reason][: bool(head.reason)]]),
-            )
+            _part(desk, task).discard()
+            _remove_older(desk, final, older, lines)
+            why = "already downloaded, unchanged" + (f"; {head.reason}" if head.reason else "")
+            return end("skipped", head, size_bytes, why)
         watch.phase("waiting")
         head, size_bytes = _fetch_and_place(desk, task, wanted, final, older, watch, lines)
         lines.append(f"Successfully downloaded task '{name}' (ID: {task.id})")
@@ -157,7 +155,7 @@ def _fetch_and_place(
         deleted = _deleted_frames(desk, task)
     lines.append(f"Downloading task {task.id}: '{name}' (status: {task.status}, size: {task.size})")
     lines.append(f"Exporting dataset in format: {settings.dataset_format}")
-    part = PartFile(desk.staging / f"task_{task.id}.zip.part")
+    part = _part(desk, task)
     order = ExportOrder("task", task.id, settings.dataset_format, settings.include_images)
 
     def check(path: Path, crcs: StreamedCrcs) -> int:
@@ -184,17 +182,25 @@ def _fetch_and_place(
     size_bytes = manifest.write(new, head, index, pruned.removed, pruned.rewritten)
     desk.stop.check()
     publish_folder(new, final, aside_of(desk.staging, final.name))
-    for folder in older:
-        if folder != final.name:
-            lines.append(f"Removing {desk.downloads / folder}: the task's name was another one then")
-            shutil.rmtree(desk.downloads / folder, ignore_errors=True)
+    _remove_older(desk, final, older, lines)
     part.discard()
     return head, size_bytes
 
 
+def _remove_older(desk: Desk, final: Path, older: list[str], lines: list[str]) -> None:
+    for folder in older:
+        if folder != final.name:
+            lines.append(f"Removing {desk.downloads / folder}: the task had another name then")
+            shutil.rmtree(desk.downloads / folder, ignore_errors=True)
+
+
+def _part(desk: Desk, task: Task) -> PartFile:
+    return PartFile(desk.staging / f"task_{task.id}.zip.part")
+
+
 def _deleted_frames(desk: Desk, task: Task) -> DeletedFrames:
     """Asks for the task's frames. Raises CvatError, NotFrames."""
-    with tempfile.SpooledTemporaryFile(META_IN_MEMORY_BYTES, dir=desk.staging) as file:
+    with tempfile.SpooledTemporaryFile(META_IN_MEMORY_BYTES, dir=str(desk.staging)) as file:
         with desk.client.streaming(f"/api/tasks/{task.id}/data/meta") as response:
             for piece in desk.client.pieces(response):
                 file.write(piece)
@@ -202,7 +208,7 @@ def _deleted_frames(desk: Desk, task: Task) -> DeletedFrames:
 
 
 def _job_status(task: Task) -> dict[str, object]:
-    """job_status.json: who has done what, which no dataset format says."""
+    """jobs.json: who has done what, which no dataset format says."""
     return {
         "version": 1,
         "task_id": task.id,
