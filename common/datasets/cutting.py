@@ -14,7 +14,13 @@ from xml.parsers import expat
 
 PIECE_BYTES = 1 << 20
 Cut = tuple[int, int]
-_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]]', re.DOTALL)
+_STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+_TOKEN = re.compile(_STRING + rb"|[{}\[\]]", re.DOTALL)
+_INSIDE = rb'(?:[^"{}\[\]]++|' + _STRING + rb")*+"
+for _level in range(6):
+    _INSIDE = rb'(?:[^"{}\[\]]++|' + _STRING + rb"|[{\[]" + _INSIDE + rb"[}\]])*+"
+# A whole object in one go; deeper ones than annotations ever are go token by token.
+_OBJECT = re.compile(rb"\{" + _INSIDE + rb"\}", re.DOTALL)
 _COLON = re.compile(rb"\s*:")
 _START_TAG = re.compile(rb"""<[^\s/>]+(?:\s+[^\s=/>]+\s*=\s*(?:"[^"]*"|'[^']*'))*\s*/?>""")
 
@@ -43,26 +49,33 @@ def mapped(path: Path) -> Iterator[mmap.mmap]:
 
 
 def json_items(content: mmap.mmap, lists: Iterable[str], name: str) -> Iterator[Item]:
-    """The objects in these lists of the root object, in the order of the file. Raises NotSound."""
+    """The objects in these lists of the root object, in the order of the file; reads no further. Raises NotSound."""
     wanted = {f'"{each}"'.encode(): each for each in lists}
-    depth, key, inside, start = 0, b"", "", 0
-    for match in _TOKEN.finditer(content):
-        token = match[0]
+    left = len(wanted)
+    depth, key, inside, start, at = 0, b"", "", 0, 0
+    while match := _TOKEN.search(content, at):
+        token, at = match[0], match.end()
         if token == b"{":
-            depth += 1
-            if depth == 3 and inside:
+            if depth == 2 and inside:
                 start = match.start()
+                if whole := _OBJECT.match(content, start):
+                    at = whole.end()
+                    yield Item(inside, start, at)
+                    continue
+            depth += 1
         elif token == b"[":
             depth += 1
             if depth == 2:
                 inside = wanted.get(key, "")
         elif token in (b"}", b"]"):
             if depth == 3 and inside and token == b"}":
-                yield Item(inside, start, match.end())
-            elif depth == 2:
-                inside = ""
+                yield Item(inside, start, at)
+            elif depth == 2 and inside:
+                inside, left = "", left - 1
+                if not left:
+                    return
             depth -= 1
-        elif depth == 1 and _COLON.match(content, match.end()):
+        elif depth == 1 and _COLON.match(content, at):
             key = token
     if depth:
         raise NotSound(f"{name} is not complete JSON")

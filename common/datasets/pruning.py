@@ -163,8 +163,7 @@ def _coco_file(work: Pruning, path: str) -> None:
         cuts = ListCuts()
         for item in json_items(content, ["images", "annotations"], path):
             work.check()
-            entry = _object(content, item, path)
-            gone = entry.get("id" if item.list_name == "images" else "image_id") in ids
+            gone = _number(content, item, path, b"id" if item.list_name == "images" else b"image_id") in ids
             work.done.annotations += gone and item.list_name == "annotations"
             cuts.see(item, keep=not gone)
         cuts.finish()
@@ -192,6 +191,15 @@ def _datumaro(work: Pruning) -> None:
             cuts.finish()
         work.cut(path, cuts.cuts)
     _remove_by_subset(work, "images", subsets)
+
+
+def _number(content: Any, item: Item, path: str, key: bytes) -> Any:
+    """The value of one key of an object; parses it only if the key could also be one of something inside."""
+    text = content[item.start : item.end]
+    quoted = b'"' + key + b'"'
+    if text.count(quoted) == 1 and (match := re.search(quoted + rb"\s*:\s*(\d+)\s*[,}]", text)):
+        return int(match[1])
+    return _object(content, item, path).get(key.decode())
 
 
 def _object(content: Any, item: Item, path: str) -> dict[str, Any]:

@@ -204,6 +204,11 @@ class DatasetSettings(CvatSettings):
 def what_is_missing(arguments: argparse.Namespace, raw: Mapping[str, str]) -> list[str]:
     """What this call needs and does not have."""
     problems = missing_server_settings(raw)
-    if raw.get("CVAT_DOWNLOAD_SPLIT") and str(raw.get("CVAT_DOWNLOAD_MERGE", "")).lower() not in ("true", "1", "yes", "on"):
+    if raw.get("CVAT_DOWNLOAD_SPLIT") and str(raw.get("CVAT_DOWNLOAD_MERGE", "")).lower() not in (
+        "true",
+        "1",
+        "yes",
+        "on",
+    ):
         problems.append("CVAT_DOWNLOAD_SPLIT is set without CVAT_DOWNLOAD_MERGE=true: only a merged dataset is split")
     return problems

@@ -39,6 +39,7 @@ _REMEDIES: tuple[tuple[type[Exception], str], ...] = (
     (DiskFull, "Make room on the disk of CVAT_DOWNLOAD_OUTPUT_DIR, or lower CVAT_DOWNLOAD_MIN_FREE_GB."),
     (TooSlow, "Raise CVAT_DOWNLOAD_REQUEST_TIMEOUT_HOURS, or look why CVAT's export workers are busy."),
     (Interrupted, "The next run goes on where the download broke off."),
+    (Damaged, "Nothing of this archive was kept. Look at the task's export in CVAT's own page."),
     (BadArchive, "Nothing of this archive was kept. Look at the task's export in CVAT's own page."),
 )
 
@@ -108,6 +109,8 @@ def download_task(desk: Desk, task: Task, folder: str, older: list[str], watch: 
     except (CvatError, Damaged, BadArchive, Interrupted, Trouble, NotSound, NotFrames, OSError) as error:
         reason = printable(str(error), 500)
         remedy = next((text for kind, text in _REMEDIES if isinstance(error, kind)), getattr(error, "remedy", ""))
+        if isinstance(error, DiskFull):
+            _part(desk, task).discard()  # the others need the room
     except Exception as error:  # noqa: BLE001 - one task's surprise must not stop the others; it is logged whole
         log.get().exception("unexpected_error")
         reason, remedy = f"unexpected {type(error).__name__}: {error}", "Please report this with the log."

@@ -76,6 +76,7 @@ def test_a_clean_export_of_a_task_with_deleted_frames_counts_nothing(server, tmp
         assert tree(folder) == before
 
 
+@pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_a_deleted_image_never_takes_a_living_one_with_the_same_stem_along(server, tmp_path):
     task = awkward_task(server, names=("one.jpg", "one.png", "two.jpg"))
     server.world.set_deleted_frames(task, {0, 2})
