@@ -90,7 +90,7 @@ def program(folder: Path) -> Path:
     copy = folder / "program"
     if not copy.exists():
         copy.mkdir(parents=True)
-        for script in ("backup.py", "restore.py"):
+        for script in ("backup.py", "restore.py", "downloader.py"):
             shutil.copy(ROOT / script, copy)
         shutil.copytree(ROOT / "common", copy / "common", ignore=shutil.ignore_patterns("__pycache__"))
         if (ROOT / ".env").exists():

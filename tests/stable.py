@@ -100,7 +100,7 @@ class Run:
 
 
 def _serve(orders: socket.socket) -> None:
-    scripts = {name: importlib.import_module(name) for name in ("backup", "restore")}
+    scripts = {name: importlib.import_module(name) for name in ("backup", "restore", "downloader")}
     from common.restoring import annotations, imports
     from common.waiting import StopSignal
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from common.datasets.settings import DatasetSettings
 from common.envfile import read_env_file
 from common.restoring.settings import RestoreSettings
 from common.saving.settings import BackupSettings
@@ -14,7 +15,7 @@ from common.settings import ELSEWHERE, is_secret, load, older_name, variables
 from common.sweeping.settings import SweepSettings
 
 ENV = Path(__file__).resolve().parent.parent / ".env"
-SCRIPTS = (BackupSettings, SweepSettings, RestoreSettings)
+SCRIPTS = (BackupSettings, SweepSettings, RestoreSettings, DatasetSettings)
 SETTINGS = {name: field for script in SCRIPTS for name, field in variables(script).items()}
 
 

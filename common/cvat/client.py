@@ -204,7 +204,8 @@ class Client:
             except errors.NotFound as error:
                 if "organization does not exist" in str(error):
                     raise RunEnds(
-                        f"The server knows no organization {self._settings.organization!r} (CVAT_ORGANIZATION).",
+                        f"The server knows no organization {self._settings.organization!r} "
+                        f"({self._settings.organization_variable}).",
                         "It is the short name at the end of the organization's address in CVAT; empty means all of them.",
                         Exit.BAD_CONFIGURATION,
                     ) from None

@@ -94,13 +94,18 @@ def has_data(task: dict[str, Any]) -> bool:
 def pages(
     client: Client, path: str, params: dict[str, Any] | None = None, page_size: int = PAGE_SIZE
 ) -> Iterator[list[dict[str, Any]]]:
-    """The pages of a listing in the order of ids: nothing skipped, nothing twice, whatever changes meanwhile."""
+    """The pages of a listing in the order of ids: nothing skipped, nothing twice, whatever changes meanwhile.
+
+    A `filter` among `params` is JSON logic as text; it is joined with the one that the paging needs.
+    """
+    given = (params or {}).get("filter")
     last: int | None = None
     promised, read = 0, 0
     while True:
         query: dict[str, Any] = {**(params or {}), "page_size": page_size, "sort": "id"}
         if last is not None:
-            query["filter"] = json.dumps({"and": [{">": [{"var": "id"}, last]}]}, separators=(",", ":"))
+            terms = [*([json.loads(given)] if given else []), {">": [{"var": "id"}, last]}]
+            query["filter"] = json.dumps({"and": terms}, separators=(",", ":"))
         try:
             answer = _page(client, path, query)
         except Refused as error:
@@ -158,6 +163,11 @@ def items(client: Client, path: str, params: dict[str, Any] | None = None) -> It
     """The items of a listing, one by one, in the order of ids."""
     for page in pages(client, path, params):
         yield from page
+
+
+def count(client: Client, path: str, params: dict[str, Any] | None = None) -> int:
+    """How many items a listing has, without reading them. Raises CvatError."""
+    return int(_page(client, path, {**(params or {}), "page_size": 1})["count"])
 
 
 def inventory(client: Client, observer: Observer = nobody) -> Inventory:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import ClassVar
 
 from pydantic import Field, SecretStr, field_validator
 
@@ -14,6 +15,9 @@ from common.settings import Settings
 
 class CvatSettings(Settings):
     """Where the server is, who we are there, and how patient we are with it."""
+
+    # What to correct when the server does not know the organization.
+    organization_variable: ClassVar[str] = "CVAT_ORGANIZATION"
 
     url: str = Field("", alias="CVAT_URL", description="address of the CVAT server, e.g. https://cvat.example.com")
     username: str = Field(

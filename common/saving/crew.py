@@ -6,14 +6,12 @@ One source that fails never stops the others; wrong credentials stop everything.
 
 from __future__ import annotations
 
-import queue
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import structlog
 
-from common import log
+from common import crew, log
 from common.backups.archive import BadArchive
 from common.backups.journal import Journal, history
 from common.backups.record import Record
@@ -37,8 +35,6 @@ from common.transfer import Interrupted
 from common.waiting import Stopped
 
 Save = Callable[[Desk, Candidate, Watch], Record]
-# After a stop, threads that hang in a socket are not waited for: what they leave behind can be resumed.
-STOP_PATIENCE_SECONDS = 5.0
 
 
 def save_one(desk: Desk, candidate: Candidate, watch: Watch) -> Result:
@@ -98,76 +94,19 @@ def _failure(desk: Desk, candidate: Candidate, error: Exception, seconds: float)
     return Result(candidate, "failed", str(error), remedy, seconds=seconds)
 
 
-class Crew:
+class Crew(crew.Crew[Candidate, Result]):
     """Threads over one queue of candidates. Results come out in the order in which they are ready."""
 
     def __init__(self, desk: Desk, candidates: list[Candidate], watch_for: Callable[[Candidate], Watch]) -> None:
-        self._desk = desk
-        self._watch_for = watch_for
-        self._todo: queue.SimpleQueue[Candidate] = queue.SimpleQueue()
-        for candidate in candidates:
-            self._todo.put(candidate)
-        self._done: queue.SimpleQueue[Result | BaseException | None] = queue.SimpleQueue()
-        # Twice the exports: as many again are fetched and checked meanwhile.
-        count = min(len(candidates), 2 * desk.settings.concurrency + 1)
-        context = structlog.contextvars.get_contextvars()
-        self._threads = [
-            threading.Thread(target=self._work, args=(context,), name=f"save-{number}", daemon=True)
-            for number in range(count)
-        ]
-
-    def results(self, every: Callable[[], None] = lambda: None) -> Iterator[Result]:
-        """Starts the threads and yields results; `every` is called a few times a second. Raises what ends the run."""
-        for thread in self._threads:
-            thread.start()
-        working, patience = len(self._threads), 0.0
-        ending: BaseException | None = None
-        while working:
+        def work(candidate: Candidate) -> Result:
+            watch = watch_for(candidate)
             try:
-                done = self._done.get(timeout=0.25)
-            except queue.Empty:
-                every()
-                if self._desk.stop.is_set and ending is None:
-                    ending = Stopped()
-                    patience = time.monotonic() + STOP_PATIENCE_SECONDS
-                if ending is not None and time.monotonic() > patience:
-                    break
-                continue
-            if done is None:
-                working -= 1
-            elif isinstance(done, BaseException):
-                if ending is None:
-                    ending, patience = done, time.monotonic() + STOP_PATIENCE_SECONDS
-                    self._drain()
-            else:
-                yield done
-        if ending is not None:
-            raise ending
+                return save_one(desk, candidate, watch)
+            finally:
+                watch.close()
 
-    def _drain(self) -> None:
-        try:
-            while True:
-                self._todo.get_nowait()
-        except queue.Empty:
-            return
-
-    def _work(self, context: dict[str, object]) -> None:
-        structlog.contextvars.bind_contextvars(**context)
-        try:
-            while not self._desk.stop.is_set:
-                try:
-                    candidate = self._todo.get_nowait()
-                except queue.Empty:
-                    return
-                watch = self._watch_for(candidate)
-                try:
-                    self._done.put(save_one(self._desk, candidate, watch))
-                finally:
-                    watch.close()
-        except BaseException as error:  # noqa: BLE001 - handed to the main thread, which raises it
-            self._done.put(error)
-        finally:
-            self._done.put(None)
+        # Twice the exports: as many again are fetched and checked meanwhile.
+        super().__init__(candidates, work, desk.stop, 2 * desk.settings.concurrency + 1, "save")
 
 
 def open_desk(run: Run[BackupSettings], client: Client, version: str, store: Store, plan: Plan) -> Desk:

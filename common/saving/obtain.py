@@ -5,22 +5,46 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from common import log
 from common.backups.archive import BadArchive
 from common.backups.streamed import StreamedCrcs
 from common.cvat import exports
+from common.cvat.client import Client
 from common.cvat.download import opener
 from common.cvat.exports import ExportOrder, ReadyExport, ResultExpired
-from common.saving.desk import Desk, Watch
+from common.cvat.health import HealthGate
+from common.cvat.settings import CvatSettings
+from common.saving.desk import Slots, Watch
 from common.sources import Fingerprint
 from common.transfer import Fetched, PartFile, fetch
-from common.waiting import Deadline
+from common.waiting import Deadline, StopSignal
 
 T = TypeVar("T")
 Check = Callable[[Path, StreamedCrcs], T]
 ATTEMPTS = 3
+
+
+class Tools(Protocol):
+    """What getting a file needs of those who want it; a Desk has it."""
+
+    @property
+    def client(self) -> Client: ...
+    @property
+    def settings(self) -> CvatSettings: ...
+    @property
+    def gate(self) -> HealthGate: ...
+    @property
+    def stop(self) -> StopSignal: ...
+    @property
+    def export_slots(self) -> Slots: ...
+    @property
+    def download_slots(self) -> Slots: ...
+    @property
+    def reserve_bytes(self) -> int: ...
+    @property
+    def deadline_seconds(self) -> float: ...
 
 
 class Damaged(Exception):
@@ -37,7 +61,7 @@ class Obtained(Generic[T]):
 
 
 def obtain(
-    desk: Desk, order: ExportOrder, part: PartFile, fingerprint: Fingerprint, watch: Watch, check: Check[T]
+    desk: Tools, order: ExportOrder, part: PartFile, fingerprint: Fingerprint, watch: Watch, check: Check[T]
 ) -> Obtained[T]:
     """Raises CvatError, Damaged, DiskFull, Interrupted, Stopped. A part file that can be resumed is left behind."""
     ready = _begun_earlier(desk, order, part, fingerprint)
@@ -85,7 +109,7 @@ def obtain(
 
 
 def _exported(
-    desk: Desk, order: ExportOrder, fingerprint: Fingerprint, deadline: Deadline | None, watch: Watch
+    desk: Tools, order: ExportOrder, fingerprint: Fingerprint, deadline: Deadline | None, watch: Watch
 ) -> tuple[ReadyExport, Deadline]:
     """Asks for the export once a slot is free and the server is well; one deadline for all attempts."""
     watch.phase("waiting")
@@ -101,7 +125,7 @@ def _label(fingerprint: Fingerprint, ready: ReadyExport) -> str:
     return f"{fingerprint.digest} {ready.created_at} {ready.request_id}"
 
 
-def _begun_earlier(desk: Desk, order: ExportOrder, part: PartFile, fingerprint: Fingerprint) -> ReadyExport | None:
+def _begun_earlier(desk: Tools, order: ExportOrder, part: PartFile, fingerprint: Fingerprint) -> ReadyExport | None:
     """The export whose download an earlier run began, if the source has not changed and the server still has it."""
     mark = part.read_mark()
     if mark is None or mark.label.count(" ") < 2:

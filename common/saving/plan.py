@@ -136,11 +136,11 @@ def offered_formats(client: Client) -> dict[str, str]:
         raise CvatError(f"the list of dataset formats is not as CVAT gives it ({error})") from None
 
 
-def known_format(wanted: str, offered: dict[str, str]) -> str:
+def known_format(wanted: str, offered: dict[str, str], variable: str = "CVAT_BACKUP_FORMAT") -> str:
     """The format's name as the server spells it. Raises RunEnds with the nearest one."""
     by_lower = {name.lower(): name for name in offered}
     if wanted.lower() in by_lower:
         return by_lower[wanted.lower()]
     nearest = difflib.get_close_matches(wanted.lower(), by_lower, n=1, cutoff=0.4)
     hint = f"did you mean {by_lower[nearest[0]]!r}?" if nearest else f"it offers: {', '.join(sorted(offered))}"
-    raise RunEnds(f"CVAT_BACKUP_FORMAT={wanted!r} is not a format of this server; {hint}", "", Exit.BAD_CONFIGURATION)
+    raise RunEnds(f"{variable}={wanted!r} is not a format of this server; {hint}", "", Exit.BAD_CONFIGURATION)

@@ -110,4 +110,6 @@ def _set(sandbox: CvatSandbox, raw: Any) -> Any:
     for name in ("upload_limit_bytes", "null_dates_every"):
         if name in raw:
             setattr(world, name, int(raw[name]))
+    if "leak_deleted_frames" in raw:
+        world.leak_deleted_frames = bool(raw["leak_deleted_frames"])
     return None

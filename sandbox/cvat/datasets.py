@@ -1,4 +1,4 @@
-"""Dataset exports: CVAT's own XML for images and for video, simple COCO, and small stand-ins for the rest."""
+"""Dataset exports: CVAT's own XML for images and for video, COCO, what datumaro writes, stand-ins for the rest."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
+from sandbox.cvat import dataset_formats
 from sandbox.cvat.annotations import Json, LabelIndex
+from sandbox.cvat.dataset_formats import is_written
 from sandbox.cvat.media import draw_street
 from sandbox.cvat.world import Job, Label, NoSuchObject, Project, Task, World
 
@@ -123,18 +125,20 @@ def write_dataset(
             tasks = [task]
         tasks = sorted(tasks, key=lambda task: task.id)
         members: list[tuple[str, bytes]] = []
+        pictures: list[tuple[str, Path | bytes]]
         if format_name.startswith("CVAT for "):
             video = format_name.startswith("CVAT for video")
             xml = _Xml(world, project, tasks, base).text(video=video)
             members.append(("annotations.xml", xml.encode()))
-            folder = "images/"
+            pictures = list(_pictures(world, tasks, "images/", by_subset=project is not None)) if save_images else []
         elif format_name.startswith("COCO"):
             members += _coco(world, tasks)
-            folder = "images/"
+            pictures = list(_pictures(world, tasks, "images/", by_subset=True)) if save_images else []
+        elif (write := dataset_formats.writer_of(format_name)) is not None:
+            pictures = write(world, tasks, save_images) if tasks else []
         else:
             members += _stand_in(world, tasks, format_name)
-            folder = "data/"
-        pictures = list(_pictures(tasks, folder, by_subset=project is not None)) if save_images else []
+            pictures = list(_pictures(world, tasks, "data/", by_subset=True)) if save_images else []
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name, content in members:
             archive.writestr(name, content)
@@ -142,13 +146,15 @@ def write_dataset(
             archive.writestr(name, source.read_bytes() if isinstance(source, Path) else source)
 
 
-def _pictures(tasks: Sequence[Task], folder: str, *, by_subset: bool) -> Iterator[tuple[str, Path | bytes]]:
+def _pictures(
+    world: World, tasks: Sequence[Task], folder: str, *, by_subset: bool
+) -> Iterator[tuple[str, Path | bytes]]:
     written: set[str] = set()
     for task in tasks:
         data = task.data
         if data is None or data.failed:
             continue
-        place = f"{folder}{task.subset or 'default'}/" if by_subset or folder == "data/" else folder
+        place = f"{folder}{task.subset or 'default'}/" if by_subset else folder
         if data.kind == "video":
             # The real server decodes the video; the sandbox draws pictures in its place.
             drawn: list[tuple[str, Path | bytes]] = [
@@ -158,7 +164,7 @@ def _pictures(tasks: Sequence[Task], folder: str, *, by_subset: bool) -> Iterato
             by_name = {file.name: file.path for file in data.files}
             drawn = [(place + frame.name, by_name[frame.name]) for frame in data.frames]
         for number, (name, source) in enumerate(drawn):
-            if number not in data.deleted_frames and name not in written:
+            if is_written(world, task, number) and name not in written:
                 written.add(name)
                 yield name, source
 
@@ -321,7 +327,7 @@ class _Xml:
         assert data is not None
         held = self.world.task_annotations(task)
         for number in range(data.size):
-            if number in data.deleted_frames:
+            if not is_written(self.world, task, number):
                 continue
             frame = data.frames[0 if data.kind == "video" else number]
             name = f"frame_{number:06d}" if data.kind == "video" else frame.name
@@ -476,7 +482,7 @@ def _coco(world: World, tasks: Sequence[Task]) -> list[tuple[str, bytes]]:
             category = {label.id: n for n, label in enumerate(labels, 1)}
             image_of: dict[int, int] = {}
             for number in range(data.size):
-                if number in data.deleted_frames:
+                if not is_written(world, task, number):
                     continue
                 frame = data.frames[0 if data.kind == "video" else number]
                 image_of[number] = len(images) + 1

@@ -291,6 +291,8 @@ class World:
         self.version = "2.54.1"
         self.export_seconds: ExportSeconds = export_seconds
         self.export_ttl_seconds = 24 * 3600.0
+        # Some versions of CVAT leave deleted frames in some of their exports.
+        self.leak_deleted_frames = False
         self.upload_limit_bytes = 26843545600
         # Every n-th finished export first answers "finished" without its dates, as the real one does now and then.
         self.null_dates_every = 3

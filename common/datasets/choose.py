@@ -1,0 +1,252 @@
+"""Which tasks are downloaded: asked of the server with its own filters, and looked at once more here."""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from common.cvat.client import Client
+from common.cvat.errors import CvatError, Forbidden, NotFound
+from common.cvat.listing import count, has_data, items
+from common.datasets.settings import JOB_STAGES, TASK_STATUSES, DatasetSettings
+from common.exits import RunEnds
+from common.sources import Fingerprint
+from common.text import iso, parse_time, plural, printable
+
+Tell = Callable[[str], None]
+Item = dict[str, Any]
+# With more tasks than this, one listing of all jobs is gentler than one question for every task.
+MOST_SINGLE_QUESTIONS = 50
+_JOB_KEYS = ("id", "task_id", "type", "stage", "state", "start_frame", "stop_frame", "updated_date")
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task of the server, with its jobs in the order of their ids."""
+
+    id: int
+    name: str
+    status: str
+    size: int
+    subset: str
+    created_at: str
+    updated_at: str
+    is_video: bool
+    jobs: tuple[Item, ...] = field(default=(), repr=False)
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """Changes with the task and with any of its jobs."""
+        marks = [f"task {self.id} {self.updated_at}", *(f"job {job['id']} {job['updated_date']}" for job in self.jobs)]
+        digest = hashlib.sha256("\n".join(marks).encode()).hexdigest()[:16]
+        newest = max([self.updated_at, *(str(job["updated_date"]) for job in self.jobs)])
+        return Fingerprint(newest, 1, len(self.jobs), digest)
+
+    @property
+    def own_jobs(self) -> list[Item]:
+        """The jobs in which the task is annotated, without ground truth and consensus replicas."""
+        return [job for job in self.jobs if job.get("type", "annotation") == "annotation"]
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A task that was asked for by id and is not to be had."""
+
+    id: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What a run is about. `total` counts all tasks that the account sees."""
+
+    total: int
+    tasks: tuple[Task, ...]
+    missing: tuple[Missing, ...] = ()
+
+
+def choose(client: Client, settings: DatasetSettings, tell: Tell) -> Chosen:
+    """Asks the server for the tasks that the settings mean; tells the counts of every filter. Raises CvatError, RunEnds."""
+    if settings.task_ids:
+        return _by_id(client, settings, tell)
+    tell("Fetching all tasks from CVAT...")
+    total = before = count(client, "/api/tasks")
+    tell(f"Found {total} total tasks")
+    params: dict[str, Any] = {}
+    for name, value, doing, gone in _server_filters(settings):
+        params[name] = value
+        tell(doing)
+        after = count(client, "/api/tasks", params)
+        tell(f"Filtered out {before - after} tasks {gone}")
+        before = after
+    wanted = (item for item in items(client, "/api/tasks", params) if _is_meant(item, settings))
+    if stage := _stage_or_state(settings):
+        # Few tasks are usually in a stage: the server names them, so that not every job is listed.
+        query = {name: value for name, value in (("project_id", settings.project_id),) if value is not None}
+        ids = {int(job["task_id"]) for job in items(client, "/api/jobs", {**query, stage[0]: stage[1]})}
+        wanted = (item for item in wanted if int(item["id"]) in ids)
+    tasks = [_task(item) for item in wanted]
+    return Chosen(total, tuple(_among(client, settings, tasks, before, tell)))
+
+
+def _by_id(client: Client, settings: DatasetSettings, tell: Tell) -> Chosen:
+    tell(f"Fetching tasks by id from CVAT: {list(settings.task_ids)}")
+    missing, found = [], []
+    for task_id in settings.task_ids:
+        try:
+            found.append(client.get(f"/api/tasks/{task_id}"))
+        except NotFound:
+            missing.append(Missing(task_id, "the server has no such task"))
+        except Forbidden:
+            missing.append(Missing(task_id, "the account may not see this task"))
+    tell(f"Found {len(found)} of {plural(len(settings.task_ids), 'task')}")
+    for each in missing:
+        tell(f"Task {each.id} was not found: {each.reason}")
+    kept = [item for item in found if _is_meant(item, settings)]
+    for item in found:
+        if item not in kept:
+            tell(f"Filtered out task {item['id']} ({printable(str(item['name']))}): {_why_not(item, settings)}")
+    total = count(client, "/api/tasks")
+    return Chosen(
+        total, tuple(_among(client, settings, [_task(item) for item in kept], len(kept), tell)), tuple(missing)
+    )
+
+
+def _server_filters(settings: DatasetSettings) -> Iterator[tuple[str, Any, str, str]]:
+    """Query parameter, value, what is being done, and what the others are not."""
+    if settings.project_id is not None:
+        project = settings.project_id
+        yield "project_id", project, f"Filtering tasks by project_id: {project}", f"not in project {project}"
+    if settings.required_status in TASK_STATUSES:
+        status = settings.required_status
+        yield "status", status, f"Filtering tasks with status: '{status}'", "not matching status"
+    if settings.subset:
+        subset = settings.subset
+        yield "subset", subset, f"Filtering tasks of subset: '{subset}'", f"not in subset '{subset}'"
+    if settings.updated_since is not None:
+        since = iso(settings.updated_since)
+        logic = json.dumps({"and": [{">=": [{"var": "updated_date"}, since]}]}, separators=(",", ":"))
+        yield "filter", logic, f"Filtering tasks updated since: {since}", f"not updated since {since}"
+
+
+def _is_meant(item: Item, settings: DatasetSettings) -> bool:
+    return not _why_not(item, settings)
+
+
+def _why_not(item: Item, settings: DatasetSettings) -> str:
+    """Why a task item does not pass the filters that the server has too: it ignores what it does not know, with 200."""
+    if settings.project_id is not None and item.get("project_id") != settings.project_id:
+        return f"it is not in project {settings.project_id}"
+    if settings.required_status in TASK_STATUSES and item.get("status") != settings.required_status:
+        return f"its status is {item.get('status')}, not {settings.required_status}"
+    if settings.subset and str(item.get("subset") or "") != settings.subset:
+        return f"its subset is {item.get('subset') or 'none'}, not {settings.subset}"
+    if settings.updated_since is not None and parse_time(str(item["updated_date"])) < settings.updated_since:
+        return f"it was last changed at {item['updated_date']}"
+    return ""
+
+
+def _stage_or_state(settings: DatasetSettings) -> tuple[str, str] | None:
+    """The job stage or state that is required where CVAT has no such task status: ("stage", "acceptance")."""
+    wanted = settings.required_status
+    if wanted is None or wanted in TASK_STATUSES:
+        return None
+    return ("stage", wanted) if wanted in JOB_STAGES else ("state", wanted)
+
+
+def _among(client: Client, settings: DatasetSettings, tasks: list[Task], before: int, tell: Tell) -> list[Task]:
+    """The filters that only we have: names, and what must be true of all jobs."""
+    stage = _stage_or_state(settings)
+    if stage is None:
+        before = len(tasks)
+    if settings.include or settings.exclude:
+        tasks = [task for task in tasks if is_named(task.name, settings.include, settings.exclude)]
+        tell(
+            f"Filtering tasks by name: {', '.join([*settings.include, *(f'not {each}' for each in settings.exclude)])}"
+        )
+        if stage is None:
+            tell(f"Filtered out {before - len(tasks)} tasks with other names")
+            before = len(tasks)
+    tasks = with_jobs(client, tasks, settings.project_id)
+    if stage is not None:
+        name, value = stage
+        tasks = [task for task in tasks if all_jobs(task, name, (value,))]
+        tell(f"Filtering tasks whose jobs are all in {name}: '{value}'")
+        tell(f"Filtered out {before - len(tasks)} tasks not matching {name}")
+        before = len(tasks)
+    if settings.jobs_completed:
+        tasks = [task for task in tasks if all_jobs(task, "state", ("completed",))]
+        tell("Filtering tasks whose jobs are all completed")
+        tell(f"Filtered out {before - len(tasks)} tasks with jobs that are not completed")
+    return tasks
+
+
+def is_named(name: str, include: Sequence[str], exclude: Sequence[str]) -> bool:
+    """Whether the name filters let a task pass; case does not matter, only * and ? are special."""
+
+    def matches(patterns: Sequence[str]) -> bool:
+        escaped = (pattern.casefold().replace("[", "[[]") for pattern in patterns)
+        return any(fnmatch.fnmatchcase(name.casefold(), pattern) for pattern in escaped)
+
+    return (not include or matches(include)) and not matches(exclude)
+
+
+def all_jobs(task: Task, name: str, values: Sequence[str]) -> bool:
+    """Whether a task has jobs and all of them are in one of these stages or states."""
+    return bool(task.own_jobs) and all(job.get(name) in values for job in task.own_jobs)
+
+
+def with_jobs(client: Client, tasks: Sequence[Task], project_id: int | None) -> list[Task]:
+    """The tasks with their jobs, which need one listing or a question each."""
+    found: dict[int, list[Item]] = {task.id: [] for task in tasks}
+    for job in _jobs(client, tasks, project_id):
+        if job["task_id"] in found:
+            kept = {key: job.get(key) for key in _JOB_KEYS}
+            assignee = job.get("assignee")
+            found[job["task_id"]].append(kept | {"assignee": assignee.get("username") if assignee else None})
+    return [_replace_jobs(task, found[task.id]) for task in tasks]
+
+
+def _jobs(client: Client, tasks: Sequence[Task], project_id: int | None) -> Iterable[Item]:
+    if len(tasks) > MOST_SINGLE_QUESTIONS:
+        return items(client, "/api/jobs", {} if project_id is None else {"project_id": project_id})
+    return (job for task in tasks for job in items(client, "/api/jobs", {"task_id": task.id}))
+
+
+def _replace_jobs(task: Task, jobs: list[Item]) -> Task:
+    values = {name: getattr(task, name) for name in Task.__dataclass_fields__}
+    return Task(**{**values, "jobs": tuple(sorted(jobs, key=lambda job: int(job["id"])))})
+
+
+def _task(item: Item) -> Task:
+    return Task(
+        int(item["id"]), str(item["name"]), str(item.get("status") or ""), int(item.get("size") or 0) * has_data(item),
+        str(item.get("subset") or ""), str(item["created_date"]), str(item["updated_date"]),
+        item.get("mode") == "interpolation",
+    )  # fmt: skip
+
+
+def tell_of_project(client: Client, settings: DatasetSettings, tell: Tell) -> None:
+    """Says which project is meant and what labels it has. Raises RunEnds when the account sees no such project."""
+    if settings.project_id is None:
+        return
+    try:
+        project = client.get(f"/api/projects/{settings.project_id}")
+    except (NotFound, Forbidden) as error:
+        raise RunEnds(
+            f"CVAT_DOWNLOAD_PROJECT_ID={settings.project_id}: {error}",
+            "The id stands at the end of the project's address in CVAT; the account must be allowed to see it.",
+        ) from None
+    tell(f"Project: {printable(str(project['name']))} (ID: {settings.project_id})")
+    try:
+        labels = [
+            printable(str(label["name"])) for label in items(client, "/api/labels", {"project_id": settings.project_id})
+        ]
+        tell(f"Project labels: {labels}")
+        tell(f"Project has {count(client, '/api/tasks', {'project_id': settings.project_id})} total tasks")
+    except CvatError as error:
+        tell(f"Project labels cannot be read: {error}")

@@ -1,0 +1,312 @@
+"""One run of downloader.py --mode datasets, and the same from Python: `download(settings)` returns the metrics."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import difflib
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from common import log
+from common.crew import Crew
+from common.cvat.client import connect
+from common.cvat.compatibility import version_warnings
+from common.datasets import manifest
+from common.datasets.choose import Chosen, Task, Tell, choose, tell_of_project
+from common.datasets.desk import Desk
+from common.datasets.folders import recover
+from common.datasets.merging import merge_datasets, require_mergeable
+from common.datasets.metrics import Metrics, TaskDetail
+from common.datasets.names import folder_names, sanitised
+from common.datasets.pruning import pruner_of
+from common.datasets.settings import DatasetSettings
+from common.datasets.task import Downloaded, download_task
+from common.exits import Exit, RunEnds, Trouble
+from common.files import DiskFull
+from common.lock import locked
+from common.progress import Display
+from common.run import Run, give_up_stdout, say
+from common.saving.plan import known_format, offered_formats
+from common.settings import variables
+from common.text import duration, plural, size
+from common.waiting import Stopped, StopSignal
+
+RULE = "=" * 80
+# The eight keys of the predecessor's `-o cvat_download.KEY=VALUE`; all other settings of ours work the same way.
+KEY_PREFIX = "cvat_download."
+MOST_FAILURES_SHOWN = 20
+
+
+def add_dataset_arguments(parser: argparse.ArgumentParser) -> None:
+    """The one argument that is no setting of its own."""
+    parser.add_argument(
+        "-o", action=_Override, metavar="cvat_download.KEY=VALUE", default=None,
+        help="a setting in the predecessor's way: -o cvat_download.project_id=5; null means none or any",
+    )  # fmt: skip
+
+
+class _Override(argparse.Action):
+    """`-o cvat_download.task_ids=[1,2]` is `--task-ids [1,2]`."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        known = {
+            KEY_PREFIX + name.removeprefix("CVAT_DOWNLOAD_").lower(): name
+            for name in variables(DatasetSettings)
+            if name.startswith("CVAT_DOWNLOAD_")
+        }
+        key, equals, value = str(values).partition("=")
+        if not equals:
+            parser.error(f"-o {values}: expected cvat_download.KEY=VALUE")
+        if key.strip() not in known:
+            nearest = difflib.get_close_matches(key.strip(), known, n=1, cutoff=0.5)
+            parser.error(f"-o {key}: is not a setting" + (f"; did you mean {nearest[0]}?" if nearest else ""))
+        text = value.strip()
+        if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
+            text = text[1:-1]
+        setattr(namespace, known[key.strip()], text or "null")
+
+
+def run_datasets(run: Run[DatasetSettings]) -> int:
+    """One run of the mode."""
+    book = Book(run.settings, tell=_print)
+    with book.kept():
+        download_all(book, run.stop)
+        run.exit_code = book.exit_code
+    if failed := book.metrics.of("failed"):
+        for detail in failed[:MOST_FAILURES_SHOWN]:
+            say(f"FAILED   task {detail.task_id} ({detail.task_name}): {detail.reason}")
+            if remedy := book.remedies.get(detail.task_id):
+                say(f"         {remedy}")
+        if len(failed) > MOST_FAILURES_SHOWN:
+            say(f"         and {len(failed) - MOST_FAILURES_SHOWN} more: see {book.settings.folder / 'metrics.json'}")
+    say(book.last_words())
+    return book.exit_code
+
+
+def download(
+    settings: DatasetSettings, tell: Tell = lambda line: None, stop: StopSignal | None = None
+) -> dict[str, Any]:
+    """Downloads what the settings mean and returns the metrics, as metrics.json has them.
+
+    `tell` is given the lines that the script prints. Tasks that failed are in the metrics (`tasks_failed`,
+    `task_details`); raises RunEnds (CredentialsRefused for wrong credentials), Trouble (CvatError and others) or Locked
+    when nothing could be done at all.
+    """
+    book = Book(settings, tell)
+    with book.kept():
+        download_all(book, stop or StopSignal())
+    return book.metrics.as_json()
+
+
+def _print(line: str) -> None:
+    """Nobody reads standard output any more: no download fails for that."""
+    try:
+        print(log.without_secrets(line), flush=True)
+    except OSError:
+        give_up_stdout()
+
+
+class Book:
+    """The figures of a run while it goes on, and metrics.json at its end, however it ends."""
+
+    def __init__(self, settings: DatasetSettings, tell: Tell) -> None:
+        self.settings = settings
+        self.tell = tell
+        self.remedies: dict[int, str] = {}
+        self.saw_nothing = False
+        self.metrics = Metrics(
+            settings.dataset_format, settings.project_id, list(settings.task_ids) or None, settings.required_status
+        )
+        self._began = time.monotonic()
+
+    @contextlib.contextmanager
+    def kept(self) -> Iterator[None]:
+        """Locks the folder and writes the metrics at the end. Raises Locked, RunEnds and what the block raises."""
+        folder = self.settings.folder
+        with contextlib.ExitStack() as held:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                held.enter_context(locked(folder / ".lock-downloads", "downloader.py --mode datasets"))
+            except OSError as error:
+                raise RunEnds(
+                    f"CVAT_DOWNLOAD_OUTPUT_DIR cannot be written: {error}",
+                    f"Make this folder writable for the user that runs downloader.py: {folder}",
+                    Exit.BAD_CONFIGURATION,
+                ) from None
+            try:
+                yield
+            except BaseException as error:
+                self.metrics.reason = "stopped by a signal" if isinstance(error, Stopped) else str(error) or repr(error)
+                with contextlib.suppress(OSError, DiskFull):
+                    self._write()
+                raise
+            self._write()
+            self._close()
+
+    def _write(self) -> None:
+        self.metrics.seconds = time.monotonic() - self._began
+        self.metrics.write(self.settings.folder)
+
+    def _close(self) -> None:
+        metrics = self.metrics.as_json()
+        for line in (
+            "",
+            RULE,
+            "CVAT Download Complete",
+            RULE,
+            f"Total tasks found: {metrics['total_tasks_found']}",
+            f"Tasks downloaded: {metrics['tasks_downloaded']}",
+            f"Tasks skipped: {metrics['tasks_skipped']}",
+            f"Tasks failed: {metrics['tasks_failed']}",
+            f"Images filtered: {metrics['images_filtered']}",
+            f"Annotations filtered: {metrics['annotations_filtered']}",
+            f"Output directory: {self.metrics.output_dir}",
+            *([f"Merged dataset: {self.metrics.merged_dir}"] if self.metrics.merged_dir else []),
+            f"Metrics saved to: {self.settings.folder / 'metrics.json'}",
+            RULE,
+        ):
+            self.tell(line)
+
+    @property
+    def exit_code(self) -> int:
+        failed, others = len(self.metrics.of("failed")), len(self.metrics.details) - len(self.metrics.of("failed"))
+        if failed or (self.metrics.reason and others):
+            return Exit.SOME_FAILED if others else Exit.NOTHING_WORKED
+        return Exit.NOTHING_WORKED if self.saw_nothing or self.metrics.reason else Exit.ALL_GOOD
+
+    def last_words(self) -> str:
+        """The sentence at the very end."""
+        if self.saw_nothing:
+            return (
+                "The account sees no task at all on this server. Give it the right to see them, or correct "
+                "CVAT_DOWNLOAD_ORGANIZATION_SLUG."
+            )
+        if not self.metrics.details:
+            return "Nothing matched: no task passes all filters. The counts above say which filter took how many."
+        failed = len(self.metrics.of("failed"))
+        got = f"{plural(len(self.metrics.of('downloaded')), 'task')} downloaded, {len(self.metrics.of('skipped'))} skipped"
+        took = f"({size(sum(detail.bytes for detail in self.metrics.details))}) in {duration(self.metrics.seconds)}"
+        if failed or self.metrics.reason:
+            why = f" {self.metrics.reason}." if self.metrics.reason else ""
+            return f"{got}, {failed} FAILED {took}.{why} Run the same command again: what is complete is skipped."
+        return f"All good: {got} {took}."
+
+
+def download_all(book: Book, stop: StopSignal) -> None:
+    """Signs in, chooses, downloads side by side, merges. Raises RunEnds, Trouble, Stopped."""
+    settings, tell = book.settings, book.tell
+    if settings.merge:
+        require_mergeable(settings)
+    for line in (RULE, "Starting CVAT Download Pipeline", RULE, f"Connecting to CVAT at {settings.url}..."):
+        tell(line)
+    slug = settings.organization_slug or settings.organization
+    settings = settings.model_copy(update={"organization": slug})
+    tell(f"Using organization: {slug or 'everything the account can see'}")
+    with stop.breaking_off():
+        client, version, account = connect(settings, stop)
+        for warning in version_warnings(version):
+            log.get().warning("server_version", detail=warning)
+        tell_of_project(client, settings, tell)
+        tell(f"Successfully connected to CVAT {version} as {account.username}")
+        dataset_format = known_format(settings.dataset_format, offered_formats(client), "CVAT_DOWNLOAD_DATASET_FORMAT")
+        settings = settings.model_copy(update={"dataset_format": dataset_format})
+        book.settings, book.metrics.format = settings, dataset_format
+        _tell_settings(settings, tell)
+        chosen = choose(client, settings, tell)
+    desk = Desk(client, settings, stop)
+    book.metrics.total_tasks_found, book.metrics.output_dir = chosen.total, str(desk.downloads)
+    book.saw_nothing = not chosen.total
+    for missing in chosen.missing:
+        book.metrics.details.append(
+            TaskDetail(missing.id, "", "", "", 0, "", "failed", format=dataset_format, reason=missing.reason)
+        )
+        book.remedies[missing.id] = "Check the id, CVAT_DOWNLOAD_ORGANIZATION_SLUG and the rights of the account."
+    tell(f"Will process {len(chosen.tasks)} tasks")
+    tell(f"Downloads will be saved to: {desk.downloads}")
+    tell("")
+    desk.staging.mkdir(parents=True, exist_ok=True)
+    recover(desk.staging)
+    placed = _work_off(desk, chosen, book)
+    with contextlib.suppress(OSError):
+        desk.staging.rmdir()
+    if settings.merge and placed:
+        _merge(desk, placed, book)
+
+
+def _tell_settings(settings: DatasetSettings, tell: Tell) -> None:
+    shown = {
+        "Dataset format": settings.dataset_format,
+        "Include images": str(settings.include_images).lower(),
+        "Check image exists": str(settings.check_image_exists).lower(),
+        "Project ID filter": settings.project_id,
+        "Task IDs filter": list(settings.task_ids) or None,
+        "Required status": settings.required_status or "any",
+    }
+    for name, value in shown.items():
+        if value is not None:
+            tell(f"{name}: {value}")
+    if settings.check_image_exists and pruner_of(settings.dataset_format) is None:
+        tell(f"Note: {settings.dataset_format} cannot be checked for deleted images; tasks that have some are named")
+    tell("")
+
+
+def _work_off(desk: Desk, chosen: Chosen, book: Book) -> list[tuple[Task, Path]]:
+    """Downloads the chosen tasks; those that are in place afterwards, with their folders."""
+    taken, homes = _earlier(desk)
+    folders = folder_names({task.id: task.name for task in chosen.tasks}, taken)
+    by_id = {task.id: task for task in chosen.tasks}
+    for task in chosen.tasks:
+        if folders[task.id] != sanitised(task.name):
+            book.tell(f"Task {task.id} shares its name with another one: its folder is {folders[task.id]}")
+    placed: list[tuple[Task, Path]] = []
+    with Display("downloading tasks", len(chosen.tasks)) as display:
+
+        def work(task: Task) -> Downloaded:
+            watch = display.item(f"{task.id} {task.name}")
+            try:
+                return download_task(desk, task, folders[task.id], homes.get(task.id, []), watch)
+            finally:
+                watch.close()
+
+        crew = Crew(chosen.tasks, work, desk.stop, 2 * desk.settings.concurrency + 1, "download")
+        for done in crew.results(every=display.tick):
+            book.metrics.details.append(done.detail)
+            if done.remedy:
+                book.remedies[done.detail.task_id] = done.remedy
+            for line in done.lines:
+                book.tell(line)
+            if done.detail.success and done.detail.size:
+                placed.append((by_id[done.detail.task_id], desk.downloads / folders[done.detail.task_id]))
+            display.advance()
+    return sorted(placed, key=lambda each: each[0].id)
+
+
+def _earlier(desk: Desk) -> tuple[dict[str, int], dict[int, list[str]]]:
+    """The folders of earlier runs: which task each belongs to (0: a task of another server), and each task's folders."""
+    taken: dict[str, int] = {}
+    homes: dict[int, list[str]] = {}
+    for path in sorted(desk.downloads.iterdir()):
+        if path.is_dir() and (head := manifest.read_head(path)) is not None:
+            ours = head.server == desk.server
+            taken[path.name] = head.task_id if ours else 0
+            if ours:
+                homes.setdefault(head.task_id, []).append(path.name)
+    return taken, homes
+
+
+def _merge(desk: Desk, placed: Sequence[tuple[Task, Path]], book: Book) -> None:
+    """One dataset of everything that is in place; its failure is told and makes the run one that partly failed."""
+    try:
+        book.metrics.merged_dir = str(merge_datasets(desk, placed, book.tell))
+    except Trouble as error:
+        log.get().error("merge_failed", reason=str(error))
+        book.metrics.reason = f"the merged dataset was not made: {error}"

@@ -1,0 +1,129 @@
+"""The workers of one download and the queue they share: as many as the pace allows, fed while they work."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+
+from common.images.fetch import Fetcher, Outcome, Piece
+from common.images.pace import Pace
+from common.images.plan import Job
+from common.s3.bucket import Bucket
+from common.waiting import Stopped, StopSignal
+
+# So many jobs wait for a worker at most; more would only cost memory.
+MOST_WAITING = 8192
+IDLE_SECONDS = 0.05
+TICK_SECONDS = 0.1
+
+
+class Fleet:
+    """Workers over one bucket. `name_now` is a file that is being worked on, `bytes_done` what has arrived."""
+
+    def __init__(self, bucket: Bucket, pace: Pace, stop: StopSignal, make: Callable[[Fleet], Fetcher]) -> None:
+        self._bucket = bucket
+        self._pace = pace
+        self._stop = stop
+        self._todo: deque[Job | Piece] = deque()
+        self._pieces: deque[Piece] = deque()
+        self._done: queue.SimpleQueue[Outcome | BaseException] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._closing = False
+        self._lock = threading.Lock()
+        self.bytes_done = 0
+        self.name_now = ""
+        self._fetcher = make(self)
+
+    def spread(self, pieces: list[Piece]) -> None:
+        """Pieces of a large object go first: it is the one that is waited for at the end."""
+        self._pieces.extend(pieces)
+
+    def count(self, count: int) -> None:
+        with self._lock:
+            self.bytes_done += count
+
+    def outcomes(self, jobs: Iterator[list[Job]], every: Callable[[], None]) -> Iterator[list[Outcome]]:
+        """Works all jobs off; yields what is done, many at a time. `every` is called several times a second.
+
+        Raises Stopped and whatever ends the run; what was done until then has been yielded.
+        """
+        open_jobs, all_in = 0, False
+        batch_of_jobs: Iterator[list[Job]] = jobs
+        ending: BaseException | None = None
+        while True:
+            if not all_in and ending is None and len(self._todo) < MOST_WAITING // 2:
+                more = next(batch_of_jobs, None)
+                if more is None:
+                    all_in = True
+                else:
+                    open_jobs += len(more)
+                    self._todo.extend(more)
+            if ending is None:
+                self._hire(self._pace.look(more_to_do=len(self._todo) + len(self._pieces) > len(self._threads)))
+            done, problem = self._collect()
+            open_jobs -= len(done)
+            if done:
+                yield done
+            every()
+            if problem is not None and ending is None:
+                ending = problem
+            if ending is None and self._stop.is_set:
+                ending = Stopped()
+            if ending is not None:
+                self._closing = True
+                self._todo.clear()
+                self._pieces.clear()
+                raise ending
+            if all_in and open_jobs == 0:
+                self._closing = True
+                return
+
+    def _collect(self) -> tuple[list[Outcome], BaseException | None]:
+        """What is done by now; waits a moment for the first."""
+        done: list[Outcome] = []
+        until = time.monotonic() + TICK_SECONDS
+        problem: BaseException | None = None
+        try:
+            item = self._done.get(timeout=TICK_SECONDS)
+            while True:
+                if isinstance(item, BaseException):
+                    problem = problem or item
+                else:
+                    done.append(item)
+                if time.monotonic() > until:
+                    break
+                item = self._done.get_nowait()
+        except queue.Empty:
+            pass
+        return done, problem
+
+    def _hire(self, count: int) -> None:
+        while len(self._threads) < min(count, len(self._todo) + len(self._pieces) + len(self._threads)):
+            number = len(self._threads)
+            thread = threading.Thread(target=self._work, args=(number,), name=f"fetch-{number}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def _work(self, number: int) -> None:
+        reader = self._bucket.reader()
+        try:
+            while not self._closing and not self._stop.is_set:
+                if number >= self._pace.limit:
+                    time.sleep(IDLE_SECONDS)
+                    continue
+                try:
+                    todo = self._pieces.popleft() if self._pieces else self._todo.popleft()
+                except IndexError:
+                    time.sleep(IDLE_SECONDS)
+                    continue
+                self.name_now = todo.large.job.path if isinstance(todo, Piece) else todo.path
+                outcome = self._fetcher.work(todo, reader)
+                if outcome is not None:
+                    self._done.put(outcome)
+        except BaseException as error:  # noqa: BLE001 - handed to the main thread, which raises it
+            self._done.put(error)
+        finally:
+            reader.close()

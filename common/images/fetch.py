@@ -1,0 +1,312 @@
+"""Brings one object to the disk: into a temporary file, checked, then under its name. Large ones in pieces side by side."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import io
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from common.exits import RunEnds
+from common.images.pace import Pace
+from common.images.plan import Job, is_md5
+from common.s3.bucket import Head, Reader
+from common.s3.errors import Changed, KeyFailed, Transient
+from common.text import size
+from common.waiting import Stopped, StopSignal
+
+PIECE_BYTES = 16 << 20
+# From here on an object is fetched in pieces, by several connections at once, and gone on with by the next run.
+LARGE_BYTES = 2 * PIECE_BYTES
+# What a name can be to blame for; any other trouble of the disk is that of the whole run.
+_ONE_FILE = frozenset(
+    (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP)
+)  # fmt: skip
+_FULL = frozenset((errno.ENOSPC, errno.EDQUOT))
+
+
+class Outcome(NamedTuple):
+    """What became of a job; `reason` is empty when it was saved. `code` is S3's word for the failure."""
+
+    job: Job
+    size_bytes: int
+    etag: str
+    seconds: float
+    reason: str = ""
+    code: str = ""
+
+
+@dataclass(eq=False)
+class Large:
+    """An object that several workers fetch together."""
+
+    job: Job
+    path: Path
+    # Never closed by hand: a worker that still writes a piece would write into whatever file gets its number next.
+    file: io.FileIO
+    etag: str
+    began: float
+    waiting: set[int]
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    over: bool = False
+    settled: bool = False
+
+    @property
+    def done_path(self) -> Path:
+        return self.path.with_name(self.path.name + ".done")
+
+
+class Piece(NamedTuple):
+    """One piece of a large object."""
+
+    large: Large
+    number: int
+
+
+@dataclass
+class Fetcher:
+    """What one run's workers share. `spread` takes further pieces to be worked on; `count` hears of arrived bytes."""
+
+    folder: Path
+    parts: Path
+    stop: StopSignal
+    pace: Pace
+    verify: bool
+    retry_seconds: float
+    reserve_bytes: int
+    spread: Callable[[list[Piece]], None]
+    count: Callable[[int], None]
+
+    def work(self, todo: Job | Piece, reader: Reader) -> Outcome | None:
+        """Fetches a file or a piece; None when others still work on its file. Raises Stopped, RunEnds."""
+        job = todo.large.job if isinstance(todo, Piece) else todo
+        began = time.monotonic()
+        try:
+            if isinstance(todo, Piece):
+                return self._piece(todo, reader)
+            if job.size_bytes >= LARGE_BYTES:
+                return self._begin_large(job, reader, began)
+            return self._small(job, reader, began)
+        except (KeyFailed, Changed) as error:
+            return self._failed(todo, job, began, str(error), error.code)
+        except OSError as error:
+            if error.errno in _ONE_FILE:
+                return self._failed(todo, job, began, f"it cannot be kept under this name: {error.strerror}", "Name")
+            raise self._disk_trouble(error) from None
+
+    def _disk_trouble(self, error: OSError) -> RunEnds:
+        if error.errno in _FULL:
+            what = f"No room left in {self.folder} ({error.strerror})."
+            return RunEnds(what, "Make room there, then run the same command again: it goes on from here.")
+        remedy = "Make the folder writable, then run the same command again: it goes on from here."
+        return RunEnds(f"{self.folder} cannot be written: {error}.", remedy)
+
+    def _failed(self, todo: Job | Piece, job: Job, began: float, reason: str, code: str) -> Outcome | None:
+        if isinstance(todo, Piece):
+            with todo.large.lock:
+                if todo.large.settled:
+                    return None
+                todo.large.over = todo.large.settled = True
+            _forget(todo.large)
+        return Outcome(job, 0, "", time.monotonic() - began, reason, code)
+
+    def _patiently(self, job: Job, action: Callable[[], Any]) -> Any:
+        """Repeats what meets transient trouble, with growing pauses."""
+        attempt, first_trouble = 0, 0.0
+        while True:
+            self.stop.check()
+            try:
+                result = action()
+                self.pace.good()
+                return result
+            except Transient as error:
+                attempt += 1
+                at = time.monotonic()
+                first_trouble = first_trouble or at
+                pause = self.pace.trouble(attempt, throttled=error.throttled)
+                if at + pause - first_trouble > self.retry_seconds:
+                    if self.pace.last_good < first_trouble:
+                        what = f"The server has not sent anything for {at - first_trouble:.0f} s; at last: {error}."
+                        raise RunEnds(what, "Run the same command again later: it goes on from here.") from None
+                    raise KeyFailed(f"{error} ({attempt} attempts)", error.code or "Transient") from None
+                self.stop.sleep(pause)
+
+    # --- in one go -----------------------------------------------------------------------------------------------
+
+    def _small(self, job: Job, reader: Reader, began: float) -> Outcome:
+        temporary = f"{self.parts}/{job.id}.part"
+        head, got = self._patiently(job, lambda: self._once(job, reader, temporary))
+        self._name_it(temporary, job)
+        return Outcome(job, got, head.etag, time.monotonic() - began)
+
+    def _once(self, job: Job, reader: Reader, temporary: str) -> tuple[Head, int]:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+        got = 0
+        digest: Any = None
+
+        def begin(head: Head) -> None:
+            nonlocal digest
+            if head.size_bytes > job.size_bytes + PIECE_BYTES:
+                self._require_room(head.size_bytes)  # it grew since it was listed
+            if self.verify and is_md5(head.etag):
+                digest = hashlib.md5(usedforsecurity=False)
+
+        def use(piece: memoryview) -> None:
+            nonlocal got
+            if self.stop.is_set:
+                raise Stopped
+            got += len(piece)
+            if digest is not None:
+                digest.update(piece)
+            written = os.write(descriptor, piece)
+            while written < len(piece):
+                written += os.write(descriptor, piece[written:])
+            self.count(len(piece))
+
+        try:
+            head = reader.get(job.key, begin, use)
+            if got != head.size_bytes:
+                raise Transient(f"{got:,} of {head.size_bytes:,} bytes arrived")
+            if digest is not None and digest.hexdigest() != head.etag:
+                raise Transient("the MD5 of what arrived is not the object's ETag", "ChecksumDiffers")
+            return head, got
+        except BaseException:
+            self.count(-got)
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)  # noqa: PTH108
+            raise
+        finally:
+            os.close(descriptor)
+
+    def _name_it(self, temporary: str | Path, job: Job) -> None:
+        final = f"{self.folder}/{job.path}"
+        try:
+            if "/" in job.path:
+                os.makedirs(os.path.dirname(final), exist_ok=True)  # noqa: PTH103, PTH120 - a few microseconds each
+            os.rename(temporary, final)  # noqa: PTH104
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)  # noqa: PTH108
+            raise
+
+    def _require_room(self, needed_bytes: int) -> None:
+        status = os.statvfs(self.folder)
+        if status.f_bavail * status.f_frsize < needed_bytes + self.reserve_bytes:
+            what = f"{size(needed_bytes)} do not fit into {self.folder} any more."
+            raise RunEnds(what, "Make room there, then run the same command again: it goes on from here.")
+
+    # --- in pieces -----------------------------------------------------------------------------------------------
+
+    def _begin_large(self, job: Job, reader: Reader, began: float) -> Outcome | None:
+        """Fetches the first piece, which tells of the whole, and leaves the others to whoever has time."""
+        of = hashlib.sha256(f"{job.path}\0{job.key}\0{job.etag}".encode("utf-8", "surrogatepass")).hexdigest()[:32]
+        path = self.parts / f"{of}.big"
+        path.touch()
+        large = Large(job, path, io.FileIO(path, "r+b"), job.etag, began, set())
+        done = _pieces_done(large)
+        large.file.truncate(job.size_bytes)
+        large.waiting = set(range(-(-job.size_bytes // PIECE_BYTES))) - done
+        self.count(min(len(done) * PIECE_BYTES, job.size_bytes))
+        if not large.waiting:
+            return self._finish_large(large)
+        first = min(large.waiting)
+        try:
+            self._get_piece(large, first, reader)
+        except (Changed, KeyFailed) as error:
+            _forget(large)
+            if isinstance(error, KeyFailed) and error.code != "NoRanges":
+                raise
+            # Not what was listed, or a server without ranges: in one go, with whatever the object is now.
+            return self._small(job, reader, began)
+        self.spread([Piece(large, number) for number in sorted(large.waiting) if number != first])
+        return self._piece_done(large, first)
+
+    def _piece(self, piece: Piece, reader: Reader) -> Outcome | None:
+        if piece.large.over:
+            return None
+        self._get_piece(piece.large, piece.number, reader)
+        return self._piece_done(piece.large, piece.number)
+
+    def _get_piece(self, large: Large, number: int, reader: Reader) -> None:
+        self._patiently(large.job, lambda: self._get_piece_once(large, number, reader))
+
+    def _get_piece_once(self, large: Large, number: int, reader: Reader) -> None:
+        first = at = number * PIECE_BYTES
+        count = min(PIECE_BYTES, large.job.size_bytes - first)
+
+        def begin(head: Head) -> None:
+            if head.size_bytes != large.job.size_bytes or (large.etag and head.etag and head.etag != large.etag):
+                raise Changed("the object changed while it was fetched", "Changed")
+
+        def use(piece: memoryview) -> None:
+            nonlocal at
+            if self.stop.is_set:
+                raise Stopped
+            if large.over:
+                raise Changed("another piece of this object failed", "Changed")
+            written = 0
+            while written < len(piece):
+                written += os.pwrite(large.file.fileno(), piece[written:], at + written)
+            at += len(piece)
+            self.count(len(piece))
+
+        try:
+            reader.get(large.job.key, begin, use, first=first, count=count, etag=large.etag)
+            if at - first != count:
+                raise Transient(f"{at - first:,} of {count:,} bytes arrived")
+        except BaseException:
+            self.count(first - at)
+            raise
+
+    def _piece_done(self, large: Large, number: int) -> Outcome | None:
+        # Durable before it is noted: a note about bytes that a power cut took would be a lie for good.
+        getattr(os, "fdatasync", os.fsync)(large.file.fileno())
+        with large.lock:
+            if large.over:
+                return None
+            large.waiting.discard(number)
+            with open(large.done_path, "ab") as done:
+                done.write(number.to_bytes(4, "big"))
+            if large.waiting:
+                return None
+            large.over = True
+        return self._finish_large(large)
+
+    def _finish_large(self, large: Large) -> Outcome:
+        if self.verify and is_md5(large.etag):
+            large.file.seek(0)
+            digest = hashlib.md5(usedforsecurity=False)
+            while piece := large.file.read(1 << 20):
+                self.stop.check()
+                digest.update(piece)
+            if digest.hexdigest() != large.etag:
+                _forget(large)
+                raise KeyFailed("the MD5 of what arrived is not the object's ETag", "ChecksumDiffers")
+        self._name_it(large.path, large.job)
+        large.done_path.unlink(missing_ok=True)
+        return Outcome(large.job, large.job.size_bytes, large.etag, time.monotonic() - large.began)
+
+
+def _pieces_done(large: Large) -> set[int]:
+    """The pieces that an earlier run fetched. A torn note at the end does not count."""
+    if os.fstat(large.file.fileno()).st_size != large.job.size_bytes or not large.etag:
+        large.done_path.unlink(missing_ok=True)
+        return set()
+    try:
+        noted = large.done_path.read_bytes()
+    except OSError:
+        return set()
+    return {int.from_bytes(noted[at : at + 4], "big") for at in range(0, len(noted) // 4 * 4, 4)}
+
+
+def _forget(large: Large) -> None:
+    for path in (large.path, large.done_path):
+        with contextlib.suppress(OSError):
+            path.unlink()

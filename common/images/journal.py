@@ -1,0 +1,145 @@
+"""What is on the disk for good: `.download/journal.jsonl`, one line a file, and the thread that writes it.
+
+A line is written only after the bytes and the names it tells of are durable (one syncfs for a batch of files: a tenth
+of what an fsync for each costs). What a kill leaves without a line is recognised by its MD5 or fetched again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import queue
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from common.files import append_lines, write_json
+from common.text import iso, now
+
+OWN_FOLDER = ".download"
+VERSION = 1
+# How much a power cut may cost: what was fetched within this time (seconds).
+COMMIT_EVERY_SECONDS = 2.0
+
+
+class Journal:
+    """The journal of one output folder. `source` names the bucket; only lines written under it are this bucket's."""
+
+    def __init__(self, folder: Path, source: str) -> None:
+        self.path = folder / OWN_FOLDER / "journal.jsonl"
+        self.source = source
+
+    def read(self) -> Iterator[tuple[str, str, str, int, bool]]:
+        """All lines, oldest first: path, key, ETag, size, of this source. What a crash tore is passed over."""
+        if not self.path.exists():
+            return
+        ours = False
+        with open(self.path, encoding="utf-8", errors="replace") as file:
+            for line in file:
+                try:
+                    value: dict[str, Any] = json.loads(line)
+                    if "source" in value:
+                        ours = value["source"] == self.source
+                    else:
+                        yield str(value["file"]), str(value["key"]), str(value["etag"]), int(value["bytes"]), ours
+                except (ValueError, TypeError, KeyError):
+                    continue
+
+    def begin(self) -> None:
+        """Says from here on the lines are of this source. Raises DiskFull, OSError."""
+        append_lines(self.path, [json.dumps({"journal": VERSION, "source": self.source, "at": iso(now())})])
+
+    def add(self, lines: list[str]) -> None:
+        append_lines(self.path, lines)
+
+
+def line_of(path: str, key: str, etag: str, size_bytes: int) -> str:
+    return json.dumps({"file": path, "key": key, "etag": etag, "bytes": size_bytes}, ensure_ascii=False)
+
+
+def sync_all(folder: Path) -> None:
+    """Makes everything on the file system of `folder` durable: contents and names."""
+    try:
+        syncfs = ctypes.CDLL(None, use_errno=True).syncfs
+    except (AttributeError, OSError):  # macOS
+        os.sync()
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        if syncfs(descriptor) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), str(folder))
+    finally:
+        os.close(descriptor)
+
+
+class Recorder:
+    """Writes journal and state in a thread of its own. An error there is raised by the next call here."""
+
+    def __init__(self, folder: Path, journal: Journal) -> None:
+        self._folder = folder
+        self._journal = journal
+        self._todo: queue.SimpleQueue[list[str] | dict[str, Any] | None] = queue.SimpleQueue()
+        self._error: BaseException | None = None
+        self._lines: list[str] = []
+        self._committed_at = time.monotonic()
+        self._state_path = folder / "download_state.json"
+        self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
+        self._thread.start()
+
+    def saved(self, lines: list[str]) -> None:
+        """These files have their names now; they are recorded within a few seconds."""
+        self._raise()
+        self._lines.extend(lines)
+        if time.monotonic() - self._committed_at >= COMMIT_EVERY_SECONDS:
+            self.commit()
+
+    def commit(self) -> None:
+        if self._lines:
+            self._todo.put(self._lines)
+            self._lines = []
+        self._committed_at = time.monotonic()
+
+    def state(self, state: dict[str, Any]) -> None:
+        self._raise()
+        self._todo.put(state)
+
+    def close(self, seconds: float) -> bool:
+        """Writes what is left; False when that was not done within the time. Raises what went wrong."""
+        self.commit()
+        self._todo.put(None)
+        self._thread.join(seconds)
+        self._raise()
+        return not self._thread.is_alive()
+
+    def _raise(self) -> None:
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+
+    def _work(self) -> None:
+        while (todo := self._todo.get()) is not None:
+            try:
+                if isinstance(todo, dict):
+                    write_json(self._state_path, todo)
+                else:
+                    sync_all(self._folder)
+                    self._journal.add(todo)
+            except BaseException as error:  # noqa: BLE001 - raised in the main thread
+                self._error = error
+
+
+def clear_parts(folder: Path) -> Path:
+    """The folder of unfinished files, without what an earlier run left that cannot be gone on with."""
+    parts = folder / OWN_FOLDER / "parts"
+    parts.mkdir(parents=True, exist_ok=True)
+    for entry in os.scandir(parts):
+        # `x.big` and `x.big.done` are large objects of which whole pieces are there.
+        if not entry.name.endswith((".big", ".big.done")):
+            with contextlib.suppress(OSError):
+                os.unlink(entry.path)  # noqa: PTH108
+    return parts

@@ -1,0 +1,100 @@
+"""What a file and a key are called: their stems and extensions, and under which name an object is safely kept."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+
+# What counts as an extension: with "anything behind the last dot" the stem of "img.v1" would be "img".
+EXTENSIONS = frozenset(
+    """
+    jpg jpeg jpe jfif png apng gif bmp dib tif tiff webp heic heif avif jp2 j2k jpx jxl svg ico psd exr hdr pbm pgm ppm
+    pnm tga dcm dicom nii fits raw dng cr2 cr3 nef arw orf rw2 raf pef srw eps pdf
+    mp4 m4v mov avi mkv webm mpg mpeg wmv flv ts m2ts 3gp
+    json xml txt csv npy npz pcd ply las laz bin zip gz
+    """.split()
+)
+LONGEST_NAME_BYTES = 255
+# What file systems of other systems refuse, and what lies in the output folder for our own use.
+_UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"|?*\\/]')
+_DEVICES = frozenset(("con", "prn", "aux", "nul", *(f"{name}{n}" for name in ("com", "lpt") for n in range(1, 10))))
+RESERVED = frozenset(("logs", ".download", "download_state.json"))
+
+
+def canonical(path: str) -> str:
+    """A path as names are compared by: `/` between its parts, none empty or a dot, Unicode composed."""
+    if not path.isascii():
+        path = unicodedata.normalize("NFC", path)
+    path = path.replace("\\", "/")
+    if "//" in path or "./" in path or path[:1] in "/." or path[-1:] in "/.":
+        path = "/".join(part for part in path.split("/") if part not in ("", "."))
+    return path
+
+
+def split_extension(name: str) -> tuple[str, str]:
+    """`("img.v1", ".jpg")` of img.v1.jpg; the extension is "" when it is none that images (or their like) have."""
+    stem, dot, extension = name.rpartition(".")
+    if dot and stem and extension.lower() in EXTENSIONS:
+        return stem, dot + extension
+    return name, ""
+
+
+def stem_of(path: str) -> str:
+    """The path without the extension of its last part."""
+    folder, slash, name = path.rpartition("/")
+    return folder + slash + split_extension(name)[0]
+
+
+def key_asked(name: str, bucket: str) -> str:
+    """A name of the CSV as a key: an address s3://bucket/key of this bucket loses what is before the key."""
+    return name.removeprefix(f"s3://{bucket}/")
+
+
+def file_path(name: str, key: str, root: str, *, keep_folders: bool) -> str:
+    """Where an object is kept, relative to the output folder: the name asked for, with the extension of the object.
+
+    `root` is the prefix that the folders of the key begin behind. Never leaves the output folder; no part is longer
+    than a file system takes; nothing in it that Linux, Windows or a file server refuses.
+    """
+    stem, _ = split_extension(canonical(name).rpartition("/")[2])
+    _, extension = split_extension(canonical(key).rpartition("/")[2])
+    parts = [safe_part(stem, extension)]
+    if keep_folders:
+        folders = key.removeprefix(root).split("/")[:-1]
+        parts = [safe_part(part) for part in folders if part not in ("", ".", "..")] + parts
+    if parts[0].casefold() in RESERVED:
+        parts[0] = _marked(*split_extension(parts[0]), key)
+    return "/".join(parts)
+
+
+def safe_part(stem: str, extension: str = "") -> str:
+    """One part of a path: `stem + extension` with what is unsafe replaced by `_`, cut to 255 bytes with a hash."""
+    text = _UNSAFE.sub("_", stem).encode("utf-8", "replace").decode()
+    extension = _UNSAFE.sub("_", extension)
+    if not extension:
+        text = text.rstrip(". ") or "_" * max(1, len(text))
+    if text.split(".")[0].casefold() in _DEVICES or text.strip(". ") == "":
+        text = f"_{text}"
+    if len((text + extension).encode()) > LONGEST_NAME_BYTES:
+        return _marked(text, extension, stem)
+    return text + extension
+
+
+def told_apart(path: str, key: str, digits: int = 8) -> str:
+    """The path of an object whose own would be that of another: with a hash of its key, the same in every run."""
+    folder, slash, name = path.rpartition("/")
+    return folder + slash + _marked(*split_extension(name), key, digits)
+
+
+def _marked(stem: str, extension: str, of: str, digits: int = 8) -> str:
+    mark = "__" + hashlib.sha256(of.encode("utf-8", "surrogatepass")).hexdigest()[:digits] + extension
+    room = LONGEST_NAME_BYTES - len(mark.encode())
+    return stem.encode()[:room].decode("utf-8", "ignore") + mark
+
+
+def folded(path: str) -> str:
+    """Equal for two paths that a file system without upper and lower case, or one that composes Unicode, calls equal."""
+    if path.isascii():
+        return path.lower()
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())

@@ -1,0 +1,57 @@
+"""How many connections work at once: more while that helps, fewer when the server asks for it."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+
+FIRST_WORKERS = 16
+# Below this share of one processor our own work is not what holds things up.
+BUSY = 0.75
+QUIET_AFTER_THROTTLE_SECONDS = 10.0
+LONGEST_PAUSE_SECONDS = 20.0
+
+
+class Pace:
+    """Shared by all workers. Times are of the monotonic clock."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._lock = threading.Lock()
+        self.limit = min(most, FIRST_WORKERS)
+        self.throttled = 0
+        self.retries = 0
+        self.last_good = time.monotonic()
+        self._throttled_at = -QUIET_AFTER_THROTTLE_SECONDS
+        self._looked = (time.monotonic(), time.process_time())
+
+    def good(self) -> None:
+        self.last_good = time.monotonic()
+
+    def trouble(self, attempt: int, *, throttled: bool) -> float:
+        """Something transient happened at this attempt (1 for the first); gives how long to wait (seconds)."""
+        with self._lock:
+            self.retries += 1
+            at = time.monotonic()
+            if throttled:
+                self.throttled += 1
+                # One storm hits all connections at once: it halves them once.
+                if at - self._throttled_at > 1:
+                    self._throttled_at = at
+                    self.limit = max(1, self.limit // 2)
+        longest = min(LONGEST_PAUSE_SECONDS, 0.5 * 2.0 ** min(attempt - 1, 10))
+        return longest * random.uniform(0.5, 1)  # noqa: S311 - jitter
+
+    def look(self, *, more_to_do: bool) -> int:
+        """Called a few times a second: perhaps allows more connections. Gives how many are allowed."""
+        at, cpu = time.monotonic(), time.process_time()
+        passed = at - self._looked[0]
+        if passed < 0.15:
+            return self.limit
+        busy = (cpu - self._looked[1]) / passed
+        self._looked = (at, cpu)
+        with self._lock:
+            if more_to_do and busy < BUSY and at - self._throttled_at > QUIET_AFTER_THROTTLE_SECONDS:
+                self.limit = min(self._most, self.limit * 2)
+            return self.limit

@@ -1,0 +1,311 @@
+"""What a download says: the analysis before it, the log file and the state while it runs, lists and last words after it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TextIO
+
+from common import log
+from common.exits import Exit
+from common.files import disk_full_named, publish
+from common.images.fetch import Outcome
+from common.images.plan import Counts, Plan
+from common.text import duration, iso, now, plural, printable, size
+
+FEW = 5
+STATE_EVERY_SECONDS = 10.0
+STATE_VERSION = 2
+# For the estimate, when no earlier run has measured better: what lines have, in bytes per second.
+LINES = (("100 Mbit/s", 12.5e6), ("1 Gbit/s", 125e6))
+OBJECTS_PER_SECOND = 500.0
+
+
+class Report:
+    """The books of one run over one output folder."""
+
+    def __init__(self, folder: Path, started_at: datetime, run_id: str, facts: dict[str, Any]) -> None:
+        self.folder = folder
+        self.logs = folder / "logs"
+        self._facts = facts
+        self._run_id = run_id
+        self._started_at = started_at
+        self._began = time.monotonic()
+        self._state_at = 0.0
+        self._log: TextIO | None = None
+        self.counts = Counts()
+        self.analysed = False
+        self.downloaded = self.failed = self.bytes = 0
+        self.denied = 0
+        self.seconds = 0.0
+        self.few_failed: list[str] = []
+        self.retries = self.throttled = 0
+
+    # --- the log file --------------------------------------------------------------------------------------------
+
+    def open_log(self) -> Path:
+        """`logs/download_YYYYMMDD_HHMMSS.log`, in UTC; a second run of the same second gets a name of its own."""
+        self.logs.mkdir(parents=True, exist_ok=True)
+        stamp = f"{self._started_at:%Y%m%d_%H%M%S}"
+        for number in range(1, 1000):
+            path = self.logs / (f"download_{stamp}.log" if number == 1 else f"download_{stamp}_{number}.log")
+            try:
+                self._log = open(path, "x", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
+            except FileExistsError:
+                continue
+            self.note("run", self._run_id, **self._facts)
+            return path
+        raise FileExistsError(f"a thousand log files of the same second in {self.logs}")
+
+    def note(self, event: str, what: str = "", **fields: Any) -> None:
+        """One line of the log file."""
+        if self._log is not None:
+            details = " ".join(f"{name}={printable(str(value), 300)}" for name, value in fields.items())
+            line = " ".join(part for part in (iso(now()), event, printable(what, 600), details) if part)
+            with disk_full_named(self.logs):
+                self._log.write(log.without_secrets(line) + "\n")
+
+    def flush(self) -> None:
+        if self._log is not None:
+            with disk_full_named(self.logs):
+                self._log.flush()
+
+    def add(self, outcomes: list[Outcome]) -> None:
+        """Files that came or did not."""
+        stamp = iso(now())
+        for each in outcomes:
+            if each.reason:
+                self.failed += 1
+                self.denied += each.code in ("AccessDenied", "AllAccessDisabled")
+                if len(self.few_failed) < FEW:
+                    self.few_failed.append(f"{each.job.key}: {each.reason}")
+                self.note("failed", each.job.path, key=each.job.key, code=each.code, reason=each.reason)
+            else:
+                self.downloaded += 1
+                self.bytes += each.size_bytes
+                if self._log is not None:
+                    with disk_full_named(self.logs):
+                        self._log.write(
+                            f"{stamp} saved {printable(each.job.path, 600)} key={printable(each.job.key, 1024)} "
+                            f"bytes={each.size_bytes} seconds={each.seconds:.3f}\n"
+                        )
+
+    # --- the analysis --------------------------------------------------------------------------------------------
+
+    def analysis(self, plan: Plan, *, free_bytes: int, last_rate: float) -> list[str]:
+        """What is shown before anything is fetched; the same lines go into the log."""
+        counts, self.counts, self.analysed = plan.counts, plan.counts, True
+        extra = [plural(counts.repeated, "repetition")] if counts.repeated else []
+        extra += [plural(counts.empty, "empty line")] if counts.empty else []
+        rows = [
+            (
+                "bucket",
+                f"{self._facts['bucket']} at {self._facts['where']}, prefix {self._facts['prefix'] or '(none)'}",
+            ),
+            ("wanted", f"{plural(counts.wanted, 'name')} in {self._facts['csv_file']}" + _bracketed(extra)),
+            ("in the bucket", plural(counts.listed, "object")),
+            ("found", f"{counts.found:,}" + _bracketed(_notes(counts))),
+            ("missing", f"{counts.missing:,}" + _few(plan.missing(), counts.missing, "logs/missing.txt")),
+            (
+                "ambiguous",
+                f"{counts.ambiguous:,}"
+                + _few(
+                    (
+                        f"{name} ({' and '.join(keys[:2])}{', …' if len(keys) > 2 else ''})"
+                        for name, keys in plan.ambiguous()
+                    ),
+                    counts.ambiguous,
+                    "logs/ambiguous.csv",
+                ),
+            ),
+            ("already here", f"{counts.already:,}"),
+            (
+                "to fetch",
+                f"{plural(counts.to_fetch, 'file')}, {size(counts.bytes_to_fetch)}" + _bracketed(_again(counts)),
+            ),
+            ("free disk", f"{size(free_bytes)}, {size(max(0, free_bytes - counts.bytes_to_fetch))} afterwards"),
+            ("time", _estimate(counts, last_rate)),
+        ]
+        lines = [f"{name:<14} {text}" for name, text in rows if text]
+        for line in lines:
+            self.note("analysis", line)
+        return lines
+
+    def write_lists(self, plan: Plan, *, everything: bool) -> None:
+        """`logs/missing.txt`, `logs/ambiguous.csv`, and `logs/files.csv` with every name and what became of it."""
+        _write(self.logs / "missing.txt", lambda file: file.writelines(_line(name) for name in plan.missing()))
+
+        def ambiguous(file: TextIO) -> None:
+            writer = csv.writer(file)
+            writer.writerow(("name", "keys"))
+            writer.writerows((name, *keys) for name, keys in plan.ambiguous())
+
+        _write(self.logs / "ambiguous.csv", ambiguous)
+        if everything:
+
+            def files(file: TextIO) -> None:
+                writer = csv.writer(file)
+                writer.writerow(("name", "state", "found_by", "key", "bytes", "etag", "file", "reason"))
+                writer.writerows(plan.everything())
+
+            _write(self.logs / "files.csv", files)
+
+    # --- state and end -------------------------------------------------------------------------------------------
+
+    def state_if_due(self) -> dict[str, Any] | None:
+        if time.monotonic() - self._state_at < STATE_EVERY_SECONDS:
+            return None
+        self._state_at = time.monotonic()
+        return self.state("running")
+
+    def state(self, status: str) -> dict[str, Any]:
+        """The content of download_state.json."""
+        passed = time.monotonic() - self._began
+        return {
+            "version": STATE_VERSION,
+            "status": status,
+            "run_id": self._run_id,
+            "start_time": iso(self._started_at),
+            "last_update": iso(now()),
+            **self._facts,
+            "downloaded": self.downloaded,
+            "already_here": self.counts.already,
+            "failed": self.failed,
+            "left": max(0, self.counts.to_fetch - self.downloaded - self.failed),
+            "bytes": self.bytes,
+            "seconds": round(passed, 1),
+            "fetch_seconds": round(self.seconds, 2),
+            "retries": self.retries,
+            "throttled": self.throttled,
+            "first_failures": self.few_failed,
+            "counts": asdict(self.counts),
+            "lists": {"missing": "logs/missing.txt", "ambiguous": "logs/ambiguous.csv", "all": "logs/files.csv"},
+        }
+
+    @property
+    def exit_code(self) -> Exit:
+        """0 only when every name that was asked for is here."""
+        bad = self.failed + self.counts.missing + self.counts.ambiguous
+        left = self.counts.to_fetch - self.downloaded - self.failed
+        if not bad and not left:
+            return Exit.ALL_GOOD
+        return Exit.SOME_FAILED if self.downloaded or self.counts.already else Exit.NOTHING_WORKED
+
+    def last_words(self) -> list[str]:
+        """The closing lines of the screen and the log."""
+        counts = self.counts
+        rate = self.bytes / self.seconds if self.seconds > 0 else 0.0
+        speed = (
+            f" in {duration(self.seconds)} ({size(rate)}/s, {self.downloaded / self.seconds:,.0f} files/s)"
+            if rate
+            else ""
+        )
+        lines = [
+            f"names: {counts.wanted:,} wanted = {counts.found:,} found + {counts.missing:,} missing + "
+            f"{counts.ambiguous:,} ambiguous",
+            f"{plural(self.downloaded, 'file')} downloaded ({size(self.bytes)}){speed}, {counts.already:,} were here, "
+            f"{self.failed:,} failed. All are in {self.folder}",
+        ]
+        if self.throttled or self.retries:
+            lines.append(
+                f"The server was asked again {self.retries:,} times, {self.throttled:,} of them because it was busy."
+            )
+        lines += [f"FAILED    {line}" for line in self.few_failed]
+        if self.failed > len(self.few_failed):
+            lines.append(f"          … {self.failed - len(self.few_failed):,} more in logs/files.csv")
+        if counts.missing:
+            lines.append(f"MISSING   {plural(counts.missing, 'name')} not in the bucket: logs/missing.txt")
+        if counts.ambiguous:
+            lines.append(
+                f"AMBIGUOUS {plural(counts.ambiguous, 'name')} that several objects fit: logs/ambiguous.csv "
+                "(name them with their folder, or choose by CVAT_IMAGES_AMBIGUOUS)"
+            )
+        left = counts.to_fetch - self.downloaded - self.failed
+        if left:
+            lines.append(f"{plural(left, 'file')} left. Run the same command again: it goes on from here.")
+        elif self.failed:
+            lines.append("Run the same command again to try the failed ones once more.")
+        elif not (counts.missing or counts.ambiguous):
+            lines.append("All good: every name that was asked for is here.")
+        return lines
+
+    def close(self) -> None:
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+
+
+def _notes(counts: Counts) -> list[str]:
+    notes = []
+    if counts.shared:
+        notes.append(f"{counts.shared:,} mean the file of another name")
+    if counts.renamed:
+        notes.append(f"{counts.renamed:,} cannot keep their name, see logs/files.csv")
+    if counts.by_rule:
+        notes.append(f"{counts.by_rule:,} chosen among several by CVAT_IMAGES_AMBIGUOUS")
+    if counts.archived:
+        notes.append(f"{counts.archived:,} archived: they fail unless they were restored")
+    return notes
+
+
+def _again(counts: Counts) -> list[str]:
+    notes = [f"{counts.changed:,} changed since they were fetched"] if counts.changed else []
+    return notes + ([f"{counts.replaced:,} replace other files of the same name"] if counts.replaced else [])
+
+
+def _bracketed(notes: list[str]) -> str:
+    return f" ({', '.join(notes)})" if notes else ""
+
+
+def _few(names: Iterator[str], count: int, where: str) -> str:
+    if not count:
+        return ""
+    first = [printable(name, 100) for _, name in zip(range(FEW), names, strict=False)]
+    return f": {', '.join(first)}{', …' if count > len(first) else ''}; all in {where}"
+
+
+def _estimate(counts: Counts, last_rate: float) -> str:
+    if not counts.to_fetch:
+        return ""
+    if last_rate > 0:
+        return f"about {duration(counts.bytes_to_fetch / last_rate)} at the speed of the last run ({size(last_rate)}/s)"
+    least = counts.to_fetch / OBJECTS_PER_SECOND
+    return ", ".join(f"about {duration(max(least, counts.bytes_to_fetch / rate))} at {line}" for line, rate in LINES)
+
+
+def _line(name: str) -> str:
+    return name.replace("\n", " ").replace("\r", " ") + "\n"
+
+
+def _write(path: Path, fill: Callable[[TextIO], Any]) -> None:
+    """A list is there whole or as it was before."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with disk_full_named(path.parent):
+        try:
+            with open(temporary, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+                fill(file)
+            publish(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+def last_rate_in(state_path: Path) -> float:
+    """Bytes per second of the run before, from download_state.json; 0.0 when it does not say."""
+    try:
+        state = json.loads(state_path.read_text(encoding="utf-8"))
+        fetched, seconds = float(state["bytes"]), float(state["fetch_seconds"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0.0
+    return fetched / seconds if seconds > 1 and fetched > 0 else 0.0
+
+
+def free_bytes_in(folder: Path) -> int:
+    status = os.statvfs(folder)
+    return status.f_bavail * status.f_frsize

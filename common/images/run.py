@@ -1,0 +1,336 @@
+"""downloader.py --mode images: analyse, ask, fetch, report."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+from common import log
+from common.exits import Exit, RunEnds
+from common.files import DiskFull, free_bytes
+from common.images.crew import Fleet
+from common.images.csvfile import Layout, layout_of, names_in
+from common.images.fetch import Fetcher, Outcome
+from common.images.journal import OWN_FOLDER, Journal, Recorder, clear_parts, line_of
+from common.images.pace import Pace
+from common.images.plan import Plan
+from common.images.report import Report, last_rate_in
+from common.images.screen import DownloadBar
+from common.images.settings import ImageSettings
+from common.lock import locked
+from common.run import Run, say
+from common.s3.bucket import Bucket, Listed, Page, pages
+from common.s3.client import open_bucket
+from common.s3.errors import CredentialsRefused, KeyFailed, S3Error, Transient
+from common.text import size
+from common.waiting import Deadline, Stopped, StopSignal
+
+LISTING_PATIENCE_SECONDS = 120.0
+# When nothing has come yet and so many keys were denied, the rest will be, too.
+MOST_DENIED = 20
+# How long an end waits for the journal. What it does not hold is recognised by its MD5, or fetched again.
+STOP_SECONDS = 0.6
+END_SECONDS = 600.0
+
+
+def run_images(run: Run[ImageSettings]) -> int:
+    """One run. Gives the exit code; raises RunEnds, Stopped, Locked."""
+    settings = with_address(run.settings)
+    dry_run = bool(run.arguments.dry_run)
+    assert settings.csv_file is not None and settings.output_dir is not None
+    layout = layout_of(settings.csv_file, settings.csv_column)
+    if not dry_run and not settings.auto_confirm and not _can_ask():
+        what = "Nobody can be asked whether to go on: this is no terminal."
+        raise RunEnds(what, "Add --auto-confirm (or --dry-run, to look only).", Exit.BAD_CONFIGURATION)
+    with run.stop.breaking_off():
+        bucket = open_bucket(settings)
+    if dry_run:
+        with contextlib.closing(Plan(bucket.name, settings.s3_prefix)) as plan:
+            plan.keep_folders, plan.rule = settings.keep_folders, settings.ambiguous
+            report = report_of(run, settings, bucket, layout)
+            analyse(run, settings, bucket, layout, plan)
+            look_at_disk(settings, bucket, plan, run.stop)
+            print("\n".join(report.analysis(plan, free_bytes=_free(settings.output_dir), last_rate=0.0)))
+            return Exit.ALL_GOOD if plan.counts.found else Exit.NOTHING_WORKED
+    prepare_folder(settings.output_dir)
+    with (
+        locked(settings.output_dir / OWN_FOLDER / "lock", "downloader.py --mode images"),
+        contextlib.closing(
+            Plan(bucket.name, settings.s3_prefix, keep_folders=settings.keep_folders, rule=settings.ambiguous)
+        ) as plan,
+        contextlib.closing(report_of(run, settings, bucket, layout)) as report,
+    ):
+        return Download(run, settings, bucket, plan, report).whole(layout)
+
+
+def with_address(settings: ImageSettings) -> ImageSettings:
+    """--s3-prefix s3://bucket/folder names the bucket too. A leading `/` is no part of a key."""
+    prefix, bucket = settings.s3_prefix, settings.bucket
+    if prefix.startswith("s3://"):
+        named, _, prefix = prefix.removeprefix("s3://").partition("/")
+        if bucket and bucket != named:
+            what = (
+                f"CVAT_IMAGES_S3_PREFIX={settings.s3_prefix!r} and CVAT_IMAGES_BUCKET={bucket!r} contradict each other."
+            )
+            raise RunEnds(what, "Keep one of the buckets.", Exit.BAD_CONFIGURATION)
+        bucket = named
+    return settings.model_copy(update={"bucket": bucket, "s3_prefix": prefix.lstrip("/")})
+
+
+def report_of(run: Run[ImageSettings], settings: ImageSettings, bucket: Bucket, layout: Layout) -> Report:
+    assert settings.output_dir is not None
+    facts = {
+        "bucket": bucket.name,
+        "where": bucket.where,
+        "prefix": settings.s3_prefix,
+        "csv_file": str(settings.csv_file),
+        "csv_column": layout.title or str(layout.column + 1),
+        "transport": bucket.transport,
+    }
+    return Report(settings.output_dir, run.started_at, run.id, facts)
+
+
+def prepare_folder(folder: Path) -> None:
+    """Makes the output folder and our own in it. Raises RunEnds."""
+    try:
+        (folder / OWN_FOLDER).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        what = f"CVAT_IMAGES_OUTPUT_DIR={folder} cannot be written: {error.strerror}."
+        raise RunEnds(
+            what, "Choose another folder with --output-dir, or make it writable.", Exit.BAD_CONFIGURATION
+        ) from None
+
+
+def analyse(run: Run[ImageSettings], settings: ImageSettings, bucket: Bucket, layout: Layout, plan: Plan) -> None:
+    """Reads the names, lists the prefix once, decides which object each name means."""
+    assert settings.csv_file is not None
+    check = run.stop.check
+    plan.add_names(names_in(settings.csv_file, layout), check)
+    if not plan.counts.wanted:
+        what = f"CVAT_IMAGES_CSV_FILE={settings.csv_file} holds no names."
+        raise RunEnds(what, "Name another file, or another column with --csv-column.", Exit.BAD_CONFIGURATION)
+    began = time.monotonic()
+    for objects in listed(bucket, settings.s3_prefix, run.stop):
+        plan.add_objects(objects)
+    seconds = round(time.monotonic() - began, 2)
+    log.get().info(
+        "bucket_listed", bucket=bucket.name, prefix=settings.s3_prefix, objects=plan.counts.listed, seconds=seconds
+    )
+    plan.match(check)
+    plan.make_jobs(check)
+
+
+def listed(bucket: Bucket, prefix: str, stop: StopSignal) -> Iterator[list[Listed]]:
+    """All pages of the listing; the next one is asked for while the last one is looked at. Raises RunEnds, Stopped."""
+    pace = Pace(1)
+
+    def ask(prefix: str, *, token: str | None, after: str) -> Page:
+        deadline, attempt = Deadline(LISTING_PATIENCE_SECONDS), 0
+        while True:
+            try:
+                return bucket.page(prefix, token=token, after=after)
+            except Transient as error:
+                attempt += 1
+                pause = pace.trouble(attempt, throttled=error.throttled)
+                if pause > deadline.left_seconds:
+                    what = f"The bucket could not be listed: {error} ({attempt} attempts)."
+                    raise RunEnds(what, "Run the same command again later, or check --endpoint-url.") from None
+                log.get().warning("listing_retried", reason=str(error), attempt=attempt)
+                stop.sleep(pause)
+            except KeyFailed as error:
+                what = f"The bucket {bucket.name} may not be listed: {error}."
+                raise CredentialsRefused(what, "The credentials need s3:ListBucket (and s3:GetObject) on it.") from None
+            except S3Error as error:
+                raise RunEnds(f"The bucket could not be listed: {error}.") from None
+
+    pages_in_order = pages(ask, prefix)
+    with ThreadPoolExecutor(1, thread_name_prefix="listing") as ahead:
+        coming = ahead.submit(next, pages_in_order, None)
+        try:
+            while (objects := _result(coming, stop)) is not None:
+                coming = ahead.submit(next, pages_in_order, None)
+                yield objects
+        except ValueError as error:
+            raise RunEnds(f"The bucket could not be listed: {error}.") from None
+        except Stopped:
+            ahead.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _result(coming: Future[list[Listed] | None], stop: StopSignal) -> list[Listed] | None:
+    while True:
+        try:
+            return coming.result(timeout=0.1)
+        except TimeoutError:
+            if coming.done():
+                raise
+            stop.check()
+
+
+def look_at_disk(settings: ImageSettings, bucket: Bucket, plan: Plan, stop: StopSignal) -> list[str]:
+    """Finds what is there already; gives journal lines for files that were recognised by their MD5."""
+    assert settings.output_dir is not None
+    if not settings.resume:
+        plan.count_todo()
+        return []
+    plan.remember(Journal(settings.output_dir, source_of(bucket)).read())
+    adopted = plan.compare(settings.output_dir, lambda path, md5: has_md5(path, md5, stop), stop.check)
+    return [line_of(job.path, job.key, job.etag, job.size_bytes) for job in adopted]
+
+
+def has_md5(path: Path, md5: str, stop: StopSignal) -> bool:
+    digest = hashlib.md5(usedforsecurity=False)
+    try:
+        with open(path, "rb", buffering=0) as file:
+            while piece := file.read(1 << 20):
+                stop.check()
+                digest.update(piece)
+    except OSError:
+        return False
+    return digest.hexdigest() == md5
+
+
+def source_of(bucket: Bucket) -> str:
+    return f"{bucket.where} {bucket.name}"
+
+
+def _free(folder: Path) -> int:
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return free_bytes(folder)
+
+
+def _can_ask() -> bool:
+    return bool(sys.stdin and sys.stdin.isatty())
+
+
+class Download:
+    """One run that writes."""
+
+    def __init__(
+        self, run: Run[ImageSettings], settings: ImageSettings, bucket: Bucket, plan: Plan, report: Report
+    ) -> None:
+        assert settings.output_dir is not None
+        self.run = run
+        self.settings = settings
+        self.bucket = bucket
+        self.plan = plan
+        self.report = report
+        self.folder = settings.output_dir
+        self.journal = Journal(self.folder, source_of(bucket))
+        self.pace = Pace(settings.workers)
+
+    def whole(self, layout: Layout) -> int:
+        """Analysis, question, download, end."""
+        report, plan, stop = self.report, self.plan, self.run.stop
+        log.get().info("log_file", path=str(report.open_log()))
+        analyse(self.run, self.settings, self.bucket, layout, plan)
+        self.journal.begin()
+        adopted = look_at_disk(self.settings, self.bucket, plan, stop)
+        free = free_bytes(self.folder)
+        rate = last_rate_in(self.folder / "download_state.json")
+        print("\n".join(report.analysis(plan, free_bytes=free, last_rate=rate)), flush=True)
+        report.write_lists(plan, everything=False)
+        if plan.counts.to_fetch:
+            self._require_room(free)
+            if not self._wanted():
+                report.note("declined")
+                say("Nothing was fetched: the question was not answered with yes.")
+                return Exit.NOTHING_WORKED
+        recorder = Recorder(self.folder, self.journal)
+        ending: BaseException | None = None
+        try:
+            recorder.saved(adopted)
+            self._fetch(recorder)
+        except BaseException as error:  # noqa: BLE001 - raised again, once the books are closed
+            ending = error
+        return self._end(recorder, ending)
+
+    def _require_room(self, free: int) -> None:
+        needed = self.plan.counts.bytes_to_fetch
+        reserve = int(self.settings.min_free_gb * 1e9)
+        if free < needed + reserve:
+            what = f"{size(needed)} are to be fetched, {size(free)} are free in {self.folder}"
+            kept = f", and {size(reserve)} of it stay free (CVAT_IMAGES_MIN_FREE_GB)" if reserve else ""
+            raise RunEnds(f"{what}{kept}.", "Make room there, or choose another folder with --output-dir.")
+
+    def _wanted(self) -> bool:
+        """Asks the person at the terminal; an end of input is a no."""
+        if self.settings.auto_confirm:
+            return True
+        with self.run.stop.breaking_off():
+            print("Fetch them? [y/N] ", end="", file=sys.stderr, flush=True)
+            answer = sys.stdin.readline()
+        return answer.strip().lower() in ("y", "yes")
+
+    def _fetch(self, recorder: Recorder) -> None:
+        plan, report, stop = self.plan, self.report, self.run.stop
+        parts = clear_parts(self.folder)
+        began = time.monotonic()
+
+        def fetcher(fleet: Fleet) -> Fetcher:
+            return Fetcher(
+                self.folder, parts, stop, self.pace, self.settings.verify, self.settings.retry_seconds,
+                int(self.settings.min_free_gb * 1e9), fleet.spread, fleet.count,
+            )  # fmt: skip
+
+        fleet = Fleet(self.bucket, self.pace, stop, fetcher)
+        with DownloadBar(plan.counts.to_fetch, plan.counts.bytes_to_fetch) as bar:
+
+            def every() -> None:
+                report.seconds = time.monotonic() - began
+                report.retries, report.throttled = self.pace.retries, self.pace.throttled
+                bar.show(report.downloaded + report.failed, fleet.bytes_done, report.failed, fleet.name_now)
+                report.flush()
+                recorder.saved([])
+                if state := report.state_if_due():
+                    recorder.state(state)
+
+            for outcomes in fleet.outcomes(plan.jobs(), every):
+                self._take(outcomes, recorder)
+
+    def _take(self, outcomes: list[Outcome], recorder: Recorder) -> None:
+        report = self.report
+        report.add(outcomes)
+        self.plan.settle(("failed" if each.reason else "done", each.reason, each.job.id) for each in outcomes)
+        saved = [
+            line_of(each.job.path, each.job.key, each.etag, each.size_bytes) for each in outcomes if not each.reason
+        ]
+        recorder.saved(saved)
+        if report.denied >= MOST_DENIED and not report.downloaded:
+            what = f"The first {report.denied} files were all denied."
+            raise CredentialsRefused(what, "The credentials need s3:GetObject on these keys.")
+
+    def _end(self, recorder: Recorder, ending: BaseException | None) -> int:
+        """Closes the books, says how it went, and raises what ended the run."""
+        report, stopped = self.report, isinstance(ending, Stopped)
+        status = "stopped" if stopped else "failed" if ending else "finished"
+        if isinstance(ending, RunEnds):
+            report.note("ended", ending.why)
+        try:
+            recorder.state(report.state(status))
+            if not recorder.close(STOP_SECONDS if stopped else END_SECONDS):
+                log.get().info("journal_not_awaited", detail="the disk is slow; what it lacks is recognised by its MD5")
+            if not stopped:
+                report.write_lists(self.plan, everything=True)
+        except (OSError, DiskFull) as error:
+            ending = ending or error
+        with contextlib.suppress(DiskFull):
+            for line in report.last_words():
+                report.note("end", line)
+            report.flush()
+        for line in report.last_words():
+            say(line)
+        code = report.exit_code
+        self.run.exit_code = code
+        log.get().info("download_finished", status=status, files=report.downloaded, failed=report.failed)
+        if isinstance(ending, CredentialsRefused):
+            self.run.exit_code = Exit.CREDENTIALS_REFUSED
+        if ending is not None:
+            raise ending
+        return code

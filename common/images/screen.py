@@ -1,0 +1,72 @@
+"""What a person sees while images come: a bar with the file, the speed and the time left; log lines without a terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+from common import log
+from common.progress import LOG_EVERY_SECONDS
+from common.text import duration, printable, size
+
+
+class DownloadBar:
+    """Use as a context manager. Bytes make the bar, because files differ in size."""
+
+    def __init__(self, files: int, total_bytes: int) -> None:
+        self._files, self._total = files, total_bytes
+        self._began = self._logged = time.monotonic()
+        self._rich: Progress | None = None
+        if sys.stderr.isatty() and files:
+            self._rich = Progress(
+                TextColumn("{task.fields[of]}", markup=False),
+                BarColumn(bar_width=24),
+                TextColumn("{task.percentage:>3.0f}%"),
+                TransferSpeedColumn(),
+                TimeRemainingColumn(compact=True),
+                TextColumn("{task.fields[name]}", markup=False),
+                console=Console(stderr=True),
+                transient=True,
+                refresh_per_second=5,
+            )
+            self._task = self._rich.add_task("images", total=max(1, total_bytes), of=f"0 of {files:,}", name="")
+
+    def __enter__(self) -> DownloadBar:
+        if self._rich:
+            self._rich.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._rich:
+            with contextlib.suppress(OSError):
+                self._rich.stop()
+
+    def show(self, files: int, bytes_done: int, failed: int, name: str) -> None:
+        """Called several times a second."""
+        if self._rich:
+            of = f"{files:,} of {self._files:,}" + (f", {failed:,} failed" if failed else "")
+            self._rich.update(self._task, completed=bytes_done, of=of, name=printable(name, 40))
+            return
+        if time.monotonic() - self._logged < LOG_EVERY_SECONDS:
+            return
+        self._logged = time.monotonic()
+        passed = self._logged - self._began
+        rate = bytes_done / passed
+        left = duration((self._total - bytes_done) / rate) if rate > 0 and self._total > bytes_done else "unknown"
+        log.get().info(
+            "progress",
+            files=files,
+            of=self._files,
+            failed=failed,
+            fetched=size(bytes_done),
+            speed=f"{size(rate)}/s",
+            left=left,
+            file=printable(name, 60),
+        )

@@ -1,0 +1,92 @@
+"""The settings of downloader.py --mode images."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from common.s3.settings import S3Settings
+
+
+class ImageSettings(S3Settings):
+    """Which names, from which folder of the bucket, to where, and how."""
+
+    csv_file: Path | None = Field(
+        None,
+        alias="CVAT_IMAGES_CSV_FILE",
+        description="file with the names: CSV with or without header, or a plain list",
+    )
+    output_dir: Path | None = Field(
+        None, alias="CVAT_IMAGES_OUTPUT_DIR", description="folder that the images are brought to"
+    )
+    s3_prefix: str = Field(
+        "", alias="CVAT_IMAGES_S3_PREFIX", description="folder in the bucket, e.g. datalake/images/; empty = all of it"
+    )
+    csv_column: str = Field(
+        "",
+        alias="CVAT_IMAGES_CSV_COLUMN",
+        description="column with the names: its title or number (1 = first); empty = found out",
+    )
+    auto_confirm: bool = Field(
+        False, alias="CVAT_IMAGES_AUTO_CONFIRM", description="true goes on after the analysis without asking"
+    )
+    resume: bool = Field(
+        True, alias="CVAT_IMAGES_RESUME", description="true keeps what is there and unchanged; false fetches all again"
+    )
+    verify: bool = Field(
+        False, alias="CVAT_IMAGES_VERIFY", description="true also compares MD5 with ETags that are one"
+    )
+    keep_folders: bool = Field(
+        False,
+        alias="CVAT_IMAGES_KEEP_FOLDERS",
+        description="true keeps the folders beneath the prefix; false puts all into one",
+    )
+    ambiguous: Literal["skip", "first", "largest"] = Field(
+        "skip",
+        alias="CVAT_IMAGES_AMBIGUOUS",
+        description="when several objects fit a name: skip it, or take the first by key, or the largest",
+    )
+    workers: int = Field(
+        128, alias="CVAT_IMAGES_WORKERS", ge=1, le=512, description="most connections at once; begins with 16. 1 to 512"
+    )
+    retry_seconds: float = Field(
+        120,
+        alias="CVAT_IMAGES_RETRY_SECONDS",
+        ge=0,
+        le=86400,
+        description="how long a file is tried again after transient errors (seconds)",
+    )
+    min_free_gb: float = Field(
+        1, alias="CVAT_IMAGES_MIN_FREE_GB", ge=0, le=1e6, description="room that is left free on the disk (GB)"
+    )
+
+    @field_validator("csv_file", "output_dir")
+    @classmethod
+    def _absolute(cls, value: Path | None) -> Path | None:
+        try:
+            return value.expanduser().absolute() if value else None
+        except RuntimeError:
+            raise ValueError("begins with a ~ that stands for nobody's home") from None
+
+
+def add_image_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags that are no settings."""
+    parser.add_argument("--dry-run", action="store_true", help="analyse and show what would be fetched; fetch nothing")
+
+
+def what_is_missing(arguments: argparse.Namespace, raw: Mapping[str, str]) -> list[str]:
+    """What cannot be left out."""
+    words = {
+        "CVAT_IMAGES_CSV_FILE": "--csv-file",
+        "CVAT_IMAGES_OUTPUT_DIR": "--output-dir",
+        "CVAT_IMAGES_BUCKET": "--bucket",
+    }
+    given = dict(raw)
+    address = raw.get("CVAT_IMAGES_S3_PREFIX", "")
+    if address.startswith("s3://"):
+        given.setdefault("CVAT_IMAGES_BUCKET", address)
+    return [f"{name} is not set ({flag})" for name, flag in words.items() if not given.get(name)]

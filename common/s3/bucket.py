@@ -1,0 +1,93 @@
+"""What the rest of the program knows of a bucket: its objects, and the bytes of one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+
+class Listed(NamedTuple):
+    """One object as a listing tells of it. `etag` without quotes; `storage` is S3's storage class or ""."""
+
+    key: str
+    size_bytes: int
+    etag: str
+    storage: str = ""
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page of a listing. `next_token` is None on the last."""
+
+    objects: list[Listed]
+    next_token: str | None
+    is_truncated: bool
+
+
+@dataclass(frozen=True)
+class Head:
+    """What an answer says of the object whose bytes follow. `size_bytes` is that of the whole object."""
+
+    size_bytes: int
+    etag: str
+
+
+class Reader(Protocol):
+    """Fetches objects, for one thread."""
+
+    def get(
+        self,
+        key: str,
+        begin: Callable[[Head], None],
+        use: Callable[[memoryview], None],
+        *,
+        first: int = 0,
+        count: int | None = None,
+        etag: str = "",
+    ) -> Head:
+        """Calls `begin` once and `use` with each piece of the bytes from `first` on (`count` of them, or all).
+
+        Raises Transient, KeyFailed, Changed (the object no longer has this `etag`), RunEnds; what `begin` and `use` raise.
+        """
+
+    def close(self) -> None: ...
+
+
+class Bucket(Protocol):
+    """One bucket of one server, with the credentials to read it."""
+
+    name: str
+    where: str
+    transport: str
+
+    def page(self, prefix: str, *, token: str | None = None, after: str = "") -> Page:
+        """One page of a listing in the order of the keys. Raises Transient, KeyFailed (no right to list), RunEnds."""
+
+    def reader(self) -> Reader: ...
+
+
+def pages(ask: Callable[..., Page], prefix: str, *, full_page: int = 1000) -> Iterator[list[Listed]]:
+    """All pages beneath a prefix, asking with `ask(prefix, token=, after=)`.
+
+    Servers that forget the token of the next page, or call a full page the last one, are asked for what follows the
+    last key (s5cmd issue 487). Raises ValueError when a server gives the same page again and again.
+    """
+    token: str | None = None
+    after = ""
+    last_key = ""
+    while True:
+        page = ask(prefix, token=token, after=after)
+        if page.objects:
+            if page.objects[-1].key == last_key:
+                raise ValueError(f"the server gives the page that ends with {last_key!r} again and again")
+            last_key = page.objects[-1].key
+            yield page.objects
+        if page.next_token and page.is_truncated:
+            if page.next_token == token:
+                raise ValueError("the server gives the same continuation token again and again")
+            token, after = page.next_token, ""
+        elif page.objects and (page.is_truncated or len(page.objects) >= full_page):
+            token, after = None, last_key
+        else:
+            return

@@ -1,0 +1,254 @@
+"""HTTP/1.1 for GETs over one kept-open socket: the few parts of it that fetching many small objects needs.
+
+Measured (docs/benchmarks.md): http.client costs three times the processor time of this for an object of 20 kB, and
+boto3 thirty times. Whatever an answer says that is not understood here is a broken answer, never a guess.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+import struct
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from common.exits import Exit, RunEnds
+from common.s3.errors import Transient
+
+BUFFER_BYTES = 128 << 10
+MOST_HEADER_BYTES = 64 << 10
+MOST_ERROR_BYTES = 64 << 10
+CONNECT_SECONDS = 15.0
+# A body that brings less than this over `timeout_seconds` counts as broken.
+SLOWEST_BYTES_PER_SECOND = 1024
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where the sockets go. `tls` is None for plain HTTP."""
+
+    host: str
+    port: int
+    tls: ssl.SSLContext | None = None
+    timeout_seconds: float = 60.0
+
+
+@dataclass
+class Answer:
+    """Status and headers (names in lower case) of one answer; `length` is None when the body is chunked or open-ended."""
+
+    status: int
+    headers: dict[str, str] = field(default_factory=dict)
+    length: int | None = None
+    chunked: bool = False
+    keeps_open: bool = True
+
+
+class Connection:
+    """One connection, opened when it is needed and again after it broke. For one thread."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._socket: socket.socket | None = None
+        self._buffer = bytearray(BUFFER_BYTES)
+        self._view = memoryview(self._buffer)
+        self._begin = self._end = 0  # what of the buffer is received and not yet used
+
+    def ask(self, request: bytes) -> Answer:
+        """Sends a request and reads the head of its answer; the body must be read next. Raises Transient."""
+        reused = self._socket is not None
+        try:
+            return self._ask(request)
+        except Transient:
+            if not reused:
+                raise
+            # A server closes an idle connection whenever it likes: that says nothing yet.
+            return self._ask(request)
+
+    def _ask(self, request: bytes) -> Answer:
+        try:
+            if self._socket is None:
+                self._open()
+            assert self._socket is not None
+            self._begin = self._end = 0
+            self._socket.sendall(request)
+            while True:
+                answer = self._head()
+                if answer.status >= 200:
+                    return answer
+        except Transient:
+            self.close()
+            raise
+        except (OSError, ValueError) as error:
+            self.close()
+            raise Transient(_plain(error)) from None
+
+    def _open(self) -> None:
+        address = self._address
+        plain = socket.create_connection((address.host, address.port), timeout=CONNECT_SECONDS)
+        try:
+            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            opened = address.tls.wrap_socket(plain, server_hostname=address.host) if address.tls else plain
+            # The kernel's own time limit: Python's costs a poll() before every recv().
+            opened.settimeout(None)
+            limit = struct.pack("ll", int(address.timeout_seconds), int(address.timeout_seconds % 1 * 1e6))
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+        except ssl.SSLCertVerificationError as error:
+            plain.close()
+            what = f"The certificate of {address.host} is not trusted: {error.verify_message}."
+            remedy = "Name the authority's PEM file in AWS_CA_BUNDLE, or as ca_bundle in ~/.aws/config."
+            raise RunEnds(what, remedy, Exit.BAD_CONFIGURATION) from None
+        except BaseException:
+            plain.close()
+            raise
+        self._socket = opened
+
+    def close(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def _receive(self) -> int:
+        """Receives something behind what is there; 0 at the end of the stream."""
+        assert self._socket is not None
+        try:
+            count = self._socket.recv_into(self._view[self._end :])
+        except OSError as error:
+            raise Transient(_plain(error)) from None
+        self._end += count
+        return count
+
+    def _head(self) -> Answer:
+        while (at := self._buffer.find(b"\r\n\r\n", self._begin, self._end)) < 0:
+            if self._end - self._begin > MOST_HEADER_BYTES:
+                raise ValueError("the answer's headers have no end")
+            if not self._receive():
+                raise ValueError("the server closed the connection without an answer")
+        lines = self._buffer[self._begin : at].decode("latin-1").split("\r\n")
+        self._begin = at + 4
+        version, _, rest = lines[0].partition(" ")
+        if not version.startswith("HTTP/1.") or not rest[:3].isdigit():
+            raise ValueError(f"this is no HTTP: {lines[0][:60]!r}")
+        headers: dict[str, str] = {}
+        for line in lines[1:]:
+            name, _, value = line.partition(":")
+            headers[name.lower()] = value.strip()
+        answer = Answer(int(rest[:3]), headers)
+        answer.keeps_open = version != "HTTP/1.0" and headers.get("connection", "").lower() != "close"
+        if answer.status < 200 or answer.status in (204, 304):
+            answer.length = 0
+        elif "transfer-encoding" in headers:
+            if headers["transfer-encoding"].lower() != "chunked":
+                raise ValueError(f"transfer-encoding {headers['transfer-encoding'][:40]!r} is not understood")
+            answer.chunked = True
+        elif "content-length" in headers:
+            if not headers["content-length"].isdecimal():
+                raise ValueError("content-length is no number")
+            answer.length = int(headers["content-length"])
+        else:
+            answer.keeps_open = False
+        return answer
+
+    def pieces(self, answer: Answer, use: Callable[[memoryview], None]) -> int:
+        """Hands the body to `use` piece by piece; gives its length. Raises Transient when it breaks off."""
+        try:
+            if answer.chunked:
+                count = self._chunks(use)
+            elif answer.length is None:
+                count = self._until_closed(use)
+            else:
+                self._exactly(answer.length, use)
+                count = answer.length
+        except ValueError as error:
+            self.close()
+            raise Transient(str(error)) from None
+        except BaseException:
+            self.close()  # what is left of the body must not be taken for the next answer
+            raise
+        if not answer.keeps_open:
+            self.close()
+        return count
+
+    def whole(self, answer: Answer, most_bytes: int = 64 << 20) -> bytes:
+        """The body in one piece. Raises Transient, also when it is longer than anything expected."""
+        body = bytearray()
+
+        def use(piece: memoryview) -> None:
+            if len(body) + len(piece) > most_bytes:
+                raise ValueError(f"the answer is longer than {most_bytes:,} bytes")
+            body.extend(piece)
+
+        self.pieces(answer, use)
+        return bytes(body)
+
+    def _exactly(self, count: int, use: Callable[[memoryview], None]) -> None:
+        left = count
+        window_began, window_left = time.monotonic(), left
+        while left:
+            if self._begin == self._end:
+                self._begin = self._end = 0
+            # Small bodies are gathered whole: one write is cheaper than three.
+            while self._end - self._begin < min(left, BUFFER_BYTES - self._begin):
+                if not self._receive():
+                    raise ValueError(f"the connection ended {left - (self._end - self._begin):,} bytes too early")
+                if left > BUFFER_BYTES:
+                    break
+            take = min(left, self._end - self._begin)
+            use(self._view[self._begin : self._begin + take])
+            self._begin += take
+            left -= take
+            passed = time.monotonic() - window_began
+            if passed > self._address.timeout_seconds:
+                if window_left - left < SLOWEST_BYTES_PER_SECOND * passed:
+                    raise ValueError(f"only {window_left - left} bytes arrived in {passed:.0f} seconds")
+                window_began, window_left = time.monotonic(), left
+
+    def _until_closed(self, use: Callable[[memoryview], None]) -> int:
+        count = 0
+        while True:
+            if self._begin == self._end:
+                self._begin = self._end = 0
+                if not self._receive():
+                    return count
+            use(self._view[self._begin : self._end])
+            count += self._end - self._begin
+            self._begin = self._end
+
+    def _line(self) -> bytes:
+        while (at := self._buffer.find(b"\r\n", self._begin, self._end)) < 0:
+            if self._end - self._begin > 4096:
+                raise ValueError("a chunk has no length")
+            if self._begin and BUFFER_BYTES - self._end < 8192:
+                kept = bytes(self._view[self._begin : self._end])
+                self._view[: len(kept)] = kept
+                self._begin, self._end = 0, len(kept)
+            if not self._receive():
+                raise ValueError("the connection ended within a chunk")
+        line = bytes(self._view[self._begin : at])
+        self._begin = at + 2
+        return line
+
+    def _chunks(self, use: Callable[[memoryview], None]) -> int:
+        total = 0
+        while count := int(self._line().split(b";")[0], 16):
+            self._exactly(count, use)
+            total += count
+            if self._line():
+                raise ValueError("a chunk is longer than it said")
+        while self._line():
+            pass
+        return total
+
+
+def _plain(error: Exception) -> str:
+    """Why a connection failed, in words."""
+    if isinstance(error, (BlockingIOError, socket.timeout, ssl.SSLWantReadError)):
+        return "the server was silent for too long"
+    if isinstance(error, socket.gaierror):
+        return f"the server's name is not known: {error.strerror}"
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)
+    return str(error)

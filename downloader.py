@@ -1,0 +1,65 @@
+#!/usr/bin/env python3
+"""Downloads annotations and masks from CVAT (--mode datasets), or the images that a CSV names from S3 (--mode images).
+
+Each mode has settings of its own: `downloader.py --mode datasets --help`, `downloader.py --mode images --help`.
+All of them stand in .env; docs/downloads.md explains them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from common.exits import Exit
+from common.run import frame, leave
+
+MODES = ("datasets", "images")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    mode = chosen_mode(argv)
+    parser = argparse.ArgumentParser(
+        prog="downloader.py",
+        description=__doc__,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--mode", choices=MODES, help="what is downloaded; --csv-file alone means images, -o cvat_download.… datasets"
+    )
+    # Each mode loads its own room and settings only: nobody who downloads datasets needs what S3 needs.
+    if mode == "datasets":
+        from common.datasets.run import add_dataset_arguments, run_datasets
+        from common.datasets.settings import DatasetSettings, what_is_missing
+
+        add_dataset_arguments(parser)
+        return frame(DatasetSettings, parser, argv, run_datasets, also_check=what_is_missing)
+    if mode == "images":
+        from common.images.run import run_images
+        from common.images.settings import ImageSettings, add_image_arguments, what_is_missing
+
+        add_image_arguments(parser)
+        return frame(ImageSettings, parser, argv, run_images, also_check=what_is_missing)
+    parser.parse_args(argv)
+    parser.print_usage(sys.stderr)
+    print("configuration: say what to download: --mode datasets, or --mode images --csv-file FILE", file=sys.stderr)
+    return Exit.BAD_CONFIGURATION
+
+
+def chosen_mode(argv: Sequence[str] | None) -> str | None:
+    """The mode that the command line asks for; None when it says nothing, or nonsense."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--mode", nargs="?")
+    parser.add_argument("--csv-file", nargs="?", const="")
+    parser.add_argument("-o", action="append", nargs="?")
+    found, _ = parser.parse_known_args(argv)
+    if found.mode is not None:
+        return str(found.mode) if found.mode in MODES else None
+    if found.csv_file is not None:
+        return "images"
+    return "datasets" if found.o is not None else None
+
+
+if __name__ == "__main__":
+    leave(main())

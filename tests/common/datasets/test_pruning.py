@@ -1,0 +1,149 @@
+"""What belongs to deleted frames goes, all else stays: a leaking export becomes the one that does not leak."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from common.datasets.cutting import NotSound
+from common.datasets.frames import DeletedFrames
+from common.datasets.pruning import prune, pruner_of
+from tests.common.datasets.exported import (
+    FORMATS,
+    NAMES,
+    annotations_in,
+    awkward_task,
+    deleted_of,
+    export,
+    tree,
+)
+
+HEADS = ("obj.data", "data.yaml")
+
+
+@pytest.fixture
+def server(sandbox):
+    return sandbox()
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("subset", ["", "Train"])
+@pytest.mark.parametrize("gone", [{0}, {1, 4}, {len(NAMES) - 1}, set(range(len(NAMES)))], ids=str)
+def test_a_leaking_export_becomes_the_one_that_does_not_leak_and_the_counts_are_exact(
+    server, tmp_path, name, subset, gone
+):
+    task = awkward_task(server, subset=subset)
+    before = export(server, task, name, tmp_path / "before", leak=True)
+    server.world.set_deleted_frames(task, gone)
+    leaking = export(server, task, name, tmp_path / "leaking", leak=True)
+    assert len(tree(leaking)) == len(tree(before))
+    clean = export(server, task, name, tmp_path / "clean", leak=False)
+    wanted = annotations_in(leaking, name) - annotations_in(clean, name)
+
+    done = prune(leaking, name, deleted_of(server, task))
+
+    assert done is not None
+    left, right = tree(leaking), tree(clean)
+    if len(gone) == len(NAMES):  # an export without any frame has no lists at all, and no head that names them
+        left = {path: content for path, content in left.items() if path in right and path not in HEADS}
+        right = {path: content for path, content in right.items() if path not in HEADS}
+        assert not any(each.endswith(".jpg") for each in tree(leaking))
+    assert left == right
+    assert (done.images, done.annotations) == (len(gone), wanted)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_without_deleted_frames_nothing_is_touched(server, tmp_path, name):
+    task = awkward_task(server)
+    folder = export(server, task, name, tmp_path / "x", leak=False)
+    before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.rglob("*") if path.is_file()}
+    done = prune(folder, name, deleted_of(server, task))
+    assert done is not None and (done.images, done.annotations, done.notes) == (0, 0, [])
+    assert before == {
+        path: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.rglob("*") if path.is_file()
+    }
+
+
+def test_a_clean_export_of_a_task_with_deleted_frames_counts_nothing(server, tmp_path):
+    task = awkward_task(server)
+    server.world.set_deleted_frames(task, {0, 2})
+    for number, name in enumerate(FORMATS):
+        folder = export(server, task, name, tmp_path / str(number), leak=False)
+        before = tree(folder)
+        done = prune(folder, name, deleted_of(server, task))
+        assert done is not None and (done.images, done.annotations) == (0, 0), name
+        assert tree(folder) == before
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_deleted_image_never_takes_a_living_one_with_the_same_stem_along(server, tmp_path):
+    task = awkward_task(server, names=("one.jpg", "one.png", "two.jpg"))
+    server.world.set_deleted_frames(task, {0, 2})
+    deleted = deleted_of(server, task)
+    assert deleted.shared_stems == {"one"}
+    coco = export(server, task, "COCO 1.0", tmp_path / "coco", leak=True)
+    prune(coco, "COCO 1.0", deleted)
+    [document] = [json.loads(path.read_text()) for path in coco.rglob("*.json")]
+    assert [image["file_name"] for image in document["images"]] == ["one.png"]
+    assert sorted(path.name for path in coco.rglob("*.*g")) == ["one.png"]
+    yolo = export(server, task, "YOLO 1.1", tmp_path / "yolo", leak=True)
+    done = prune(yolo, "YOLO 1.1", deleted)
+    assert sorted(path.name for path in yolo.rglob("obj_train_data/*")) == ["one.png", "one.txt"]
+    assert done is not None and "same name as a living one" in done.notes[0]
+
+
+def test_formats_that_are_not_known_are_named_as_such():
+    assert pruner_of("LabelMe 3.0") is None
+    assert pruner_of("Ultralytics YOLO Classification 1.0") is None
+    assert pruner_of("coco 1.0") is not None
+
+
+def test_a_file_that_is_no_json_is_a_failure_and_not_a_guess(tmp_path):
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations" / "instances_default.json").write_text('{"images": [{"id": 1, ')
+    with pytest.raises(NotSound, match=r"instances_default.json is not complete JSON"):
+        prune(tmp_path, "COCO 1.0", DeletedFrames(frozenset({"a.jpg"}), frozenset({"a"}), frozenset(), {0: "a"}))
+
+
+def track(*keyframes: tuple[int, bool]) -> str:
+    boxes = "".join(f'\n    <box frame="{f}" keyframe="1" outside="{int(o)}" xtl="1"/>' for f, o in keyframes)
+    return f'\n  <track id="0" label="car">{boxes}\n  </track>'
+
+
+@pytest.mark.parametrize(
+    ("keyframes", "left", "annotations", "kept"),
+    [
+        # A track that is seen on the deleted frame only: all of it goes.
+        ([(3, False), (4, True)], None, 1, 0),
+        # Frames 4 to 9 are computed from the keyframe on the deleted frame 3: it stays.
+        ([(3, False), (10, True)], [3, 10], 0, 1),
+        # Neighbours on both sides: nobody depends on it.
+        ([(2, False), (3, False), (4, False)], [2, 4], 1, 0),
+        # An end on a deleted frame is no annotation.
+        ([(1, False), (3, True)], [1, 3], 0, 0),
+        # Without an end the last keyframe goes on to the last frame.
+        ([(3, False)], [3], 0, 1),
+        ([(2, False), (9, False)], [2, 9], 0, 0),
+    ],
+)
+def test_keyframes_on_deleted_frames_go_unless_living_frames_depend_on_them(
+    tmp_path, keyframes, left, annotations, kept
+):
+    text = f'<?xml version="1.0"?>\n<annotations>{track(*keyframes)}{track((5, False), (6, True))}\n</annotations>\n'
+    (tmp_path / "annotations.xml").write_text(text)
+    deleted = DeletedFrames(frozenset(), frozenset(), frozenset(), {3: "frame_000003"}, first=0, last=20, step=1)
+    done = prune(tmp_path, "CVAT for video 1.1", deleted)
+    assert done is not None and done.annotations == annotations
+    assert bool(done.notes) == bool(kept)
+    wanted = (track(*((f, o) for f, o in keyframes if f in left)) if left else "") + track((5, False), (6, True))
+    assert (
+        tmp_path / "annotations.xml"
+    ).read_text() == f'<?xml version="1.0"?>\n<annotations>{wanted}\n</annotations>\n'
+
+
+def test_frames_of_a_cut_video_are_counted_in_the_numbers_of_the_video(sandbox, tmp_path):
+    deleted = DeletedFrames(frozenset(), frozenset(), frozenset(), {11: "frame_000011"}, first=5, last=29, step=3)
+    assert not deleted.living_between(8, 14)
+    assert deleted.living_between(8, 15) and deleted.living_between(4, 8)
+    assert not deleted.living_between(29, 40)

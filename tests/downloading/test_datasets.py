@@ -1,0 +1,462 @@
+"""downloader.py --mode datasets against a server: what is chosen, what lies there afterwards, what the figures say."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import struct
+import zipfile
+from pathlib import Path
+
+import pytest
+from running import add_project, environment, finish, running, start, wait_until
+
+from common.datasets import DatasetSettings, download
+from sandbox.cvat import CvatSandbox, Fault
+from sandbox.cvat import datasets as written
+from tests.downloading.datasets import assert_complete, begin, run
+
+
+def complete(server: CvatSandbox, task_id: int, stage: str = "acceptance", state: str = "completed") -> None:
+    for job in server.world.jobs_of(server.world.tasks[task_id]):
+        server.world.set_job(job, stage=stage, state=state)
+
+
+# --- the document's behaviour -----------------------------------------------------------------------------------
+
+
+def test_completed_tasks_are_downloaded_by_default_and_the_run_tells_what_the_document_shows(server, tmp_path):
+    first, second, _third = sorted(server.world.tasks)
+    complete(server, first)
+    complete(server, second)
+    done = run(server, tmp_path)
+    assert done.code == 0, done.said
+    assert done.outcomes == {first: "downloaded", second: "downloaded"}
+    for line in (
+        "Starting CVAT Download Pipeline", f"Connecting to CVAT at {server.url}...", "Dataset format: COCO 1.0",
+        "Include images: false", "Check image exists: true", "Required status: completed", "Found 3 total tasks",
+        "Filtering tasks with status: 'completed'", "Filtered out 1 tasks not matching status", "Will process 2 tasks",
+        "CVAT Download Complete", "Tasks downloaded: 2", f"Metrics saved to: {done.folder / 'metrics.json'}",
+    ):  # fmt: skip
+        assert line in done.out.splitlines(), line
+    assert "All good: 2 tasks downloaded" in done.err.splitlines()[-1]
+    for folder in done.folders:
+        assert assert_complete(done.folder / "cvat_downloads" / folder) == [
+            "annotations/instances_default.json",
+            "jobs.json",
+        ]
+    metrics = done.metrics
+    document = {
+        "total_tasks_found", "tasks_downloaded", "tasks_skipped", "tasks_failed", "images_filtered", "project_id",
+        "task_ids_filter", "status_filter", "task_details",
+    }  # fmt: skip
+    assert document <= set(metrics) and metrics["status_filter"] == "completed" and metrics["total_tasks_found"] == 3
+    in_document = {
+        "task_id", "task_name", "directory_name", "status", "size", "output_dir", "images_filtered", "success",
+    }  # fmt: skip
+    assert all(in_document <= set(detail) and detail["success"] for detail in metrics["task_details"])
+    assert metrics["bytes"] > 0 and metrics["seconds"] > 0 and metrics["format"] == "COCO 1.0"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wanted"),
+    [
+        (["-o", "cvat_download.required_status=null"], {1, 2, 3}),
+        (["-o", "cvat_download.required_status=annotation"], {2, 3}),
+        (["-o", "cvat_download.task_ids=[1,3]", "-o", "cvat_download.required_status=null"], {1, 3}),
+        (["-o", "cvat_download.project_id=2", "-o", "cvat_download.required_status=null"], {2}),
+        (["-o", "cvat_download.organization_slug=null", "-o", "cvat_download.project_id=null"], {1}),
+        (["--required-status", "acceptance"], {1}),
+        (["--required-status", "in progress"], {2}),
+        (["--required-status", "any", "--exclude", "*2*,nothing", "--include", "*"], "names"),
+        (["--required-status", "null", "--jobs-completed"], {1}),
+        (["--required-status", "null", "--subset", "Train"], {3}),
+        (["--required-status", "null", "--updated-since", "2999-01-01"], set()),
+        (["--required-status", "null", "--updated-since", "2020-01-01T08:00"], {1, 2, 3}),
+    ],
+)
+def test_every_filter_lets_pass_what_it_says(server, tmp_path, arguments, wanted):
+    assert sorted(server.world.tasks) == [1, 2, 3]
+    complete(server, 1)
+    complete(server, 2, "annotation", "in progress")
+    server.world.tasks[3].subset = "Train"
+    if wanted == "names":
+        wanted = {task.id for task in server.world.tasks.values() if "2" not in task.name}
+    done = run(server, tmp_path, *arguments)
+    assert done.code == 0, done.said
+    assert set(done.outcomes) == set(wanted), done.out
+    if not wanted:
+        assert "Nothing matched" in done.err and done.metrics["total_tasks_found"] == 3
+
+
+def test_a_task_id_that_is_not_there_is_a_named_failure_beside_the_others(server, tmp_path):
+    done = run(server, tmp_path, "--task-ids", "[1, 999]", "--required-status", "null")
+    assert done.code == 3
+    assert done.outcomes == {1: "downloaded", 999: "failed"}
+    assert "FAILED   task 999" in done.err and "the server has no such task" in done.err
+
+
+def test_images_come_along_when_they_are_asked_for_in_the_format_that_is_named_in_any_case(server, tmp_path):
+    done = run(
+        server,
+        tmp_path,
+        "--required-status",
+        "null",
+        "--task-ids",
+        "1",
+        "--include-images",
+        "--dataset-format",
+        "yolo 1.1",
+    )
+    assert done.code == 0 and done.metrics["format"] == "YOLO 1.1"
+    names = assert_complete(done.folder / "cvat_downloads" / done.folders[0])
+    assert "obj.data" in names and sum(name.endswith(".jpg") for name in names) == server.world.tasks[1].data.size
+
+
+def test_a_format_that_is_misspelt_is_answered_with_the_nearest_one(server, tmp_path):
+    done = run(server, tmp_path, "--dataset-format", "COCO1.0")
+    assert done.code == 2
+    assert "CVAT_DOWNLOAD_DATASET_FORMAT='COCO1.0' is not a format of this server; did you mean 'COCO 1.0'?" in done.err
+    assert "not a format" in done.metrics["reason"]
+
+
+def test_two_tasks_of_one_name_each_get_a_folder_and_the_job_states_lie_beside_the_annotations(server, tmp_path):
+    first, second = (add_project(server, f"p{n}")[1] for n in range(2))
+    first.name, second.name = "Scans: A", "scans A"
+    complete(server, first.id, "validation", "in progress")
+    arguments = ("--required-status", "null", "--include", "scans*")
+    done = run(server, tmp_path, *arguments)
+    assert done.folders == [f"scans_a__{first.id}", f"scans_a__{second.id}"]
+    jobs = json.loads((done.folder / "cvat_downloads" / f"scans_a__{first.id}" / "jobs.json").read_text())
+    assert jobs["task_name"] == "Scans: A"
+    assert {(job["stage"], job["state"]) for job in jobs["jobs"]} == {("validation", "in progress")}
+    # Alone in a later run, it is found again.
+    again = run(server, tmp_path, "--required-status", "null", "--task-ids", str(first.id))
+    assert again.outcomes == {first.id: "skipped"} and again.folders == done.folders
+
+
+# --- deleted frames -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["COCO 1.0", "YOLO 1.1", "PASCAL VOC 1.1"])
+def test_images_deleted_in_cvat_are_removed_with_their_annotations_and_counted(server, tmp_path, name):
+    _, task = add_project(server, "pictures", frames=5)
+    server.world.set_deleted_frames(task, {1, 3})
+    server.world.leak_deleted_frames = True
+    arguments = ("--task-ids", str(task.id), "--required-status", "null", "--include-images", "--dataset-format", name)
+    done = run(server, tmp_path, *arguments)
+    assert done.code == 0, done.said
+    names = assert_complete(done.folder / "cvat_downloads" / "scans")
+    assert sum(each.endswith(".jpg") for each in names) == 3
+    # On each of these frames lies one box; YOLO knows no turned ones, and that of frame 1 is.
+    boxes = {"COCO 1.0": 2, "YOLO 1.1": 1, "PASCAL VOC 1.1": 2}[name]
+    assert (done.metrics["images_filtered"], done.metrics["annotations_filtered"]) == (2, boxes)
+    assert f"removed 2 deleted images and {boxes} annotation" in done.out
+    unchecked = run(server, tmp_path, *arguments, "--check-image-exists", "false")
+    assert unchecked.outcomes == {task.id: "downloaded"} and unchecked.metrics["images_filtered"] == 0
+    assert sum(each.endswith(".jpg") for each in assert_complete(done.folder / "cvat_downloads" / "scans")) == 5
+
+
+def test_a_format_that_cannot_be_checked_says_so(server, tmp_path):
+    _, task = add_project(server, "pictures", frames=4)
+    server.world.set_deleted_frames(task, {0})
+    arguments = ("--task-ids", str(task.id), "--required-status", "null", "--dataset-format", "LabelMe 3.0")
+    done = run(server, tmp_path, *arguments)
+    assert done.code == 0 and "LabelMe 3.0 cannot be checked for deleted images" in done.out
+    assert done.detail(task.id)["reason"] == (
+        "1 image of this task was deleted in CVAT; LabelMe 3.0 could not be checked for what belongs to them"
+    )
+
+
+# --- the cache ----------------------------------------------------------------------------------------------------
+
+ALL = ("--required-status", "null")
+
+
+def test_what_is_complete_and_unchanged_is_skipped_and_nothing_is_exported(server, tmp_path):
+    assert set(run(server, tmp_path, *ALL).outcomes.values()) == {"downloaded"}
+    server.faults.add(Fault("POST /api/tasks", "fail", times=None))
+    again = run(server, tmp_path, *ALL)
+    assert again.code == 0 and set(again.outcomes.values()) == {"skipped"}
+    assert again.metrics["tasks_skipped"] == 3
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "annotations",
+        "job state",
+        "deleted frame",
+        "format",
+        "images",
+        "file lost",
+        "file changed",
+        "manifest torn",
+        "overwrite",
+    ],
+)
+def test_whatever_changed_is_downloaded_again_and_nothing_old_stays(server, tmp_path, change):
+    first = run(server, tmp_path, *ALL, "--task-ids", "1")
+    folder = first.folder / "cvat_downloads" / first.folders[0]
+    arguments: tuple[str, ...] = (*ALL, "--task-ids", "1")
+    task = server.world.tasks[1]
+    annotations, manifest = folder / "annotations" / "instances_default.json", folder / ".cvat-download.jsonl"
+    if change == "annotations":
+        task.updated_date = server.world.now()
+    elif change == "job state":
+        complete(server, 1, "annotation", "rejected")
+    elif change == "deleted frame":
+        server.world.set_deleted_frames(task, {0})
+    elif change == "format":
+        arguments += ("--dataset-format", "Datumaro 1.0")
+    elif change == "images":
+        arguments += ("--include-images",)
+    elif change == "file lost":
+        annotations.unlink()
+    elif change == "file changed":
+        annotations.write_bytes(annotations.read_bytes().replace(b"1", b"2", 1))
+    elif change == "manifest torn":
+        manifest.write_bytes(manifest.read_bytes()[:-30])
+    else:
+        arguments += ("--overwrite-existing",)
+        (folder / "notes.txt").write_text("old")
+    again = run(server, tmp_path, *arguments)
+    assert again.code == 0 and again.outcomes == {1: "downloaded"}, again.said
+    assert again.folders == first.folders
+    names = assert_complete(folder)
+    assert ("annotations/default.json" in names) == (change == "format")
+    assert ("annotations/instances_default.json" in names) == (change != "format")
+
+
+def test_a_folder_that_is_not_ours_is_left_alone_unless_it_is_to_be_overwritten(server, tmp_path):
+    name = run(server, tmp_path, *ALL, "--task-ids", "1").folders[0]
+    folder = tmp_path / "outputs" / "cvat_downloads" / name
+    (folder / ".cvat-download.jsonl").unlink()
+    (folder / "mine.txt").write_text("precious")
+    refused = run(server, tmp_path, *ALL, "--task-ids", "1")
+    assert refused.code == 1 and "was not made by this program" in refused.err and "--overwrite-existing" in refused.err
+    assert (folder / "mine.txt").read_text() == "precious"
+    assert run(server, tmp_path, *ALL, "--task-ids", "1", "--overwrite-existing").code == 0
+    assert not (folder / "mine.txt").exists() and assert_complete(folder)
+
+
+def test_a_task_that_was_renamed_does_not_leave_its_old_folder_behind(server, tmp_path):
+    run(server, tmp_path, *ALL, "--task-ids", "1")
+    task = server.world.tasks[1]
+    task.name, task.updated_date = "another name", server.world.now()
+    done = run(server, tmp_path, *ALL, "--task-ids", "1")
+    assert done.folders == ["another_name"] and assert_complete(done.folder / "cvat_downloads" / "another_name")
+
+
+# --- what goes wrong ----------------------------------------------------------------------------------------------
+
+STEPS = {
+    "while it is extracted": "import common.datasets.extract as at; name = '_require_harmless'",
+    "before it is put in place": "import common.datasets.task as at; name = 'publish_folder'",
+    "before the old one is deleted": "import shutil as at; name = 'rmtree'",
+}
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_run_killed_at_any_step_leaves_the_old_folder_or_the_new_one_and_the_next_run_ends_it(server, tmp_path, step):
+    run(server, tmp_path, *ALL, "--task-ids", "1")
+    folder = tmp_path / "outputs" / "cvat_downloads"
+    [name] = os.listdir(folder)
+    server.world.set_deleted_frames(server.world.tasks[1], {0})
+    here = tmp_path / "here"
+    patch = f"""
+{STEPS[step]}
+import time, pathlib
+plain, calls = getattr(at, name), []
+def stop_here(*arguments, **more):
+    calls.append(arguments)
+    if len(calls) == {2 if step.startswith("while") else 1}:
+        pathlib.Path({str(here)!r}).write_text("")
+        time.sleep(600)
+    return plain(*arguments, **more)
+setattr(at, name, stop_here)
+"""
+    with running(begin(server, tmp_path, *ALL, "--task-ids", "1", patched=patch)) as process:
+        wait_until(here.exists, step, 60)
+        process.send_signal(signal.SIGKILL)
+    assert_complete(folder / name)
+    done = run(server, tmp_path, *ALL, "--task-ids", "1")
+    assert done.code == 0 and done.folders == [name], done.said
+    assert_complete(folder / name)
+
+
+def test_a_folder_set_aside_by_a_killed_run_comes_back(server, tmp_path):
+    done = run(server, tmp_path, *ALL, "--task-ids", "1")
+    folder = done.folder / "cvat_downloads"
+    [name] = done.folders
+    (folder / ".staging").mkdir()
+    (folder / name).rename(folder / ".staging" / f"aside_{name}")
+    again = run(server, tmp_path, *ALL, "--task-ids", "1")
+    assert again.outcomes == {1: "skipped"} and again.folders == [name]
+
+
+def hostile(path: Path, kind: str) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("annotations/instances_default.json", "{}")
+        if kind == "leaves the folder":
+            archive.writestr("../../escaped", "x")
+        elif kind == "absolute":
+            archive.writestr("/tmp/escaped-by-archive", "x")
+        elif kind == "link":
+            link = zipfile.ZipInfo("images")
+            link.external_attr = 0o120777 << 16
+            archive.writestr(link, "/etc")
+        elif kind == "twice":
+            archive.writestr("annotations/instances_default.json", "[]")
+        elif kind == "long name":
+            archive.writestr("x" * 300, "x")
+        elif kind == "file and folder":
+            archive.writestr("annotations", "x")
+        elif kind == "our name":
+            archive.writestr(".cvat-download.jsonl", "x")
+        elif kind == "empty part":
+            archive.writestr("a//b", "x")
+        elif kind == "bomb":
+            archive.writestr("zeros", b"\0" * 50_000_000)
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("leaves the folder", "leaves its folder"),
+        ("absolute", "has an absolute path"),
+        ("link", "is a link or a device"),
+        ("twice", "two members are called"),
+        ("long name", "longer name than file systems allow"),
+        ("file and folder", "two members are called"),
+        ("our name", "uses itself"),
+        ("empty part", "empty part in its path"),
+        ("bomb", "is not as long as the directory says"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_hostile_archive_writes_nothing_and_fails_its_task_alone(server, tmp_path, monkeypatch, kind, said):
+    plain = written.write_dataset
+
+    def write(world, target, target_id, name, save_images, base, path):
+        if target_id != 2:
+            plain(world, target, target_id, name, save_images, base, path)
+            return
+        hostile(path, kind)
+        if kind == "bomb":
+            path.write_bytes(shrunk(path.read_bytes()))
+
+    monkeypatch.setattr(written, "write_dataset", write)
+    done = run(server, tmp_path, *ALL)
+    assert done.code == 3, done.said
+    assert done.outcomes == {1: "downloaded", 2: "failed", 3: "downloaded"}
+    assert said in done.detail(2)["reason"], done.detail(2)["reason"]
+    assert len([name for name in done.folders if name != ".staging"]) == 2
+    left = {path.name for path in tmp_path.rglob("*")}
+    assert "escaped" not in left and not Path("/tmp/escaped-by-archive").exists()
+
+
+def shrunk(data: bytes) -> bytes:
+    """A zip whose member "zeros" claims to hold 10 bytes, and unpacks into 50 million."""
+    claimed = struct.pack("<L", 10)
+    local = data.index(b"PK\x03\x04", 30)
+    data = data[: local + 22] + claimed + data[local + 26 :]
+    central = data.rindex(b"PK\x01\x02")
+    return data[: central + 24] + claimed + data[central + 28 :]
+
+
+def test_the_disk_is_not_filled_up(server, tmp_path):
+    done = run(server, tmp_path, *ALL, CVAT_DOWNLOAD_MIN_FREE_GB="900000")
+    assert done.code == 1 and set(done.outcomes.values()) == {"failed"}
+    assert "are kept free" in done.detail(1)["reason"]
+    assert "CVAT_DOWNLOAD_MIN_FREE_GB" in done.err and "CVAT_BACKUP" not in done.err
+
+
+def test_one_export_that_fails_does_not_stop_the_others(server, tmp_path):
+    server.faults.add(Fault("POST /api/tasks/2/dataset/export", "fail", times=None))
+    done = run(server, tmp_path, *ALL)
+    assert done.code == 3 and done.outcomes == {1: "downloaded", 2: "failed", 3: "downloaded"}
+    assert done.err.splitlines()[-1].startswith("2 tasks downloaded, 0 skipped, 1 FAILED")
+
+
+def test_a_download_that_is_cut_goes_on(server, tmp_path):
+    server.faults.add(Fault("GET /api/tasks/1/dataset/download", "cut", after_bytes=300, times=2))
+    assert run(server, tmp_path, *ALL, "--include-images").code == 0
+
+
+def test_wrong_credentials_end_with_12_and_metrics_say_why(server, tmp_path):
+    done = run(server, tmp_path, CVAT_PASSWORD="wrong")
+    assert done.code == 12 and "refused user" in done.metrics["reason"] and done.metrics["tasks_downloaded"] == 0
+    assert done.metrics["task_details"] == []
+
+
+def test_an_account_that_sees_nothing_is_told_so(server, tmp_path):
+    server.world.add_user("blind", "blind-Pass-123")
+    done = run(server, tmp_path, CVAT_USERNAME="blind", CVAT_PASSWORD="blind-Pass-123")
+    assert done.code == 1 and "The account sees no task at all" in done.err
+
+
+def test_an_unknown_organization_or_project_is_named_with_its_setting(server, tmp_path):
+    done = run(server, tmp_path, "--organization-slug", "nosuch")
+    assert done.code == 2 and "CVAT_DOWNLOAD_ORGANIZATION_SLUG" in done.err
+    done = run(server, tmp_path, "--project-id", "999")
+    assert done.code == 1 and "CVAT_DOWNLOAD_PROJECT_ID=999" in done.err
+
+
+def test_a_second_run_in_the_same_folder_is_refused(server, tmp_path):
+    server.faults.add(Fault("POST /api/tasks", "hang", times=None))
+    with running(begin(server, tmp_path, *ALL)) as process:
+        wait_until(
+            lambda: server.world and (tmp_path / "outputs" / "cvat_downloads" / ".staging").exists(), "at work", 60
+        )
+        second = finish(begin(server, tmp_path, *ALL), tmp_path / "outputs")
+        assert second.code == 11 and "is already running here" in second.err
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    metrics = json.loads((tmp_path / "outputs" / "metrics.json").read_text())
+    assert metrics["reason"] == "stopped by a signal"
+
+
+def test_all_wrong_settings_are_named_at_once(server, tmp_path):
+    done = finish(
+        begin(
+            server, tmp_path, "-o", "cvat_download.task_ids=one", "-o", "cvat_download.required_status=done",
+            "-o", "cvat_download.include_images=perhaps",
+        ),
+        tmp_path / "outputs",
+    )  # fmt: skip
+    assert done.code == 2 and not (tmp_path / "outputs").exists()
+    for variable in ("TASK_IDS", "REQUIRED_STATUS", "INCLUDE_IMAGES"):
+        assert f"CVAT_DOWNLOAD_{variable}=" in done.err
+    done = finish(begin(server, tmp_path, "-o", "cvat_download.task_id=1"), tmp_path / "outputs")
+    assert done.code == 2 and "did you mean cvat_download.task_ids?" in done.err
+
+
+def test_without_a_mode_the_two_are_named(server, tmp_path):
+    done = finish(start(server, tmp_path, script="downloader"), tmp_path / "outputs")
+    assert done.code == 2 and "--mode datasets" in done.err and "--mode images" in done.err
+
+
+def test_a_run_id_gives_a_run_its_own_folder(server, tmp_path):
+    done = run(server, tmp_path, *ALL, "--run-id", "proj")
+    assert done.code == 0
+    assert (tmp_path / "outputs" / "proj" / "metrics.json").exists()
+    assert len(list((tmp_path / "outputs" / "proj" / "cvat_downloads").iterdir())) == 3
+
+
+def test_from_python_it_takes_settings_and_returns_the_metrics(server, tmp_path):
+    lines: list[str] = []
+    values = {
+        **environment(server, tmp_path),
+        "CVAT_DOWNLOAD_OUTPUT_DIR": str(tmp_path / "out"),
+        "CVAT_DOWNLOAD_REQUIRED_STATUS": "null",
+    }
+    known = {
+        name: value
+        for name, value in values.items()
+        if name.startswith(("CVAT_URL", "CVAT_USER", "CVAT_PASS", "CVAT_DOWN"))
+    }
+    metrics = download(DatasetSettings.model_validate(known), tell=lines.append)
+    assert metrics["tasks_downloaded"] == 3 and "CVAT Download Complete" in lines
