@@ -44,10 +44,10 @@ def publish(temporary: Path, final: Path) -> None:
     sync_folder(final.parent)
 
 
-def write_json(path: Path, content: Any) -> None:
+def write_json(path: Path, content: Any, indent: int | None = 2) -> None:
     """Writes JSON atomically and durably. Raises DiskFull."""
     temporary = path.with_name(f".{path.name}.tmp")
-    text = json.dumps(content, ensure_ascii=False, indent=2) + "\n"
+    text = json.dumps(content, ensure_ascii=False, indent=indent) + "\n"
     with disk_full_named(path.parent):
         try:
             # surrogatepass is not used: a lone surrogate cannot be stored as UTF-8 and is escaped instead.
