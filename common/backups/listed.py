@@ -6,7 +6,7 @@ A source that was deleted before it ever succeeded leaves this list with the nex
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -21,8 +21,9 @@ COLUMNS = ("kind", "id", "created_at", "name")
 
 @dataclass(frozen=True)
 class Listed:
-    """The sources that one run had to save or to confirm in one mode. `shard` is "" or which part of how many ("0/4")."""
+    """The sources that one run had to save or to confirm in one mode. `shard`: "", or which part of how many ("0/4")."""
 
+    server: str
     mode: str
     at: datetime
     run_id: str
@@ -35,23 +36,33 @@ class Listed:
         return self.shard.partition("/")[2]
 
 
-def write_listed(path: Path, mode: str, run_id: str, at: datetime, sources: Iterable[Source], shard: str = "") -> None:
-    """Writes the list atomically; compact, as it may hold a hundred thousand sources. Raises DiskFull, OSError."""
-    rows = [[source.kind, source.id, source.created_at, source.name] for source in sources]
-    content = {"version": VERSION, "mode": mode, "run_id": run_id, "at": iso(at), "shard": shard}
-    write_json(path, {**content, "columns": COLUMNS, "sources": rows}, indent=None)
+def write_listed(path: Path, listed: Listed) -> None:
+    """Writes a list atomically; compact, as it may hold a hundred thousand sources. Raises DiskFull, OSError."""
+    rows = [[source.kind, source.id, source.created_at, source.name] for source in listed.sources]
+    content = {
+        "version": VERSION,
+        "server": listed.server,
+        "mode": listed.mode,
+        "at": iso(listed.at),
+        "run_id": listed.run_id,
+        "shard": listed.shard,
+        "columns": COLUMNS,
+        "sources": rows,
+    }
+    write_json(path, content, indent=None)
 
 
-def read_listed(path: Path, server: str) -> Listed | None:
+def read_listed(path: Path) -> Listed | None:
     """The list at `path`; None when there is none that can be read (it is replaced by the next run)."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
+        server = str(value["server"])
         sources = tuple(
             Source(server, kind, int(number), str(created_at), str(name))
             for kind, number, created_at, name in value["sources"]
         )
         return Listed(
-            str(value["mode"]), parse_time(value["at"]), str(value["run_id"]), str(value.get("shard", "")), sources
+            server, str(value["mode"]), parse_time(value["at"]), str(value["run_id"]), str(value["shard"]), sources
         )
     except (OSError, ValueError, TypeError, KeyError):
         return None

@@ -10,7 +10,7 @@ from types import TracebackType
 
 from common import log
 from common.backups.journal import Attempt, Journal
-from common.backups.listed import write_listed
+from common.backups.listed import Listed, write_listed
 from common.backups.store import Store
 from common.exits import Exit, RunEnds, Trouble
 from common.files import DiskFull
@@ -58,8 +58,9 @@ class Book:
         for mode, tally in plan.tallies.items():
             to_save = [each.state.source for each in plan.candidates if each.mode == mode]
             sources = [line.source for line in tally.lines] + to_save
+            listed = Listed(self._store.server, mode, now(), self._run.id, "", tuple(sources))
             try:
-                write_listed(self._store.folder / f"listed-{mode}.json", mode, self._run.id, now(), sources)
+                write_listed(self._store.folder / f"listed-{mode}.json", listed)
             except (OSError, DiskFull) as problem:
                 log.get().error("list_not_written", mode=mode, reason=str(problem))
 

@@ -15,8 +15,8 @@ AT = datetime(2026, 11, 21, 2, 3, tzinfo=UTC)
 def test_what_is_written_is_read_again(tmp_path):
     sources = (a_source(id=1), a_source(kind="task", id=2, name='naïve \ud800 «"\n»'))
     path = tmp_path / "listed-p.json"
-    write_listed(path, "p", "abcd", AT, sources, "1/4")
-    found = read_listed(path, "cvat.example.com")
+    write_listed(path, Listed("cvat.example.com", "p", AT, "abcd", "1/4", sources))
+    found = read_listed(path)
     assert found is not None
     assert (found.mode, found.at, found.run_id, found.shard, found.shards) == ("p", AT, "abcd", "1/4", "4")
     assert [source.key for source in found.sources] == [source.key for source in sources]
@@ -24,9 +24,10 @@ def test_what_is_written_is_read_again(tmp_path):
 
 def test_a_hundred_thousand_sources_are_a_few_megabytes(tmp_path):
     path = tmp_path / "listed-p.json"
-    write_listed(path, "p", "abcd", AT, (a_source(id=number) for number in range(100_000)))
+    sources = tuple(a_source(id=number) for number in range(100_000))
+    write_listed(path, Listed("cvat.example.com", "p", AT, "abcd", "", sources))
     assert path.stat().st_size < 10_000_000
-    found = read_listed(path, "cvat.example.com")
+    found = read_listed(path)
     assert found is not None and len(found.sources) == 100_000
 
 
@@ -34,12 +35,12 @@ def test_a_hundred_thousand_sources_are_a_few_megabytes(tmp_path):
 def test_a_damaged_list_is_none(tmp_path, text):
     path = tmp_path / "listed-p.json"
     path.write_text(text)
-    assert read_listed(path, "cvat.example.com") is None
-    assert read_listed(tmp_path / "nowhere.json", "cvat.example.com") is None
+    assert read_listed(path) is None
+    assert read_listed(tmp_path / "nowhere.json") is None
 
 
 def listed(mode="p", shard="", hours=0):
-    return Listed(mode, AT + timedelta(hours=hours), "abcd", shard, (a_source(created_at=CREATED),))
+    return Listed("cvat.example.com", mode, AT + timedelta(hours=hours), "abcd", shard, (a_source(created_at=CREATED),))
 
 
 def test_lists_of_an_earlier_division_into_shards_do_not_count():

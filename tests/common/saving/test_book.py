@@ -146,7 +146,7 @@ def test_a_report_that_cannot_be_printed_changes_nothing(run, store, plan, monke
 def test_the_servers_list_is_kept_for_each_mode_with_what_is_saved_and_what_is_not(run, store, plan, capsys):
     with Book(run, store, ["p"]) as book:
         book.begin(plan)
-        found = read_listed(store.folder / "listed-p.json", "cvat.example.com")
+        found = read_listed(store.folder / "listed-p.json")
         assert found is not None and found.run_id == run.id
         assert [source.key for source in found.sources] == [a_source(id=1).key, a_source(id=2).key]
 
