@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from common.shards import WHOLE, Shard
 from common.text import iso, now
 
 
@@ -20,15 +21,16 @@ class Locked(Exception):
 
 
 @contextlib.contextmanager
-def locked(path: Path, job: str) -> Iterator[None]:
+def locked(path: Path, job: str, *, shared: bool = False) -> Iterator[None]:
     """Holds the lock file at `path` for the length of the block. Raises Locked at once when somebody else does.
 
+    A shared lock may be held by several at once, but not beside one that is not shared.
     flock and not a pid file: nothing stale is left by kill -9. The file stays; its content is only for people.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno not in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES):
                 raise
@@ -37,9 +39,31 @@ def locked(path: Path, job: str) -> Iterator[None]:
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps(holder).encode(), 0)
         yield
-        os.ftruncate(descriptor, 0)
+        if not shared:  # what others that share it have written stays
+            os.ftruncate(descriptor, 0)
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def locked_content(folder: Path, content: str, job: str, shard: Shard = WHOLE) -> Iterator[None]:
+    """Holds what a run needs that writes one kind of content of one server's folder.
+
+    The shards of one division share the content's lock and hold one of their own each. A run without shards, the
+    sweeper and a run of another division (which would meet the same sources) find it taken. Raises Locked, OSError.
+    """
+    if shard.is_whole:
+        with locked(folder / f".lock-{content}", job):
+            yield
+        return
+    job, own = f"{job}, shard {shard}", folder / f".lock-{content}{shard.ending}"
+    with locked(folder / f".lock-{content}", job, shared=True), locked(own, job):
+        # Our own lock is held first: of two divisions that begin at the same moment, at least one sees the other.
+        for other in sorted(folder.glob(f".lock-{content}.*of*")):
+            if not other.name.endswith(f"of{shard.count}"):
+                with locked(other, job):
+                    pass
+        yield
 
 
 def _holder(descriptor: int, job: str) -> str:

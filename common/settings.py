@@ -33,7 +33,7 @@ ELSEWHERE = frozenset(
     CVAT_VERIFY_TLS CVAT_CA_BUNDLE CVAT_HTTP_TIMEOUT_SECONDS CVAT_SERVER_WAIT_SECONDS
     CVAT_BACKUP_DIR CVAT_BACKUP_SAVE_IMAGES CVAT_BACKUP_FORMAT CVAT_BACKUP_REQUEST_TIMEOUT_HOURS
     CVAT_BACKUP_STANDALONE_TASKS CVAT_BACKUP_INCLUDE CVAT_BACKUP_EXCLUDE CVAT_BACKUP_CONCURRENCY
-    CVAT_BACKUP_FULL_EVERY_DAYS CVAT_BACKUP_HEALTH_GATE CVAT_BACKUP_MAX_GB_PER_DAY CVAT_BACKUP_MIN_FREE_GB
+    CVAT_BACKUP_FULL_EVERY_DAYS CVAT_BACKUP_HEALTH_GATE CVAT_BACKUP_MAX_GB_PER_DAY CVAT_BACKUP_MIN_FREE_GB CVAT_BACKUP_SHARD
     CVAT_BACKUP_TTL CVAT_BACKUP_TTL_HOURS CVAT_MIN_NUM_BACKUPS CVAT_KEEP_HOURLY CVAT_KEEP_DAILY CVAT_KEEP_WEEKLY
     CVAT_KEEP_MONTHLY CVAT_KEEP_YEARLY CVAT_KEEP_WITHIN CVAT_BACKUP_MAX_SIZE CVAT_BACKUP_ORPHAN_DAYS CVAT_SWEEP_LEGACY
     CVAT_SWEEP_DROP_PERCENT
@@ -136,6 +136,14 @@ def older_name(field: FieldInfo) -> str | None:
     return str(extra["older_name"]) if isinstance(extra, dict) and "older_name" in extra else None
 
 
+def joined_from(field: FieldInfo, environ: Mapping[str, str]) -> str | None:
+    """A value that the surroundings give in parts, such as Kubernetes a pod's number; "2/" when only the first is there."""
+    extra = field.json_schema_extra
+    names = extra.get("joined_from", ()) if isinstance(extra, dict) else ()
+    parts = [environ.get(str(name), "") for name in names] if isinstance(names, list) else []
+    return "/".join(parts) if parts and parts[0] else None
+
+
 def flag_name(variable: str) -> str:
     """The command-line flag of a variable: CVAT_BACKUP_DIR is --dir's variable, CVAT_URL that of --url."""
     for prefix in ("CVAT_BACKUP_", "CVAT_"):
@@ -194,6 +202,9 @@ def load(
             found = _value(variable, field, layer, problems, base)
             if found is not None:
                 raw[variable], origins[variable] = found, origin
+    for variable, field in known.items():
+        if variable not in raw and (joined := joined_from(field, environ)) is not None:
+            raw[variable], origins[variable] = joined, "environment"
     for check in also_check:
         problems.extend(check(raw))
     settings = None

@@ -26,8 +26,21 @@ def test_every_setting_stands_in_the_manual_with_a_comment_above_it(name: str):
     assert lines[at[0] - 1].startswith("# ") or lines[at[0] - 1].startswith("# (")
 
 
+def compose_variables() -> set[str]:
+    """What docker-compose.yml takes from .env, and what compose itself does."""
+    text = (ENV.parent / "docker-compose.yml").read_text(encoding="utf-8")
+    return set(re.findall(r"\$\{([A-Z_]+)", text)) | {"COMPOSE_PROJECT_NAME"}
+
+
 def test_the_manual_holds_no_setting_that_nothing_reads():
-    assert set(read_env_file(ENV)) == set(SETTINGS)
+    assert set(read_env_file(ENV)) == set(SETTINGS) | compose_variables()
+
+
+def test_the_defaults_of_compose_in_the_manual_are_those_of_the_compose_file():
+    values = read_env_file(ENV)
+    text = (ENV.parent / "docker-compose.yml").read_text(encoding="utf-8")
+    for name, default in set(re.findall(r"\$\{([A-Z_]+):-([^}]*)\}", text)) - {("VERSION", "latest")}:
+        assert values[name] == default, name
 
 
 def test_the_manual_holds_no_secret():

@@ -58,9 +58,9 @@ class Book:
         for mode, tally in plan.tallies.items():
             to_save = [each.state.source for each in plan.candidates if each.mode == mode]
             sources = [line.source for line in tally.lines] + to_save
-            listed = Listed(self._store.server, mode, now(), self._run.id, "", tuple(sources))
+            listed = Listed(self._store.server, mode, now(), self._run.id, str(plan.shard), tuple(sources))
             try:
-                write_listed(self._store.folder / f"listed-{mode}.json", listed)
+                write_listed(self._store.folder / f"listed-{mode}{plan.shard.ending}.json", listed)
             except (OSError, DiskFull) as problem:
                 log.get().error("list_not_written", mode=mode, reason=str(problem))
 
@@ -99,10 +99,10 @@ class Book:
         if self._tallies:
             self._run.exit_code = code
         for mode in self._modes:
-            tally = self._tallies.get(mode)
+            tally, shard = self._tallies.get(mode), self._run.settings.shard
             try:
                 write_last_run(
-                    self._store.folder / f"last-run-{mode}.json",
+                    self._store.folder / f"last-run-{mode}{shard.ending}.json",
                     tally=tally,
                     mode=mode,
                     run_id=self._run.id,
@@ -111,6 +111,7 @@ class Book:
                     server=self.server,
                     why=why,
                     absent=len(self._absent),
+                    shard=shard,
                 )
             except (OSError, DiskFull) as problem:
                 log.get().error("last_run_not_written", mode=mode, reason=str(problem))

@@ -177,8 +177,11 @@ def open_desk(
     settings = run.settings
     if formats:
         settings = settings.model_copy(update={"format": known_format(settings.format, formats)})
-    limit = int(settings.max_gb_per_day * 1e9)
-    spent = history(Journal(store.folder), modes[0], now()).bytes_in_window if limit else 0
+    # Each shard has its part of the allowance.
+    limit = int(settings.max_gb_per_day * 1e9 / settings.shard.count)
+    spent = 0
+    if limit:
+        spent = history(Journal(store.folder), modes[0], now(), is_ours=settings.shard.holds).bytes_in_window
     gate = HealthGate(client, enabled=settings.health_gate, longest_seconds=settings.request_timeout_hours * 3600)
     return Desk(
         client, settings, store, gate, Budget(limit, spent), run.stop, version, run.id, formats,
