@@ -50,7 +50,7 @@ class ListedServer:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`reasons`: the daemon's own trouble first, then source by source; bounded, `more_reasons` counts the others.
+    """`reasons`: what concerns all (`general`) first, then source by source; bounded, `more_reasons` counts the others.
 
     The numbers count pairs of source and content: `wanted` = `good` + `missed` + `without_data`.
     """
@@ -58,6 +58,7 @@ class Verdict:
     healthy: bool
     reasons: tuple[str, ...]
     more_reasons: int
+    general: tuple[str, ...]
     wanted: int
     good: int
     missed: int
@@ -101,17 +102,17 @@ def assess(
     troubles: Sequence[str] = (),
 ) -> Verdict:
     """The verdict at one moment. `troubles` are what kept the judge from looking (an unreadable folder, say)."""
-    daemon = list(troubles)
+    general = list(troubles)
     if scheduler is None:
-        daemon.append("the scheduler is not running: it has left no sign of life")
+        general.append("the scheduler is not running: it has left no sign of life")
     elif not scheduler.lives(now):
         ago = duration(abs(now - scheduler.beat_at).total_seconds())
-        daemon.append(f"the scheduler does not live: its last sign of life is {ago} old")
-    daemon += [text for server in servers for text in _unlisted(server, scheduler, now)]
+        general.append(f"the scheduler does not live: its last sign of life is {ago} old")
+    general += [text for server in servers for text in _unlisted(server, scheduler, now)]
     if not servers:
-        daemon.append("no backup.py has run yet, and CVAT_URL names no server")
-    elif not wanted and not daemon:
-        daemon.append("the server's last list holds no source: there is nothing to back up")
+        general.append("no backup.py has run yet, and CVAT_URL names no server")
+    elif not wanted and not general:
+        general.append("the server's last list holds no source: there is nothing to back up")
     missed = [(each, why) for each in wanted if (why := why_missed(each, now, max_age))]
     without_data = sum(each.outcome == "without data" for each in wanted)
     # A source that failed for a week stands above one that a new project only just brought.
@@ -119,12 +120,13 @@ def assess(
         key=lambda pair: (pair[0].good_at is None, pair[0].good_at or now, pair[0].source.kind, pair[0].source.id)
     )
     if missed:
-        daemon += [text for server in servers for text in _broken_off(server)]
-    reasons = daemon + [f"{label(each.source, each.content)}: {why}" for each, why in missed]
+        general += [text for server in servers for text in _broken_off(server)]
+    reasons = general + [f"{label(each.source, each.content)}: {why}" for each, why in missed]
     return Verdict(
         healthy=not reasons,
         reasons=tuple(reasons[:MOST_REASONS]),
         more_reasons=max(0, len(reasons) - MOST_REASONS),
+        general=tuple(general),
         wanted=len(wanted),
         good=len(wanted) - len(missed) - without_data,
         missed=len(missed),
