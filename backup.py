@@ -20,7 +20,7 @@ from common.cvat.compatibility import version_warnings
 from common.cvat.listing import Observer, inventory, nobody
 from common.cvat.settings import missing_server_settings
 from common.exits import Exit, RunEnds
-from common.lock import locked_content
+from common.lock import all_locked, locks_of
 from common.ownership import how_to_make_writable
 from common.progress import Display
 from common.run import Run, frame, leave
@@ -144,12 +144,13 @@ def save_all(desk: Desk, plan: Plan, book: Book) -> None:
 @contextlib.contextmanager
 def lock_modes(store: Store, modes: Sequence[Mode], shard: Shard) -> Iterator[None]:
     """Locks what the modes write: p and t both write backups, a writes beside them and may run at the same time."""
-    with contextlib.ExitStack() as locks:
+    job = f"backup.py --mode {' '.join(modes)}" + ("" if shard.is_whole else f", shard {shard}")
+    with contextlib.ExitStack() as stack:
         try:
             store.prepare()
-            for content in sorted({content_of(mode) for mode in modes}):
-                job = f"backup.py --mode {' '.join(modes)}"
-                locks.enter_context(locked_content(store.folder, content, job, shard))
+            contents = sorted({content_of(mode) for mode in modes})
+            locks = [lock for content in contents for lock in locks_of(store.folder, content, shard)]
+            stack.enter_context(all_locked(locks, job))
         except OSError as error:
             remedy = how_to_make_writable(store.folder.parent, "backup.py")
             raise RunEnds(f"CVAT_BACKUP_DIR cannot be written: {error}", remedy, Exit.BAD_CONFIGURATION) from None

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.backups.journal import Attempt, Journal, history
-from common.lock import Locked, locked_content
+from common.lock import Locked, all_locked, locks_of
 from common.saving.settings import BackupSettings
 from common.settings import SettingsError, load
 from common.shards import WHOLE, Shard, parse_shard
@@ -63,7 +63,7 @@ def test_a_pod_that_does_not_know_of_how_many_it_is_one_backs_up_nothing(tmp_pat
 
 
 def held(stack: contextlib.ExitStack, folder: Path, shard: Shard, content: str = "backup") -> None:
-    stack.enter_context(locked_content(folder, content, "backup.py --mode p", shard))
+    stack.enter_context(all_locked(locks_of(folder, content, shard), f"backup.py --mode p, shard {shard}"))
 
 
 def test_shards_of_one_division_work_side_by_side_but_each_only_once(tmp_path: Path):
