@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import threading
 import time
-from datetime import timedelta
+from datetime import timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +30,11 @@ SHORTEST_PAUSE_SECONDS = 2.0
 class Health:
     """Use from `start` to `close`; `refresh` whenever something has changed. Nothing of it ever fails a backup."""
 
-    def __init__(self, settings: HealthSettings, state_dir: Path, stop: StopSignal) -> None:
+    def __init__(self, settings: HealthSettings, state_dir: Path, stop: StopSignal, zone: tzinfo | None = None) -> None:
         self._state_dir = state_dir
         self._stop = stop
-        self._look = Look(settings.dir, state_dir, settings.url, settings.health_max_age)
+        self._zone = zone
+        self._look = Look(settings.dir, state_dir, settings.url, settings.health_max_age, zone)
         self._shown = starting(settings.health_max_age)
         token = settings.health_token.get_secret_value() if settings.health_token else ""
         if token:
@@ -112,7 +113,7 @@ class Health:
         snapshot = self._look.look(now(), self._check, troubles)
         self._write_down(verdict_json(snapshot))
         if self._listener is not None:
-            self._shown = prepared(snapshot)
+            self._shown = prepared(snapshot, self._zone)
         if snapshot.verdict.healthy != self._healthy:
             self._healthy = snapshot.verdict.healthy
             log.get().info("health_changed", healthy=self._healthy, reasons=list(snapshot.verdict.reasons[:5]))
@@ -145,12 +146,12 @@ def verdict_json(snapshot: Snapshot) -> dict[str, Any]:
     }
 
 
-def prepared(snapshot: Snapshot) -> Shown:
+def prepared(snapshot: Snapshot, zone: tzinfo | None = None) -> Shown:
     """Everything that is answered until the next look, so that no request waits for anything."""
 
     @functools.lru_cache(maxsize=8)
     def search(words: str) -> bytes:
-        return _bytes(page.render(snapshot, words))
+        return _bytes(page.render(snapshot, words, zone))
 
     verdict = verdict_json(snapshot)
     return Shown(
@@ -159,7 +160,7 @@ def prepared(snapshot: Snapshot) -> Shown:
         health_in_short=health_json({"healthy": snapshot.verdict.healthy}),
         metrics=metrics.exposition(snapshot),
         metrics_type=metrics.CONTENT_TYPE,
-        page=_bytes(page.render(snapshot)),
+        page=_bytes(page.render(snapshot, zone=zone)),
         search=search,
     )
 

@@ -73,7 +73,7 @@ class Listener:
         """Raises OSError when the address cannot be listened on."""
         self._server = _Server(self._host, self._port, self._answer)
         self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(0.5,), name="health-listener", daemon=True
+            target=self._server.serve_forever, args=(0.2,), name="health-listener", daemon=True
         )
         self._thread.start()
 
@@ -160,7 +160,7 @@ class _Server(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def service_actions(self) -> None:
-        """Called twice a second: breaks off what has taken too long."""
+        """Called a few times a second: breaks off what has taken too long."""
         now = time.monotonic()
         with self._guard:
             late = [request for request, until in self._open.items() if until < now]
@@ -180,8 +180,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     server: _Server
     timeout = SILENCE_SECONDS
-    server_version = "cvat-backups"
-    sys_version = ""
+
+    def version_string(self) -> str:
+        return "cvat-backups"
 
     def do_GET(self) -> None:
         self._send(self.server.answer(self.path, self.headers.get("Authorization", ""), self.headers.get("Cookie", "")))

@@ -69,12 +69,12 @@ class Look:
             self._jobs.catch_up()
         tonight = night_of(now, self._zone)
         thoroughly = self._thorough_at is None or abs(now - self._thorough_at) >= THOROUGH_EVERY
-        self._find_servers(found)
+        asked = asked_for([job.command for job in scheduler.jobs] if scheduler else [], self._own_server)
+        self._find_servers({self._own_server, *asked} - {""}, found)
         for server in self._servers.values():
             server.catch_up(found, thoroughly=thoroughly, check=check)
         if thoroughly:
             self._thorough_at = now
-        asked = asked_for([job.command for job in scheduler.jobs] if scheduler else [], self._own_server)
         judged: list[ListedServer] = []
         wanted: list[Wanted] = []
         views: list[ServerView] = []
@@ -113,14 +113,16 @@ class Look:
             tonight=tonight,
         )
 
-    def _find_servers(self, found: list[str]) -> None:
+    def _find_servers(self, named: set[str], found: list[str]) -> None:
+        """All folders of servers; those of the named ones also while they hold nothing but a list."""
         if not self._backup_dir.exists():  # before the first run
             self._servers = {}
             return
         with _told(found, f"the folder of the backups cannot be read ({self._backup_dir})"):
-            names = [path.name for path in server_folders(self._backup_dir)]
+            names = {path.name for path in server_folders(self._backup_dir)}
+            names |= {name for name in map(server_folder, named) if (self._backup_dir / name).is_dir()}
             self._servers = {
-                name: self._servers.get(name) or _Server(self._backup_dir / name, self._zone) for name in names
+                name: self._servers.get(name) or _Server(self._backup_dir / name, self._zone) for name in sorted(names)
             }
 
     def _expected(self, asked: Mapping[str, frozenset[str]]) -> dict[str, str]:

@@ -123,8 +123,18 @@ def render(snapshot: Snapshot | None, query: str = "", zone: tzinfo | None = Non
         "sizes": {"strip": (len(columns([], tonight)) * STEP - 2, HEIGHT), "plot": (WIDTH, TALL)},
         "dashes": dashes,
         "strip_words": strip_words,
+        "troubles": troubles,
     }
     return _environment.get_template("page.html").render(values, **_words_about(snapshot.at, zone))
+
+
+def troubles(item: SourceView) -> list[tuple[str, str]]:
+    """What is wrong with a source, said once where its backup and its annotations suffer from the same."""
+    found: dict[str, list[str]] = {}
+    for view in item.contents:
+        if view.why:
+            found.setdefault(view.why, []).append(view.content)
+    return [(" and ".join(contents).capitalize(), why) for why, contents in found.items()]
 
 
 def _jobs(snapshot: Snapshot) -> Sequence[Any]:

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from pathlib import Path, PurePath
 from typing import Any
 
+from common import log
 from common.cvat.address import base_url, server_key
 from common.health.tail import Tail
 from common.text import parse_time, printable
@@ -23,8 +24,7 @@ BEAT_WITHIN = timedelta(minutes=3)
 MOST_ERRORS = 8
 MOST_TAIL_LINES = 8
 LONGEST_TAIL_LINE = 240
-GOOD_OUTCOMES = ("good",)
-BAD_OUTCOMES = ("some failed", "failed", "not started")
+BAD_OUTCOMES = ("some failed", "failed", "locked", "not started")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,8 @@ class JobLog:
             self.seconds[job], self.exit_codes[job] = seconds, int(code)
         if outcome in BAD_OUTCOMES:
             at = _moment(line.get("ended_at")) or parse_time(line["started_at"])
-            said = [printable(str(text), LONGEST_TAIL_LINE) for text in line.get("tail") or ()]
+            texts = [*(line.get("tail") or ()), line.get("detail") or ""]
+            said = [printable(log.without_secrets(str(text)), LONGEST_TAIL_LINE) for text in texts]
             tail = tuple(text for text in said if text)[-MOST_TAIL_LINES:]
             self._errors.append(JobError(job, outcome, None if code is None else int(code), at, seconds, tail))
 
