@@ -20,8 +20,7 @@ def writes(folder):
 print(json.dumps({
     "ids": [os.getuid(), os.getgid()], "capabilities": status["CapEff"].strip() + status["CapPrm"].strip(),
     "no_new_privileges": status["NoNewPrivs"].strip(),
-    "writable": [each for each in ("/", "/app", "/opt/venv", "/etc", "/config", "/usr", "/tmp", "/backups", "/downloads", "/state")
-                 if writes(each)],
+    "writable": [each for each in "/ /app /opt/venv /etc /config /usr /tmp /backups /downloads /state".split() if writes(each)],
 }))
 """
 
