@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from common.envfile import read_env_file
+from common.health.settings import HealthSettings
 from common.restoring.settings import RestoreSettings
 from common.saving.settings import BackupSettings
 from common.settings import ELSEWHERE, is_secret, load, older_name, variables
 from common.sweeping.settings import SweepSettings
 
 ENV = Path(__file__).resolve().parent.parent / ".env"
-SCRIPTS = (BackupSettings, SweepSettings, RestoreSettings)
+SCRIPTS = (BackupSettings, SweepSettings, RestoreSettings, HealthSettings)
 SETTINGS = {name: field for script in SCRIPTS for name, field in variables(script).items()}
 
 
