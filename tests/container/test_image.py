@@ -36,6 +36,15 @@ def test_a_container_runs_as_the_given_user_without_rights_on_a_read_only_root(p
     assert seen["writable"] == ["/tmp"], "the volumes belong to somebody else"
 
 
+def test_new_volumes_belong_to_the_user_that_the_image_was_built_for(any_engine: Engine, image: str):
+    ids = ["--build-arg", "UID=4321", "--build-arg", "GID=54321"]
+    any_engine.build("other-user", "--target", "product", *ids)
+    volumes = ["-v", "/backups", "-v", "/downloads", "-v", "/state"]
+    said = any_engine.docker("run", "--rm", "--read-only", *volumes, "other-user", "python", "-c", LOOK)
+    seen = json.loads(said.splitlines()[-1])
+    assert seen["ids"] == [4321, 54321] and seen["writable"] == ["/backups", "/downloads", "/state"]
+
+
 def test_the_image_holds_the_program_and_nothing_else_of_this_folder(engine: Engine, image: str):
     names = engine.docker("run", "--rm", image, "find", "/app", "-maxdepth", "1", "-printf", "%f ").split()
     scripts = {path.name for path in ROOT.glob("*.py")}
