@@ -95,14 +95,7 @@ class Health:
                 return
             except Exception as error:  # noqa: BLE001 - a fault here must neither end the scheduler nor pass for health
                 log.get().exception("health_failed")
-                self._write_down(
-                    {"version": 1, "at": iso(now()), "healthy": False, "reasons": [f"health failed: {error}"]}
-                )
-                self._shown = dataclasses.replace(
-                    self._shown,
-                    healthy=False,
-                    health=health_json({"healthy": False, "reasons": ["looking failed: see the log"]}),
-                )
+                self._tell_of(f"looking failed ({type(error).__name__}: {error}): see the log")
             # One that takes long (a slow network disk) rests as long as it worked.
             self._closing.wait(max(SHORTEST_PAUSE_SECONDS, min(time.monotonic() - began, EVERY_SECONDS)))
             self._wanted.wait(EVERY_SECONDS)
@@ -117,6 +110,19 @@ class Health:
         if snapshot.verdict.healthy != self._healthy:
             self._healthy = snapshot.verdict.healthy
             log.get().info("health_changed", healthy=self._healthy, reasons=list(snapshot.verdict.reasons[:5]))
+
+    def _tell_of(self, trouble: str) -> None:
+        """Nothing is known at the moment: that is not healthy. The page stays what it was; its date tells its age."""
+        self._healthy = False
+        verdict = {"version": 1, "at": iso(now()), "healthy": False, "reasons": [trouble]}
+        self._write_down(verdict)
+        self._shown = dataclasses.replace(
+            self._shown,
+            healthy=False,
+            health=health_json(verdict),
+            health_in_short=health_json({"healthy": False}),
+            metrics=f"{metrics.PREFIX}healthy 0\n".encode(),
+        )
 
     def _check(self) -> None:
         if self._closing.is_set() or self._stop.is_set:
