@@ -29,6 +29,7 @@ from common.health.plots import (
     growth_bytes_per_day,
     strip_words,
 )
+from common.health.scheduler_state import asked_for
 from common.health.snapshot import ServerView, Snapshot, SourceView
 from common.text import duration, iso, plural, printable, size
 from common.version import VERSION
@@ -79,7 +80,8 @@ def headline(snapshot: Snapshot) -> Headline:
         return Headline("bad", "The scheduler is not running", lede)
     if verdict.is_new:
         lede = f"{plural(len(missed), 'source')} waiting for the first backup." if missed else ""
-        return Headline("new", "Nothing is backed up yet", lede)
+        under_way = any(job.running_since and asked_for([job.command], "") for job in _jobs(snapshot))
+        return Headline("new", "The first backup is under way" if under_way else "Nothing is backed up yet", lede)
     if missed:
         names = ", ".join(f"“{printable(source.source.name, 40)}”" for source in missed[:3])
         more = f" and {len(missed) - 3:,} more" if len(missed) > 3 else ""
@@ -187,7 +189,10 @@ def _words_about(now: datetime, zone: tzinfo | None) -> dict[str, Any]:
             text += f", confirmed {ago(good_at)}"
         return text
 
-    return {"ago": ago, "until": until, "clock": clock, "made": made}
+    def for_how_long(since: datetime) -> str:
+        return _short(max(0.0, (now - since).total_seconds()))
+
+    return {"ago": ago, "until": until, "clock": clock, "made": made, "for_how_long": for_how_long}
 
 
 def _short(seconds: float) -> str:

@@ -20,6 +20,9 @@ def test_the_headline_answers_whether_everything_is_backed_up(shelves):
     assert title(shelves) == "The scheduler is not running"
     shelves.scheduler()
     assert title(shelves) == "Nothing is backed up yet"
+    shelves.scheduler(running_since="2026-11-21T04:58:00Z")
+    assert title(shelves) == "The first backup is under way"
+    assert "running<small>for" in render(shelves.snapshot())
     first, second = a_good_night(shelves)
     found = headline(shelves.snapshot())
     assert (found.mood, found.text) == ("good", "Everything is backed up")
