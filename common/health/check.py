@@ -6,18 +6,35 @@ is fresh and the scheduler shows signs of life.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from common.envfile import EnvFileError, read_env_file, without_quotes
+
+ROOT = Path(__file__).resolve().parents[2]
 HEALTH_FILE = "health.json"
 _SCHEDULER_FILE = "scheduler.json"
 # A look is due every minute; on a slow disk it may take some.
 FRESH_FOR = timedelta(minutes=10)
 BEAT_WITHIN = timedelta(minutes=3)
 MOST_SHOWN = 10
+
+
+def state_dir(environ: Mapping[str, str], folder: Path = ROOT) -> Path:
+    """CVAT_STATE_DIR as scheduler.py reads it: from the environment, then .env.local, then .env; else its default."""
+    folder = Path(environ.get("CVAT_ENV_DIR") or folder)
+    if found := environ.get("CVAT_STATE_DIR"):
+        return Path(without_quotes(found.strip())).expanduser().absolute()
+    for name in (".env.local", ".env"):
+        with contextlib.suppress(EnvFileError, OSError):
+            if found := read_env_file(folder / name).get("CVAT_STATE_DIR"):
+                return (folder / Path(found).expanduser()).absolute()
+    return ROOT / "state"
 
 
 def health_check(state_dir: Path, now: datetime | None = None) -> int:

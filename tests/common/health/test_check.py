@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from common.health.check import FRESH_FOR, health_check, why_unhealthy
+from common.health.check import FRESH_FOR, health_check, state_dir, why_unhealthy
 from common.health.health import verdict_json
 from tests.common.health.shelves import HOUR, NOW, a_good_night
 
@@ -68,3 +68,15 @@ def test_the_question_is_cheap_to_ask():
     heavy = ["pydantic", "structlog", "rich", "requests", "jinja2", "prometheus_client", "apscheduler"]
     done = subprocess.run([sys.executable, "-c", code, *heavy], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_the_state_folder_is_found_as_the_scheduler_finds_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert state_dir({}, tmp_path) == ROOT / "state"
+    (tmp_path / ".env").write_text("CVAT_STATE_DIR=mine\n")
+    assert state_dir({}, tmp_path) == state_dir({"CVAT_ENV_DIR": str(tmp_path)}) == tmp_path / "mine"
+    (tmp_path / ".env.local").write_text("CVAT_STATE_DIR=/elsewhere\n")
+    assert state_dir({}, tmp_path) == Path("/elsewhere")
+    assert state_dir({"CVAT_STATE_DIR": "here"}, tmp_path) == tmp_path / "here"
+    (tmp_path / ".env.local").write_text("no assignment\n")
+    assert state_dir({}, tmp_path) == tmp_path / "mine"

@@ -110,7 +110,7 @@ def test_a_port_that_somebody_holds_is_a_reason_and_is_opened_when_it_is_free(sh
 def test_a_fault_in_looking_is_told_and_is_not_the_end(shelves, start, monkeypatch):
     a_night(shelves)
     health = start()
-    wait_for(lambda: verdict(shelves)["healthy"])
+    wait_for(lambda: requests.get(f"{health.url}/healthz", timeout=5).status_code == 200)
     with monkeypatch.context() as broken:
         broken.setattr(health._look, "look", lambda *_: {}["nothing"])
         health.refresh()
