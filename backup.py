@@ -41,7 +41,6 @@ from common.saving.plan import (
 from common.saving.settings import BackupSettings
 from common.saving.shelf import print_plan, print_shelf, require_folder
 from common.saving.sidecars import Sidecars
-from common.shards import Shard
 from common.text import now
 
 
@@ -77,7 +76,7 @@ def run_backup(run: Run[BackupSettings]) -> int:
             plan, _formats = decide_what(run, client, account, store, modes, nobody)
         print_plan(plan.candidates, list(plan.tallies.values()))
         return Exit.ALL_GOOD
-    with lock_modes(store, modes, settings.shard), Book(run, store, modes) as book, Sidecars(store, modes) as sidecars:
+    with lock_modes(run, store, modes), Book(run, store, modes) as book, Sidecars(store, modes) as sidecars:
         with run.stop.breaking_off():
             client, version, account = sign_in(run)
             book.server = {"url": client.url, "version": version}
@@ -142,15 +141,16 @@ def save_all(desk: Desk, plan: Plan, book: Book) -> None:
 
 
 @contextlib.contextmanager
-def lock_modes(store: Store, modes: Sequence[Mode], shard: Shard) -> Iterator[None]:
+def lock_modes(run: Run[BackupSettings], store: Store, modes: Sequence[Mode]) -> Iterator[None]:
     """Locks what the modes write: p and t both write backups, a writes beside them and may run at the same time."""
+    shard = run.settings.shard
     job = f"backup.py --mode {' '.join(modes)}" + ("" if shard.is_whole else f", shard {shard}")
     with contextlib.ExitStack() as stack:
         try:
             store.prepare()
             contents = sorted({content_of(mode) for mode in modes})
             locks = [lock for content in contents for lock in locks_of(store.folder, content, shard)]
-            stack.enter_context(all_locked(locks, job))
+            stack.enter_context(all_locked(locks, job, run.patience))
         except OSError as error:
             remedy = how_to_make_writable(store.folder.parent, "backup.py")
             raise RunEnds(f"CVAT_BACKUP_DIR cannot be written: {error}", remedy, Exit.BAD_CONFIGURATION) from None

@@ -56,7 +56,7 @@ def run_sweep(run: Run[SweepSettings]) -> int:
         raise RunEnds(what, f"Set it to {settings.dir.parent}.", Exit.BAD_CONFIGURATION)
     with contextlib.ExitStack() as stack:
         if not dry_run:
-            stack.enter_context(lock_servers(servers))
+            stack.enter_context(lock_servers(servers, run.patience))
         ledger = stack.enter_context(Ledger(run, dry_run=dry_run))
         limit = size_limit(run, servers, judge)
         for server in servers:

@@ -40,12 +40,22 @@ ELSEWHERE = frozenset(
     CVAT_RESTORE_TIMEOUT_HOURS CVAT_RESTORE_UPLOAD_LIMIT_GB CVAT_RESTORE_CHUNK_MB
     CVAT_DRILL_URL CVAT_DRILL_ACCESS_TOKEN CVAT_DRILL_ACCESS_TOKEN_FILE CVAT_DRILL_USERNAME CVAT_DRILL_PASSWORD
     CVAT_DRILL_PASSWORD_FILE
+    CVAT_LOCK_WAIT_MINUTES CVAT_CRONTAB CVAT_STATE_DIR CVAT_SCHEDULE_CATCH_UP CVAT_SCHEDULE_JOBS_AT_ONCE
+    CVAT_STOP_GRACE_SECONDS
+    CVAT_PING_URL CVAT_PING_URL_FILE CVAT_PING_URL_BACKUP_P CVAT_PING_URL_BACKUP_P_FILE CVAT_PING_URL_BACKUP_A
+    CVAT_PING_URL_BACKUP_A_FILE CVAT_PING_URL_BACKUP_T CVAT_PING_URL_BACKUP_T_FILE CVAT_PING_URL_SWEEPER
+    CVAT_PING_URL_SWEEPER_FILE CVAT_PING_URL_RESTORE CVAT_PING_URL_RESTORE_FILE CVAT_PING_URL_DRILL
+    CVAT_PING_URL_DRILL_FILE CVAT_PING_URL_DOWNLOADER CVAT_PING_URL_DOWNLOADER_FILE CVAT_PING_URL_SC_MIGRATE
+    CVAT_PING_URL_SC_MIGRATE_FILE CVAT_PING_URL_FIFTYONE_SYNC CVAT_PING_URL_FIFTYONE_SYNC_FILE
+    CVAT_ALERT_WEBHOOK_URL CVAT_ALERT_WEBHOOK_URL_FILE CVAT_ALERT_APPRISE_URLS CVAT_ALERT_APPRISE_URLS_FILE
     CVAT_HEALTH_PORT CVAT_HEALTH_HOST CVAT_HEALTH_TOKEN CVAT_HEALTH_TOKEN_FILE CVAT_HEALTH_MAX_AGE_HOURS
     """.split()
 )
 MASK = "********"
 # The folder of .env and .env.local, for several servers on one machine; read from the environment only.
 ENV_DIR = "CVAT_ENV_DIR"
+# The id of a run that scheduler.py has started, so that its books and the run's own name the same thing.
+RUN_ID = "CVAT_RUN_ID"
 
 
 class SettingsError(Exception):
@@ -67,6 +77,13 @@ class Settings(BaseModel):
     log_format: Literal["auto", "text", "json"] = Field(
         "auto", alias="LOG_FORMAT", description="auto = text on a terminal, JSON lines elsewhere; text; json"
     )
+    lock_wait_minutes: float = Field(
+        0,
+        alias="CVAT_LOCK_WAIT_MINUTES",
+        ge=0,
+        le=100_000,
+        description="how long another run on the same backups is waited for (minutes); 0 = end at once with 11",
+    )
 
     @field_validator("log_level", mode="before")
     @classmethod
@@ -78,6 +95,14 @@ class Settings(BaseModel):
     @classmethod
     def _lower(cls, value: Any) -> Any:
         return str(value).lower()
+
+
+def absolute(path: Path) -> Path:
+    """A path that means the same from everywhere. Raises ValueError."""
+    try:
+        return path.expanduser().absolute()
+    except RuntimeError:
+        raise ValueError("begins with a ~ that stands for nobody's home") from None
 
 
 class FolderSettings(Settings):
@@ -92,10 +117,7 @@ class FolderSettings(Settings):
     @field_validator("dir")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
-        try:
-            return value.expanduser().absolute()
-        except RuntimeError:
-            raise ValueError("begins with a ~ that stands for nobody's home") from None
+        return absolute(value)
 
 
 class RoomSettings(FolderSettings):
@@ -293,7 +315,7 @@ def _plain_problems(
 
 def unknown_variables(layers: Sequence[tuple[str, Mapping[str, str]]], known: Mapping[str, FieldInfo]) -> list[str]:
     """Variables with our prefixes that nothing reads, each with the nearest name that something does."""
-    names = set(known) | ELSEWHERE | {ENV_DIR}
+    names = set(known) | ELSEWHERE | {ENV_DIR, RUN_ID}
     accepted = names | {f"{name}_FILE" for name, field in known.items() if is_secret(field)}
     lines = []
     for origin, layer in layers:

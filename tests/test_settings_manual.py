@@ -13,9 +13,10 @@ from common.restoring.settings import RestoreSettings
 from common.saving.settings import BackupSettings
 from common.settings import ELSEWHERE, is_secret, load, older_name, variables
 from common.sweeping.settings import SweepSettings
+from scheduler import SchedulerSettings
 
 ENV = Path(__file__).resolve().parent.parent / ".env"
-SCRIPTS = (BackupSettings, SweepSettings, RestoreSettings, HealthSettings)
+SCRIPTS = (BackupSettings, SweepSettings, RestoreSettings, HealthSettings, SchedulerSettings)
 SETTINGS = {name: field for script in SCRIPTS for name, field in variables(script).items()}
 
 
@@ -67,7 +68,7 @@ def test_every_setting_with_a_number_names_its_unit():
     for name, field in SETTINGS.items():
         if field.annotation in (int, float):
             comment = text[: text.index(f"\n{name}=")].rsplit("\n\n", 1)[-1]
-            assert re.search(r"seconds|hours|days|GB|\d to \d", comment, re.IGNORECASE), (
+            assert re.search(r"seconds|minutes|hours|days|GB|\d to \d", comment, re.IGNORECASE), (
                 f"{name}: no unit in {comment!r}"
             )
 
