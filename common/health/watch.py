@@ -24,15 +24,23 @@ LONGEST_REASON = 300
 class Seen:
     """One source in one content: its newest attempt, its last success, its last nights."""
 
-    good_at: datetime | None = None
+    raw_good_at: str = ""
     tried_at: str = ""
     outcome: str = ""
-    reason: str = ""
+    raw_reason: str = ""
     seconds: float = 0.0
     failures: int = 0
     exported_bytes: int = 0
     first_night: int = 0
     nights: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def good_at(self) -> datetime | None:
+        return parse_time(self.raw_good_at) if self.raw_good_at else None
+
+    @property
+    def reason(self) -> str:
+        return printable(str(self.raw_reason)[: 4 * LONGEST_REASON], LONGEST_REASON)
 
 
 class Watch:
@@ -56,7 +64,7 @@ class Watch:
             if number % 4096 == 0:
                 check()
             try:
-                self._note(json.loads(line))
+                self._note(json.loads(line.decode("utf-8", "replace")))  # twice as fast as from bytes
             except (ValueError, KeyError, TypeError, AttributeError):
                 continue  # torn by a crash
         for line in self._drills_tail.lines():
@@ -66,9 +74,12 @@ class Watch:
                 continue
 
     def _note(self, line: dict[str, Any]) -> None:
-        source = Source(**line["source"])
-        key, outcome, at = source.key, str(line["outcome"]), str(line["at"])
-        self.sources[key] = source
+        # As little as possible for every line: a daemon that starts reads some hundred thousand of them.
+        raw, outcome, at = line["source"], line["outcome"], line["at"]
+        key: Key = (raw["server"], raw["kind"], raw["id"], raw["created_at"])
+        known = self.sources.get(key)
+        if known is None or known.name != raw["name"]:
+            self.sources[key] = Source(**raw)
         if outcome == "absent":
             self.absent.add(key)
             return
@@ -78,14 +89,13 @@ class Watch:
         night = night_of_text(at, self._zone)
         if seen is None:
             seen = self.seen[key, content] = Seen(first_night=night)
-        seen.tried_at, seen.outcome = at, outcome
-        seen.reason = printable(str(line.get("reason", "")), LONGEST_REASON)
-        seen.exported_bytes += int(line.get("bytes", 0))
+        seen.tried_at, seen.outcome, seen.raw_reason = at, outcome, line.get("reason", "")
+        seen.exported_bytes += line.get("bytes", 0)
         if outcome in ("saved", "unchanged"):
-            seen.good_at = parse_time(at)
+            seen.raw_good_at = at
         if outcome in ("saved", "failed"):
             seen.seconds = float(line.get("seconds", 0.0))
-        seen.failures += outcome == "failed"
+            seen.failures += outcome == "failed"
         mark = mark_after(seen.nights.get(night), outcome)
         if mark is not None:
             seen.nights[night] = mark
