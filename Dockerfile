@@ -51,7 +51,7 @@ ENV PATH=/opt/venv/bin:/app:$PATH \
     CVAT_HEALTH_HOST=0.0.0.0
 WORKDIR /app
 USER ${UID}:${GID}
-EXPOSE 9180
+EXPOSE 8080
 HEALTHCHECK --interval=60s --timeout=30s --start-period=1h --retries=3 CMD ["python", "/app/scheduler.py", "--health"]
 # The scheduler is process 1: it handles the signals and takes in orphans itself.
 CMD ["python", "/app/scheduler.py"]

@@ -7,9 +7,15 @@ What the crontab may hold is explained in it and in docs/scheduling.md; every se
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Literal
+
+from common.health.check import health_check, state_dir
+
+if __name__ == "__main__" and sys.argv[1:] == ["--health"]:  # asked every minute: without what all others need
+    sys.exit(health_check(state_dir(os.environ)))
 
 from common.exits import Exit, RunEnds
 from common.health.health import Health
@@ -38,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="scheduler.py", description=(__doc__ or "").split("\n")[0], allow_abbrev=False
     )
     parser.add_argument("--check", action="store_true", help="check the crontab, say what is wrong with it, and end")
+    parser.add_argument("--health", action="store_true", help="say whether everything is backed up, and end")
     parser.add_argument("--next", type=int, nargs="?", const=10, metavar="N", help="show the next N runs (10) and end")
     return frame(SchedulerSettings, parser, argv, run_scheduler, also_check=what_is_missing)
 
@@ -48,6 +55,8 @@ def what_is_missing(_arguments: argparse.Namespace, raw: Mapping[str, str]) -> l
 
 def run_scheduler(run: Run[SchedulerSettings]) -> int:
     """One life of the daemon."""
+    if run.arguments.health:  # with other flags; alone it is answered above
+        return health_check(run.settings.state_dir)
     if run.arguments.check or run.arguments.next is not None:
         return show(run)
     settings = run.settings

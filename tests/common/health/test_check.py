@@ -80,3 +80,14 @@ def test_the_state_folder_is_found_as_the_scheduler_finds_it(tmp_path, monkeypat
     assert state_dir({"CVAT_STATE_DIR": "here"}, tmp_path) == tmp_path / "here"
     (tmp_path / ".env.local").write_text("no assignment\n")
     assert state_dir({}, tmp_path) == tmp_path / "mine"
+
+
+@pytest.mark.parametrize("flags", [["--health"], ["--health", "--health-port", "0"]])
+def test_the_scheduler_answers_the_question_with_an_exit_code(shelves, flags):
+    a_good_night(shelves)
+    look(shelves)
+    environ = {"CVAT_STATE_DIR": str(shelves.state), "PATH": "", "CVAT_ENV_DIR": str(shelves.root)}
+    command = [sys.executable, str(ROOT / "scheduler.py"), *flags]
+    done = subprocess.run(command, capture_output=True, text=True, env=environ, timeout=60, check=False)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert done.stdout.startswith("unhealthy: the scheduler does not live")  # it was alive on the day of the tests
