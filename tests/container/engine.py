@@ -75,7 +75,7 @@ class Project:
         folder.mkdir(parents=True)
         folder.chmod(0o755)  # whoever the container runs as must be able to read it
         for shipped in SHIPPED:
-            (ROOT / shipped).exists() and shutil.copy(ROOT / shipped, folder)  # TODO
+            shutil.copy(ROOT / shipped, folder)
         self.set(NAME=name, VERSION="under-test", PYTHON_VERSION=engine.python_version, STATUS_PORT="0", DEMO_PORT="0")
         self._override: dict[str, Any] = {"services": {}}
         self._settings: dict[str, str] = {}

@@ -61,7 +61,7 @@ def slow_download(project: Project) -> None:
 
 
 def was_resumed(project: Project) -> bool:
-    return any(row["status"] == 206 for row in project.control("GET", "/sandbox/log") or [])
+    return any(row["status"] == 206 for row in project.control("GET", "/sandbox/log")["exchanges"])
 
 
 def test_it_becomes_healthy_and_shows_what_it_has(daemon: Project):
