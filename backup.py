@@ -21,7 +21,8 @@ from common.cvat.compatibility import version_warnings
 from common.cvat.listing import Observer, inventory, nobody
 from common.cvat.settings import missing_server_settings
 from common.exits import Exit, RunEnds
-from common.lock import locked
+from common.lock import all_locked, locks_of
+from common.ownership import how_to_make_writable
 from common.progress import Display
 from common.run import Run, frame, leave
 from common.saving.absent import absent_sources
@@ -77,7 +78,7 @@ def run_backup(run: Run[BackupSettings]) -> int:
             plan = decide_what(run, client, account, store, modes, nobody)
         print_plan(plan.candidates, list(plan.tallies.values()))
         return Exit.ALL_GOOD
-    with lock_modes(store, modes), Book(run, store, modes) as book, Sidecars(store, modes) as sidecars:
+    with lock_modes(run, store, modes), Book(run, store, modes) as book, Sidecars(store, modes) as sidecars:
         with run.stop.breaking_off():
             client, version, account = sign_in(run)
             book.server = {"url": client.url, "version": version}
@@ -118,7 +119,9 @@ def decide_what(
             detail="no superuser: only what this account is shown is backed up",
         )
     journal = Journal(store.folder)
-    histories = {mode: history(journal, mode, now()) for mode in modes} if settings.max_gb_per_day else {}
+    histories = {}
+    if settings.max_gb_per_day:
+        histories = {mode: history(journal, mode, now(), is_ours=settings.shard.holds) for mode in modes}
     plan = make_plan(listed, modes, settings, store, formats, histories, now(), force=run.arguments.force)
     require_something(listed, plan, account, settings)
     if idle := idle_patterns(listed, settings):
@@ -140,15 +143,18 @@ def save_all(desk: Desk, plan: Plan, book: Book) -> None:
 
 
 @contextlib.contextmanager
-def lock_modes(store: Store, modes: Sequence[Mode]) -> Iterator[None]:
+def lock_modes(run: Run[BackupSettings], store: Store, modes: Sequence[Mode]) -> Iterator[None]:
     """Locks what the modes write: p and t both write backups, a writes beside them and may run at the same time."""
-    with contextlib.ExitStack() as locks:
+    shard = run.settings.shard
+    job = f"backup.py --mode {' '.join(modes)}" + ("" if shard.is_whole else f", shard {shard}")
+    with contextlib.ExitStack() as stack:
         try:
             store.prepare()
-            for content in sorted({content_of(mode) for mode in modes}):
-                locks.enter_context(locked(store.folder / f".lock-{content}", f"backup.py --mode {' '.join(modes)}"))
+            contents = sorted({content_of(mode) for mode in modes})
+            locks = [lock for content in contents for lock in locks_of(store.folder, content, shard)]
+            stack.enter_context(all_locked(locks, job, run.patience))
         except OSError as error:
-            remedy = f"Make this folder writable for the user that runs backup.py: {store.folder.parent}"
+            remedy = how_to_make_writable(store.folder.parent, "backup.py")
             raise RunEnds(f"CVAT_BACKUP_DIR cannot be written: {error}", remedy, Exit.BAD_CONFIGURATION) from None
         yield
 

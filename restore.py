@@ -85,7 +85,7 @@ def run_restore(run: Run[RestoreSettings]) -> int:
         return run_drill(run)
     if arguments.annotations_only:
         target = sign_in(run)
-        with locked(target.folder / ".lock-restore", "restore.py"):
+        with locked(target.folder / ".lock-restore", "restore.py", run.patience):
             return put_annotations_back(target, arguments)
     return restore(run)
 
@@ -102,7 +102,7 @@ def restore(run: Run[RestoreSettings]) -> int:
         with_metadata=not arguments.without_metadata,
     )
     results: list[Restored] = []
-    with locked(target.folder / ".lock-restore", "restore.py"):
+    with locked(target.folder / ".lock-restore", "restore.py", run.patience):
         try:
             restore_all(target, chosen, order, results)
         finally:

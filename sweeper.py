@@ -53,7 +53,7 @@ def run_sweep(run: Run[SweepSettings]) -> int:
         return Exit.ALL_GOOD
     with contextlib.ExitStack() as stack:
         if not dry_run:
-            stack.enter_context(lock_servers(servers))
+            stack.enter_context(lock_servers(servers, run.patience))
         ledger = stack.enter_context(Ledger(run, dry_run=dry_run))
         limit = size_limit(run, servers, judge)
         for server in servers:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import json
 import os
 import shutil
+import time
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from common.exits import Trouble
+
+LONGEST_TURN_SECONDS = 10
 
 
 class DiskFull(Trouble):
@@ -44,10 +48,10 @@ def publish(temporary: Path, final: Path) -> None:
     sync_folder(final.parent)
 
 
-def write_json(path: Path, content: Any) -> None:
+def write_json(path: Path, content: Any, indent: int | None = 2) -> None:
     """Writes JSON atomically and durably. Raises DiskFull."""
     temporary = path.with_name(f".{path.name}.tmp")
-    text = json.dumps(content, ensure_ascii=False, indent=2) + "\n"
+    text = json.dumps(content, ensure_ascii=False, indent=indent) + "\n"
     with disk_full_named(path.parent):
         try:
             # surrogatepass is not used: a lone surrogate cannot be stored as UTF-8 and is escaped instead.
@@ -59,11 +63,15 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def append_lines(path: Path, lines: list[str]) -> None:
-    """Appends whole lines durably. A torn last line left by a crash is closed first, so that it stays alone."""
+    """Appends whole lines durably. A torn last line left by a crash is closed first, so that it stays alone.
+
+    Under a short lock: on NFS two machines that append at once would overwrite each other's lines.
+    """
     data = "".join(line + "\n" for line in lines).encode("utf-8", "backslashreplace")
     with disk_full_named(path.parent):
         descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
         try:
+            _take_turns(descriptor)
             end = os.lseek(descriptor, 0, os.SEEK_END)
             if end and os.pread(descriptor, 1, end - 1) != b"\n":
                 data = b"\n" + data
@@ -73,6 +81,19 @@ def append_lines(path: Path, lines: list[str]) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _take_turns(descriptor: int) -> None:
+    """Waits for the file's lock, which goes with the descriptor; no longer than a write takes that hangs."""
+    deadline = time.monotonic() + LONGEST_TURN_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except OSError as error:
+            if error.errno not in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES):
+                return  # a file system without locks
+            time.sleep(0.01)
 
 
 @contextlib.contextmanager

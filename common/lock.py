@@ -8,27 +8,83 @@ import fcntl
 import json
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.text import iso, now
+from common import log
+from common.shards import WHOLE, Shard
+from common.text import duration, iso, now
+from common.waiting import Deadline, StopSignal, poll_pause
 
 
 class Locked(Exception):
     """Another run holds the lock; the text says who."""
 
 
-@contextlib.contextmanager
-def locked(path: Path, job: str) -> Iterator[None]:
-    """Holds the lock file at `path` for the length of the block. Raises Locked at once when somebody else does.
+@dataclass(frozen=True)
+class Patience:
+    """How long somebody else's lock is waited for; a stop ends the wait."""
 
-    flock and not a pid file: nothing stale is left by kill -9. The file stays; its content is only for people.
+    seconds: float = 0.0
+    stop: StopSignal | None = None
+
+
+AT_ONCE = Patience()
+
+
+@dataclass(frozen=True)
+class Shared:
+    """A lock file that several may hold at once, but nobody beside somebody who holds it alone."""
+
+    path: Path
+
+
+@contextlib.contextmanager
+def locked(path: Path, job: str, patience: Patience = AT_ONCE) -> Iterator[None]:
+    """Holds the lock file at `path` for the length of the block. Raises Locked when somebody else does, Stopped."""
+    with all_locked([path], job, patience):
+        yield
+
+
+@contextlib.contextmanager
+def all_locked(paths: Sequence[Path | Shared], job: str, patience: Patience = AT_ONCE) -> Iterator[None]:
+    """Holds all of these lock files. Raises Locked when somebody else holds one longer than `patience`; Stopped.
+
+    Who waits holds none of them: whatever needs only the others goes on meanwhile, and nobody waits in a circle.
+    flock and not a pid file: nothing stale is left by kill -9. The files stay; their content is only for people.
     """
+    deadline = Deadline(patience.seconds)
+    said = False
+    while True:
+        with contextlib.ExitStack() as held:
+            try:
+                for path in paths:
+                    held.enter_context(_held(path, job))
+            except Locked as error:
+                if deadline.is_over or patience.stop is None:
+                    waited = f", also after a wait of {duration(patience.seconds)}" if said else ""
+                    raise Locked(f"{error}{waited}") from None
+                who = str(error)
+            else:
+                if said:
+                    log.get().info("lock_taken", seconds=round(patience.seconds - deadline.left_seconds, 1))
+                yield
+                return
+        if not said:
+            log.get().info("waiting_for_lock", held_by=who, at_most=duration(patience.seconds))
+            said = True
+        patience.stop.sleep(min(poll_pause(patience.seconds - deadline.left_seconds), max(0.0, deadline.left_seconds)))
+
+
+@contextlib.contextmanager
+def _held(lock: Path | Shared, job: str) -> Iterator[None]:
+    path, how = (lock.path, fcntl.LOCK_SH) if isinstance(lock, Shared) else (lock, fcntl.LOCK_EX)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, how | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno not in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES):
                 raise
@@ -37,9 +93,27 @@ def locked(path: Path, job: str) -> Iterator[None]:
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps(holder).encode(), 0)
         yield
-        os.ftruncate(descriptor, 0)
+        if how == fcntl.LOCK_EX:  # what others that share it have written stays
+            os.ftruncate(descriptor, 0)
     finally:
         os.close(descriptor)
+
+
+def locks_of(folder: Path, content: str, shard: Shard = WHOLE) -> list[Path | Shared]:
+    """What a run must hold that writes one kind of content of one server's folder. Raises OSError.
+
+    The shards of one division share the content's lock and hold one of their own each. A run without shards, the
+    sweeper and a run of another division (which would meet the same sources) find it taken.
+    """
+    everything = folder / f".lock-{content}"
+    if shard.is_whole:
+        return [everything]
+    own = folder / f".lock-{content}{shard.ending}"
+    own.touch()  # before the look: of two divisions that begin at the same moment, at least one sees the other
+    others = [
+        path for path in sorted(folder.glob(f".lock-{content}.*of*")) if not path.name.endswith(f"of{shard.count}")
+    ]
+    return [own, Shared(everything), *(Shared(path) for path in others)]
 
 
 def _holder(descriptor: int, job: str) -> str:

@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import io
 import os
+import re
 import secrets
 import signal
 import sys
@@ -23,8 +24,9 @@ import structlog
 
 from common import log
 from common.exits import Exit, RunEnds, Trouble
-from common.lock import Locked
+from common.lock import Locked, Patience
 from common.settings import (
+    RUN_ID,
     Loaded,
     Settings,
     SettingsError,
@@ -42,6 +44,12 @@ from common.waiting import Stopped, StopSignal
 STOPPING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
+def new_run_id(environ: Mapping[str, str]) -> str:
+    """The id that scheduler.py has given this run, or a new one: eight hexadecimal digits."""
+    given = environ.get(RUN_ID, "")
+    return given if re.fullmatch(r"[0-9a-f]{8}", given) else secrets.token_hex(4)
+
+
 @dataclass
 class Run(Generic[SettingsType]):
     """One run of one script. Whoever keeps its books sets `exit_code`: what a run that breaks off has come to so far."""
@@ -49,9 +57,14 @@ class Run(Generic[SettingsType]):
     settings: SettingsType
     arguments: argparse.Namespace
     stop: StopSignal
-    id: str = field(default_factory=lambda: secrets.token_hex(4))
+    id: str = field(default_factory=lambda: new_run_id(os.environ))
     started_at: datetime = field(default_factory=now)
     exit_code: int | None = None
+
+    @property
+    def patience(self) -> Patience:
+        """How long this run waits for another one's locks."""
+        return Patience(self.settings.lock_wait_minutes * 60, self.stop)
 
     def code(self, otherwise: int) -> int:
         """The exit code of a run that breaks off; `otherwise` when it has come to nothing that is known."""

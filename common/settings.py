@@ -33,7 +33,7 @@ ELSEWHERE = frozenset(
     CVAT_VERIFY_TLS CVAT_CA_BUNDLE CVAT_HTTP_TIMEOUT_SECONDS CVAT_SERVER_WAIT_SECONDS
     CVAT_BACKUP_DIR CVAT_BACKUP_SAVE_IMAGES CVAT_BACKUP_FORMAT CVAT_BACKUP_REQUEST_TIMEOUT_HOURS
     CVAT_BACKUP_STANDALONE_TASKS CVAT_BACKUP_INCLUDE CVAT_BACKUP_EXCLUDE CVAT_BACKUP_CONCURRENCY
-    CVAT_BACKUP_FULL_EVERY_DAYS CVAT_BACKUP_HEALTH_GATE CVAT_BACKUP_MAX_GB_PER_DAY CVAT_BACKUP_MIN_FREE_GB
+    CVAT_BACKUP_FULL_EVERY_DAYS CVAT_BACKUP_HEALTH_GATE CVAT_BACKUP_MAX_GB_PER_DAY CVAT_BACKUP_MIN_FREE_GB CVAT_BACKUP_SHARD
     CVAT_BACKUP_TTL CVAT_BACKUP_TTL_HOURS CVAT_MIN_NUM_BACKUPS CVAT_KEEP_HOURLY CVAT_KEEP_DAILY CVAT_KEEP_WEEKLY
     CVAT_KEEP_MONTHLY CVAT_KEEP_YEARLY CVAT_KEEP_WITHIN CVAT_BACKUP_MAX_SIZE CVAT_BACKUP_ORPHAN_DAYS CVAT_SWEEP_LEGACY
     CVAT_SWEEP_DROP_PERCENT
@@ -50,11 +50,22 @@ ELSEWHERE = frozenset(
     CVAT_IMAGES_OUTPUT_DIR CVAT_IMAGES_S3_PREFIX CVAT_IMAGES_CSV_COLUMN CVAT_IMAGES_AUTO_CONFIRM CVAT_IMAGES_RESUME
     CVAT_IMAGES_VERIFY CVAT_IMAGES_KEEP_FOLDERS CVAT_IMAGES_AMBIGUOUS CVAT_IMAGES_WORKERS CVAT_IMAGES_RETRY_SECONDS
     CVAT_IMAGES_MIN_FREE_GB
+    CVAT_LOCK_WAIT_MINUTES CVAT_CRONTAB CVAT_STATE_DIR CVAT_SCHEDULE_CATCH_UP CVAT_SCHEDULE_JOBS_AT_ONCE
+    CVAT_STOP_GRACE_SECONDS
+    CVAT_PING_URL CVAT_PING_URL_FILE CVAT_PING_URL_BACKUP_P CVAT_PING_URL_BACKUP_P_FILE CVAT_PING_URL_BACKUP_A
+    CVAT_PING_URL_BACKUP_A_FILE CVAT_PING_URL_BACKUP_T CVAT_PING_URL_BACKUP_T_FILE CVAT_PING_URL_SWEEPER
+    CVAT_PING_URL_SWEEPER_FILE CVAT_PING_URL_RESTORE CVAT_PING_URL_RESTORE_FILE CVAT_PING_URL_DRILL
+    CVAT_PING_URL_DRILL_FILE CVAT_PING_URL_DOWNLOADER CVAT_PING_URL_DOWNLOADER_FILE CVAT_PING_URL_SC_MIGRATE
+    CVAT_PING_URL_SC_MIGRATE_FILE CVAT_PING_URL_FIFTYONE_SYNC CVAT_PING_URL_FIFTYONE_SYNC_FILE
+    CVAT_ALERT_WEBHOOK_URL CVAT_ALERT_WEBHOOK_URL_FILE CVAT_ALERT_APPRISE_URLS CVAT_ALERT_APPRISE_URLS_FILE
+    CVAT_HEALTH_PORT CVAT_HEALTH_HOST CVAT_HEALTH_TOKEN CVAT_HEALTH_TOKEN_FILE CVAT_HEALTH_MAX_AGE_HOURS
     """.split()
 )
 MASK = "********"
 # The folder of .env and .env.local, for several servers on one machine; read from the environment only.
 ENV_DIR = "CVAT_ENV_DIR"
+# The id of a run that scheduler.py has started, so that its books and the run's own name the same thing.
+RUN_ID = "CVAT_RUN_ID"
 
 
 class SettingsError(Exception):
@@ -76,6 +87,13 @@ class Settings(BaseModel):
     log_format: Literal["auto", "text", "json"] = Field(
         "auto", alias="LOG_FORMAT", description="auto = text on a terminal, JSON lines elsewhere; text; json"
     )
+    lock_wait_minutes: float = Field(
+        0,
+        alias="CVAT_LOCK_WAIT_MINUTES",
+        ge=0,
+        le=100_000,
+        description="how long another run on the same backups is waited for (minutes); 0 = end at once with 11",
+    )
 
     @field_validator("log_level", mode="before")
     @classmethod
@@ -87,6 +105,14 @@ class Settings(BaseModel):
     @classmethod
     def _lower(cls, value: Any) -> Any:
         return str(value).lower()
+
+
+def absolute(path: Path) -> Path:
+    """A path that means the same from everywhere. Raises ValueError."""
+    try:
+        return path.expanduser().absolute()
+    except RuntimeError:
+        raise ValueError("begins with a ~ that stands for nobody's home") from None
 
 
 class FolderSettings(Settings):
@@ -101,10 +127,7 @@ class FolderSettings(Settings):
     @field_validator("dir")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
-        try:
-            return value.expanduser().absolute()
-        except RuntimeError:
-            raise ValueError("begins with a ~ that stands for nobody's home") from None
+        return absolute(value)
 
 
 class RoomSettings(FolderSettings):
@@ -144,6 +167,14 @@ def older_name(field: FieldInfo) -> str | None:
     """What a variable was called before; still understood."""
     extra = field.json_schema_extra
     return str(extra["older_name"]) if isinstance(extra, dict) and "older_name" in extra else None
+
+
+def joined_from(field: FieldInfo, environ: Mapping[str, str]) -> str | None:
+    """A value that the surroundings give in parts, such as Kubernetes a pod's number; "2/" when only the first is there."""
+    extra = field.json_schema_extra
+    names = extra.get("joined_from", ()) if isinstance(extra, dict) else ()
+    parts = [environ.get(str(name), "") for name in names] if isinstance(names, list) else []
+    return "/".join(parts) if parts and parts[0] else None
 
 
 def flag_name(variable: str) -> str:
@@ -207,6 +238,9 @@ def load(
             found = _value(variable, field, layer, problems, base)
             if found is not None:
                 raw[variable], origins[variable] = found, origin
+    for variable, field in known.items():
+        if variable not in raw and (joined := joined_from(field, environ)) is not None:
+            raw[variable], origins[variable] = joined, "environment"
     for check in also_check:
         problems.extend(check(raw))
     settings = None
@@ -294,7 +328,7 @@ def _plain_problems(
 
 def unknown_variables(layers: Sequence[tuple[str, Mapping[str, str]]], known: Mapping[str, FieldInfo]) -> list[str]:
     """Variables with our prefixes that nothing reads, each with the nearest name that something does."""
-    names = set(known) | ELSEWHERE | {ENV_DIR}
+    names = set(known) | ELSEWHERE | {ENV_DIR, RUN_ID}
     accepted = names | {f"{name}_FILE" for name, field in known.items() if is_secret(field)}
     lines = []
     for origin, layer in layers:

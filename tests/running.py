@@ -293,7 +293,7 @@ def debris(folder: Path) -> list[str]:
         wanted |= {path, *(path.parent / file.name for file in read(path).files)}
     left = []
     for path in folder.rglob("*"):
-        ours = path.name.startswith((".lock-", "last-run-", "runs.")) and path.parent.parent == folder
+        ours = path.name.startswith((".lock-", "last-run-", "listed-", "runs.")) and path.parent.parent == folder
         ours = ours or sidecar_stamp(path.name) is not None
         if path.is_file() and path not in wanted and not ours:
             left.append(str(path.relative_to(folder)))

@@ -9,13 +9,15 @@ import pytest
 
 from common.datasets.settings import DatasetSettings
 from common.envfile import read_env_file
+from common.health.settings import HealthSettings
 from common.restoring.settings import RestoreSettings
 from common.saving.settings import BackupSettings
 from common.settings import ELSEWHERE, is_secret, load, older_name, variables
 from common.sweeping.settings import SweepSettings
+from scheduler import SchedulerSettings
 
 ENV = Path(__file__).resolve().parent.parent / ".env"
-SCRIPTS = (BackupSettings, SweepSettings, RestoreSettings, DatasetSettings)
+SCRIPTS = (BackupSettings, SweepSettings, RestoreSettings, DatasetSettings, HealthSettings, SchedulerSettings)
 SETTINGS = {name: field for script in SCRIPTS for name, field in variables(script).items()}
 
 
@@ -27,8 +29,21 @@ def test_every_setting_stands_in_the_manual_with_a_comment_above_it(name: str):
     assert lines[at[0] - 1].startswith("# ") or lines[at[0] - 1].startswith("# (")
 
 
+def compose_variables() -> set[str]:
+    """What docker-compose.yml takes from .env, and what compose itself does."""
+    text = (ENV.parent / "docker-compose.yml").read_text(encoding="utf-8")
+    return set(re.findall(r"\$\{([A-Z_]+)", text)) | {"COMPOSE_PROJECT_NAME"}
+
+
 def test_the_manual_holds_no_setting_that_nothing_reads():
-    assert set(read_env_file(ENV)) == set(SETTINGS)
+    assert set(read_env_file(ENV)) == set(SETTINGS) | compose_variables()
+
+
+def test_the_defaults_of_compose_in_the_manual_are_those_of_the_compose_file():
+    values = read_env_file(ENV)
+    text = (ENV.parent / "docker-compose.yml").read_text(encoding="utf-8")
+    for name, default in set(re.findall(r"\$\{([A-Z_]+):-([^}]*)\}", text)) - {("VERSION", "latest")}:
+        assert values[name] == default, name
 
 
 def test_the_manual_holds_no_secret():
@@ -54,7 +69,7 @@ def test_every_setting_with_a_number_names_its_unit():
     for name, field in SETTINGS.items():
         if field.annotation in (int, float):
             comment = text[: text.index(f"\n{name}=")].rsplit("\n\n", 1)[-1]
-            assert re.search(r"seconds|hours|days|GB|\d to \d", comment, re.IGNORECASE), (
+            assert re.search(r"seconds|minutes|hours|days|GB|\d to \d", comment, re.IGNORECASE), (
                 f"{name}: no unit in {comment!r}"
             )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -92,12 +92,23 @@ class History:
     bytes_in_window: int
 
 
-def history(journal: Journal, mode: str, now: datetime, window: timedelta = ALLOWANCE_WINDOW) -> History:
-    """Reads the journal once. Bytes of all modes count, because they all fill the server's cache."""
+def history(
+    journal: Journal,
+    mode: str,
+    now: datetime,
+    window: timedelta = ALLOWANCE_WINDOW,
+    is_ours: Callable[[int], bool] = lambda source_id: True,
+) -> History:
+    """Reads the journal once. Bytes of all modes count, because they all fill the server's cache.
+
+    Sources whose id is not ours are passed over: another run, which has its own allowance, deals with them.
+    """
     postponed: set[tuple[str, str, int, str]] = set()
     last_good: dict[tuple[str, str, int, str], str] = {}
     bytes_in_window = 0
     for attempt in journal.attempts():
+        if not is_ours(attempt.source.id):
+            continue
         if attempt.bytes and _within(attempt.at, now, window):
             bytes_in_window += attempt.bytes
         if attempt.mode != mode:

@@ -14,7 +14,7 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -193,10 +193,17 @@ class Store:
             if folder and (ours or torn):
                 (folder / name).unlink(missing_ok=True)
 
-    def sweep(self, settled: Iterable[Source], content: Content) -> None:
-        """Removes the temporary files of killed runs: at once for `settled` sources, for all others once they are old."""
+    def sweep(
+        self, settled: Iterable[Source], content: Content, is_ours: Callable[[int], bool] = lambda source_id: True
+    ) -> None:
+        """Removes the temporary files of killed runs: at once for `settled` sources, for all others once they are old.
+
+        Sources whose id is not ours are another run's, which may be at work with them.
+        """
         keys, old = {source_key(source) for source in settled}, time.time() - DEBRIS_SECONDS
         for key, folder in self._folders.items():
+            if not is_ours(key[1]):
+                continue
             for name in os.listdir(folder):
                 # Two dots: a record that was not even pending yet.
                 if name.startswith(f".{content}") or (name.startswith("..") and f"_{content}_" in name):

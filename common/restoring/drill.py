@@ -60,7 +60,7 @@ def run_drill(run: Run[RestoreSettings]) -> int:
     settings = run.settings.for_drills()
     client, version, account = connect(settings, run.stop)
     target = open_target(settings, client, version, account, run.stop)
-    with locked(target.folder / ".lock-restore", "restore.py --drill"):
+    with locked(target.folder / ".lock-restore", "restore.py --drill", run.patience):
         began, done, said = (
             now(),
             None,

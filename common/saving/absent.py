@@ -28,7 +28,11 @@ def absent_sources(client: Client, store: Store, plan: Plan, organization: str) 
     if organization:
         return []  # within one organization everything of the others is 404
     folders = {key: folder for folder in source_folders(store.folder) if (key := folder_key(folder.name))}
-    missing = [newest for key, folder in folders.items() if key not in plan.listed and (newest := _newest(folder))]
+    missing = [
+        newest
+        for key, folder in folders.items()
+        if key not in plan.listed and plan.shard.holds(key[1]) and (newest := _newest(folder))
+    ]
     if not missing:
         return []
     oldest = min((_oldest_stamp(folder) for key, folder in folders.items() if key in plan.listed), default="")

@@ -10,6 +10,7 @@ from types import TracebackType
 
 from common import log
 from common.backups.journal import Attempt, Journal
+from common.backups.listed import Listed, write_listed
 from common.backups.store import Store
 from common.exits import Exit, RunEnds, Trouble
 from common.files import DiskFull
@@ -44,12 +45,24 @@ class Book:
         return self
 
     def begin(self, plan: Plan) -> None:
-        """Writes down what needs no saving: "unchanged" confirms the newest backup."""
+        """Writes down what is to be saved, and what needs no saving: "unchanged" confirms the newest backup."""
         self._tallies = plan.tallies
+        self._note_listed(plan)
         with self._writable_journal() as journal:
             journal.rotate()
         with self._writable_journal() as journal:
             journal.add([tally.attempt(line, self._run.id) for tally in plan.tallies.values() for line in tally.lines])
+
+    def _note_listed(self, plan: Plan) -> None:
+        """The server's list, for whoever asks whether all of it is backed up; that it cannot be written ends no run."""
+        for mode, tally in plan.tallies.items():
+            to_save = [each.state.source for each in plan.candidates if each.mode == mode]
+            sources = [line.source for line in tally.lines] + to_save
+            listed = Listed(self._store.server, mode, now(), self._run.id, str(plan.shard), tuple(sources))
+            try:
+                write_listed(self._store.folder / f"listed-{mode}{plan.shard.ending}.json", listed)
+            except (OSError, DiskFull) as problem:
+                log.get().error("list_not_written", mode=mode, reason=str(problem))
 
     def add(self, result: Result) -> None:
         """Writes down what became of one source, as soon as it is known."""
@@ -86,10 +99,10 @@ class Book:
         if self._tallies:
             self._run.exit_code = code
         for mode in self._modes:
-            tally = self._tallies.get(mode)
+            tally, shard = self._tallies.get(mode), self._run.settings.shard
             try:
                 write_last_run(
-                    self._store.folder / f"last-run-{mode}.json",
+                    self._store.folder / f"last-run-{mode}{shard.ending}.json",
                     tally=tally,
                     mode=mode,
                     run_id=self._run.id,
@@ -98,6 +111,7 @@ class Book:
                     server=self.server,
                     why=why,
                     absent=len(self._absent),
+                    shard=shard,
                 )
             except (OSError, DiskFull) as problem:
                 log.get().error("last_run_not_written", mode=mode, reason=str(problem))

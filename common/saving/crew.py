@@ -112,8 +112,12 @@ class Crew(crew.Crew[Candidate, Result]):
 def open_desk(run: Run[BackupSettings], client: Client, version: str, store: Store, plan: Plan) -> Desk:
     """Everything that the saves of this run share."""
     settings = run.settings.model_copy(update={"format": plan.format})
-    limit = int(settings.max_gb_per_day * 1e9)
-    spent = history(Journal(store.folder), next(iter(plan.tallies)), now()).bytes_in_window if limit else 0
+    # Each shard has its part of the allowance.
+    limit = int(settings.max_gb_per_day * 1e9 / settings.shard.count)
+    spent = 0
+    if limit:
+        mode = next(iter(plan.tallies))
+        spent = history(Journal(store.folder), mode, now(), is_ours=settings.shard.holds).bytes_in_window
     gate = HealthGate(client, enabled=settings.health_gate, longest_seconds=settings.request_timeout_hours * 3600)
     return Desk(
         client, settings, store, gate, Budget(limit, spent), run.stop, version, run.id, plan.formats,

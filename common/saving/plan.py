@@ -19,7 +19,8 @@ from common.saving.annotations import wanted_export
 from common.saving.choose import Candidate, Mode, belongs_to, content_of, decide, in_order, is_chosen
 from common.saving.report import Tally
 from common.saving.settings import BackupSettings
-from common.sources import Kind
+from common.shards import WHOLE, Shard
+from common.sources import Kind, SourceState
 
 
 @dataclass
@@ -28,6 +29,7 @@ class Plan:
 
     candidates: list[Candidate] = field(default_factory=list)
     tallies: dict[Mode, Tally] = field(default_factory=dict)
+    shard: Shard = WHOLE  # what this run deals with; the rest is other runs'
     listed: frozenset[tuple[Kind, int, str]] = frozenset()  # everything on the server's list, filtered out or not
     # For mode a: CVAT_BACKUP_FORMAT as the server spells it, and every format that it offers.
     format: str = ""
@@ -46,22 +48,15 @@ def make_plan(
     force: bool,
 ) -> Plan:
     """Decides about every source of the server's list, for every mode."""
-    plan, full_every = Plan(format=settings.format, formats=formats), timedelta(days=settings.full_every_days)
+    plan = Plan(shard=settings.shard, format=settings.format, formats=formats)
+    full_every = timedelta(days=settings.full_every_days)
     plan.listed = frozenset(source_key(state.source) for state in inventory.states)
-    claimed: set[tuple[str, tuple[str, str, int, str]]] = set()
-    for mode in modes:
-        # With --mode p and t in one call, loose tasks are t's: each source has one line.
-        states = [
-            state
-            for state in inventory.states
-            if belongs_to(state.source, mode, settings.standalone_tasks)
-            and (content_of(mode), state.source.key) not in claimed
-        ]
-        claimed.update((content_of(mode), state.source.key) for state in states)
-        tally = plan.tallies[mode] = Tally(mode, listed=len(states))
+    for mode, all_states in _dealt_with(inventory, modes, settings).items():
+        states = [state for state in all_states if plan.shard.holds(state.source.id)]
+        tally = plan.tallies[mode] = Tally(mode, listed=len(states), shard=plan.shard)
         postponed = histories[mode].postponed if mode in histories else frozenset()
         for state in states:
-            if is_drill(state.source.name) or not is_chosen(state.source, settings.include, settings.exclude):
+            if not _passes(state, settings):
                 tally.excluded += 1
                 continue
             newest = store.newest(state.source, content_of(mode))
@@ -79,6 +74,25 @@ def make_plan(
     return plan
 
 
+def _dealt_with(inventory: Inventory, modes: Sequence[Mode], settings: BackupSettings) -> dict[Mode, list[SourceState]]:
+    """What each mode deals with, of the whole server. With --mode p and t in one call, loose tasks are t's."""
+    found: dict[Mode, list[SourceState]] = {}
+    claimed: set[tuple[str, tuple[str, str, int, str]]] = set()
+    for mode in modes:
+        found[mode] = [
+            state
+            for state in inventory.states
+            if belongs_to(state.source, mode, settings.standalone_tasks)
+            and (content_of(mode), state.source.key) not in claimed
+        ]
+        claimed.update((content_of(mode), state.source.key) for state in found[mode])
+    return found
+
+
+def _passes(state: SourceState, settings: BackupSettings) -> bool:
+    return not is_drill(state.source.name) and is_chosen(state.source, settings.include, settings.exclude)
+
+
 def idle_patterns(inventory: Inventory, settings: BackupSettings) -> list[str]:
     """What of CVAT_BACKUP_INCLUDE and CVAT_BACKUP_EXCLUDE matches nothing at all: most likely a typing error."""
     sources = [state.source for state in inventory.states]
@@ -89,11 +103,12 @@ def idle_patterns(inventory: Inventory, settings: BackupSettings) -> list[str]:
 def clear_debris(store: Store, plan: Plan) -> None:
     """Removes what killed runs have left of sources that need no saving now; the others go on with it."""
     for mode, tally in plan.tallies.items():
-        store.sweep([line.source for line in tally.lines if line.outcome == "unchanged"], content_of(mode))
+        settled = [line.source for line in tally.lines if line.outcome == "unchanged"]
+        store.sweep(settled, content_of(mode), plan.shard.holds)
 
 
 def require_something(inventory: Inventory, plan: Plan, account: Account, settings: BackupSettings) -> None:
-    """Never a silent backup of nothing. Raises RunEnds."""
+    """Never a silent backup of nothing. Raises RunEnds. One shard may well be empty: the whole server counts."""
     where = f"in organization {settings.organization!r}" if settings.organization else "on this server"
     if not inventory.states:
         if account.is_superuser:
@@ -108,15 +123,16 @@ def require_something(inventory: Inventory, plan: Plan, account: Account, settin
             f"The account {account.username!r} sees no project and no task {where}: there is nothing to back up.",
             remedy,
         )
-    for mode, tally in plan.tallies.items():
-        if tally.listed and tally.excluded == tally.listed and (settings.include or settings.exclude):
+    dealt_with = _dealt_with(inventory, list(plan.tallies), settings)
+    for mode, states in dealt_with.items():
+        if states and (settings.include or settings.exclude) and not any(_passes(state, settings) for state in states):
             raise RunEnds(
-                f"CVAT_BACKUP_INCLUDE and CVAT_BACKUP_EXCLUDE leave none of the {tally.listed} sources of --mode {mode}.",
+                f"CVAT_BACKUP_INCLUDE and CVAT_BACKUP_EXCLUDE leave none of the {len(states)} sources of --mode {mode}.",
                 "Look at the names with --dry-run without these settings.",
                 Exit.BAD_CONFIGURATION,
             )
     # A server without loose tasks is nothing unusual for --mode t; one without anything for p or a is.
-    if not any(tally.listed for tally in plan.tallies.values()) and set(plan.tallies) != {"t"}:
+    if not any(dealt_with.values()) and set(plan.tallies) != {"t"}:
         raise RunEnds(
             f"The server has {inventory.projects} projects and {inventory.tasks} tasks, but nothing that these modes deal with.",
             "--mode p saves projects, --mode t tasks in no project, --mode a the annotations of both.",

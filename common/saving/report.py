@@ -23,6 +23,7 @@ from common.exits import Exit, Trouble
 from common.files import write_json
 from common.saving.choose import Mode
 from common.saving.desk import Result
+from common.shards import WHOLE, Shard
 from common.sources import Source, SourceState
 from common.text import duration, iso, now, plural, printable, size
 
@@ -51,6 +52,7 @@ class Tally:
     mode: Mode
     listed: int
     excluded: int = 0
+    shard: Shard = WHOLE
     lines: list[Line] = field(default_factory=list)
     # What went wrong beside the backups: of one source, or of the run.
     warnings: list[tuple[Source | None, str]] = field(default_factory=list)
@@ -204,7 +206,12 @@ def sum_text(tally: Tally) -> str:
     parts = [f"{count:,} {name}" for name, count in tally.counts.items() if count or name in always]
     if tally.missing:
         parts.append(f"{tally.missing:,} not looked at")
-    return f"{MODE_WORDS[tally.mode]}: {tally.listed:,} on the server = {' + '.join(parts)}"
+    return f"{MODE_WORDS[tally.mode]}: {tally.listed:,} {where_listed(tally)} = {' + '.join(parts)}"
+
+
+def where_listed(tally: Tally) -> str:
+    """Of what a tally counts everything."""
+    return "on the server" if tally.shard.is_whole else f"in shard {tally.shard}"
 
 
 def _print_remarks(out: Console, tally: Tally, line: Line) -> None:
@@ -275,6 +282,7 @@ def write_last_run(
     server: dict[str, str],
     why: str,
     absent: int = 0,
+    shard: Shard = WHOLE,
 ) -> None:
     """`last-run-<mode>.json`: what monitoring reads. `tally` is None when the run ended before the server's list was known."""
     lines = tally.lines if tally else []
@@ -283,6 +291,7 @@ def write_last_run(
         "version": 1,
         "mode": mode,
         "run_id": run_id,
+        "shard": str(shard),
         "started_at": iso(started_at),
         "finished_at": iso(finished),
         "seconds": round((finished - started_at).total_seconds(), 3),

@@ -7,6 +7,7 @@ from pydantic import Field, field_validator
 from common.cvat.settings import CvatSettings
 from common.saving.choose import Pattern, parse_patterns
 from common.settings import RoomSettings
+from common.shards import WHOLE, Shard, parse_shard
 
 
 class BackupSettings(CvatSettings, RoomSettings):
@@ -62,6 +63,18 @@ class BackupSettings(CvatSettings, RoomSettings):
         le=1e6,
         description="most that is exported per day or night (GB); the rest is postponed and comes first next time; 0 = no limit",
     )
+
+    shard: Shard = Field(
+        WHOLE,
+        alias="CVAT_BACKUP_SHARD",
+        description="only this part of the sources, for several machines side by side: 0/4 to 3/4; empty = all",
+        json_schema_extra={"joined_from": ["JOB_COMPLETION_INDEX", "JOB_COMPLETION_COUNT"]},
+    )
+
+    @field_validator("shard", mode="before")
+    @classmethod
+    def _shard(cls, value: object) -> object:
+        return parse_shard(value) if isinstance(value, str) else value
 
     @field_validator("include", "exclude", mode="before")
     @classmethod

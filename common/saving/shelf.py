@@ -12,7 +12,7 @@ from rich.text import Text
 from common.backups.store import Backup, all_backups
 from common.exits import Exit, RunEnds
 from common.saving.choose import Candidate
-from common.saving.report import Tally, console, contents_text
+from common.saving.report import Tally, console, contents_text, where_listed
 from common.text import duration, now, parse_time, plural, printable, size
 
 
@@ -74,7 +74,7 @@ def print_plan(candidates: Sequence[Candidate], tallies: Sequence[Tally]) -> Non
         would = sum(each.mode == tally.mode for each in candidates)
         said = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
         out.print(
-            f"--mode {tally.mode}: {tally.listed:,} on the server, {would:,} would be saved"
+            f"--mode {tally.mode}: {tally.listed:,} {where_listed(tally)}, {would:,} would be saved"
             + (f", {said}" if said else "")
         )
     out.print("Nothing was saved: this was a dry run.")

@@ -12,27 +12,26 @@ from common.backups.removal import acknowledge, remove_backups, remove_debris
 from common.backups.retention import Copy, Verdict
 from common.backups.survey import CONTENTS, source_folders
 from common.exits import Exit, RunEnds
-from common.lock import locked
+from common.lock import AT_ONCE, Patience, all_locked
 from common.sweeping.judge import Case, Judge
 from common.sweeping.report import Ledger
 from common.waiting import StopSignal
 
 
 @contextlib.contextmanager
-def lock_servers(servers: Sequence[Path]) -> Iterator[None]:
-    """Holds the locks of backup.py for every server: while it writes, nothing is swept. Raises Locked at once."""
+def lock_servers(servers: Sequence[Path], patience: Patience = AT_ONCE) -> Iterator[None]:
+    """Holds the locks of backup.py for every server: while it writes, nothing is swept. Raises Locked, Stopped."""
+    paths = [server / f".lock-{content}" for server in servers for content in sorted(CONTENTS)]
     with contextlib.ExitStack() as locks:
-        for server in servers:
-            for content in sorted(CONTENTS):
-                path = server / f".lock-{content}"
-                try:
-                    locks.enter_context(locked(path, "backup.py or sweeper.py"))
-                except OSError as error:
-                    raise RunEnds(
-                        f"{path} cannot be locked: {error.strerror}",
-                        f"Make this folder writable for the user that runs sweeper.py: {server}",
-                        Exit.BAD_CONFIGURATION,
-                    ) from None
+        try:
+            locks.enter_context(all_locked(paths, "backup.py or sweeper.py", patience))
+        except OSError as error:
+            folder = Path(error.filename).parent if error.filename else servers[0]
+            raise RunEnds(
+                f"{error.filename} cannot be locked: {error.strerror}",
+                f"Make this folder writable for the user that runs sweeper.py: {folder}",
+                Exit.BAD_CONFIGURATION,
+            ) from None
         yield
 
 

@@ -8,6 +8,7 @@ import json
 import pytest
 
 from common.backups.journal import Journal
+from common.backups.listed import read_listed
 from common.backups.store import Store
 from common.exits import Exit, RunEnds, Trouble
 from common.files import DiskFull
@@ -140,3 +141,19 @@ def test_a_report_that_cannot_be_printed_changes_nothing(run, store, plan, monke
         book.begin(plan)
         book.add(saved())
         assert book.finish() == Exit.ALL_GOOD
+
+
+def test_the_servers_list_is_kept_for_each_mode_with_what_is_saved_and_what_is_not(run, store, plan, capsys):
+    with Book(run, store, ["p"]) as book:
+        book.begin(plan)
+        found = read_listed(store.folder / "listed-p.json")
+        assert found is not None and found.run_id == run.id
+        assert [source.key for source in found.sources] == [a_source(id=1).key, a_source(id=2).key]
+
+
+def test_a_list_that_cannot_be_written_ends_no_run(run, store, plan, capsys):
+    (store.folder / "listed-p.json").mkdir()
+    with Book(run, store, ["p"]) as book:
+        book.begin(plan)
+        book.add(saved())
+    assert last_run(store)["counts"]["saved"] == 1

@@ -1,0 +1,57 @@
+"""Folders that belong to somebody else: which command makes them ours."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from pathlib import Path
+
+MOUNTS = Path("/proc/self/mountinfo")
+
+
+def how_to_make_writable(folder: Path, script: str) -> str:
+    """What to do about a folder that cannot be written; in a container, the command for the machine around it."""
+    where = mounted_from(folder)
+    if where is None:
+        return f"Make this folder writable for the user that runs {script}: {folder}"
+    owner = f"{os.geteuid()}:{os.getegid()}"
+    command = f"sudo chown -R {owner} {shlex.quote(where)}"
+    return (
+        f"Make it writable for user {owner}, as which this container runs (PUID, PGID). On the host, not in here:  {command}  "
+        f"(the folder that is mounted as {folder}; how to look where it is: docker inspect)"
+    )
+
+
+def mounted_from(folder: Path) -> str | None:
+    """The folder outside of this container that is mounted at `folder`; None where that cannot be told.
+
+    /proc/self/mountinfo gives it as a path within its file system: the host's path, when that is the root file system.
+    """
+    if not in_container():
+        return None
+    try:
+        lines = MOUNTS.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return None
+    return source_of_mount(lines, str(folder))
+
+
+def source_of_mount(lines: list[str], folder: str) -> str | None:
+    """Field 4 of the last line of mountinfo that is mounted at `folder` (man 5 proc); blanks in it are escaped."""
+    found = None
+    for line in lines:
+        fields = line.split(" ")
+        if len(fields) > 4 and _plain(fields[4]) == folder and fields[3] != "/":
+            found = _plain(fields[3])
+    return found
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)
+
+
+def in_container() -> bool:
+    return (
+        Path("/.dockerenv").exists() or Path("/run/.containerenv").exists() or "KUBERNETES_SERVICE_HOST" in os.environ
+    )
