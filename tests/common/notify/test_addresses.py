@@ -46,7 +46,9 @@ def test_how_a_run_ended_stands_in_the_address():
     assert with_run(with_path("https://x/u/?a=b", "start"), "id-1") == "https://x/u/start?a=b&rid=id-1"
 
 
-@pytest.mark.parametrize("bad", ["hc-ping.com/abc", "ftp://x/y", "https:///path", "https://x y", "http://[::1", "https://x:99999/"])
+@pytest.mark.parametrize(
+    "bad", ["hc-ping.com/abc", "ftp://x/y", "https:///path", "https://x y", "http://[::1", "https://x:99999/"]
+)
 def test_what_is_no_address_is_refused_without_being_shown(bad, tmp_path):
     with pytest.raises(SettingsError) as caught:
         load(NotifySettings, environ={"CVAT_PING_URL_SWEEPER": bad}, folder=tmp_path)

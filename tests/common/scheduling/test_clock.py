@@ -94,6 +94,12 @@ def test_a_new_crontab_replaces_the_old_one():
 
 
 def test_the_next_runs_come_in_their_order_over_zones():
-    text = "CRON_TZ=Europe/Berlin\n0 0 * * * backup.py\nCRON_TZ=UTC\n30 22 * * * sweeper.py\n@startup backup.py --list\n"
+    text = (
+        "CRON_TZ=Europe/Berlin\n0 0 * * * backup.py\nCRON_TZ=UTC\n30 22 * * * sweeper.py\n@startup backup.py --list\n"
+    )
     runs = next_runs(parse(text, SCRIPTS, ZoneInfo("UTC")).entries, 3, datetime(2026, 7, 1, tzinfo=UTC))
-    assert [f"{due:%d %H:%M} {entry.job}" for due, entry in runs] == ["02 00:00 backup", "01 22:30 sweeper", "03 00:00 backup"]
+    assert [f"{due:%d %H:%M} {entry.job}" for due, entry in runs] == [
+        "02 00:00 backup",
+        "01 22:30 sweeper",
+        "03 00:00 backup",
+    ]

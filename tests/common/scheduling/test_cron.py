@@ -40,8 +40,18 @@ def test_asked_in_the_repeated_hour_it_does_not_answer_with_what_was():
 
 
 def test_an_hourly_line_runs_every_hour_that_passes_over_both_changes():
-    assert due("0 * * * *", BERLIN, "2026-03-28T23:30", 4) == ["03-29 00:00", "03-29 01:00", "03-29 02:00", "03-29 03:00"]
-    assert due("0 * * * *", BERLIN, "2026-10-24T23:30", 4) == ["10-25 00:00", "10-25 01:00", "10-25 02:00", "10-25 03:00"]
+    assert due("0 * * * *", BERLIN, "2026-03-28T23:30", 4) == [
+        "03-29 00:00",
+        "03-29 01:00",
+        "03-29 02:00",
+        "03-29 03:00",
+    ]
+    assert due("0 * * * *", BERLIN, "2026-10-24T23:30", 4) == [
+        "10-25 00:00",
+        "10-25 01:00",
+        "10-25 02:00",
+        "10-25 03:00",
+    ]
 
 
 def test_leap_day():
@@ -92,7 +102,9 @@ def test_an_unknown_zone_is_answered_with_the_nearest():
 FIELD = st.sampled_from(["*", "*/7", "0", "30", "15,45", "2-4"])
 HOUR = st.sampled_from(["*", "*/2", "0", "1", "2", "3", "1-3", "2,14"])
 DAYS = st.sampled_from(["* * *", "29 * *", "* * 0", "1 * 5", "* 3,10,11 *", "25-31 * 7"])
-ZONES = st.sampled_from(["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "UTC", "Asia/Kolkata", "Africa/Cairo"])
+ZONES = st.sampled_from(
+    ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "UTC", "Asia/Kolkata", "Africa/Cairo"]
+)
 MOMENTS = st.datetimes(datetime(2026, 1, 1), datetime(2029, 1, 1))
 
 

@@ -66,7 +66,10 @@ def test_a_backup_that_never_ran_is_wanted_at_once_anything_else_waits_for_its_t
 
 
 def test_a_follower_is_missed_when_what_it_waits_for_has_succeeded_since():
-    after, partly = entry('@after "backup.py --mode p" sweeper.py'), entry('@after-partly "backup.py --mode p" sweeper.py')
+    after, partly = (
+        entry('@after "backup.py --mode p" sweeper.py'),
+        entry('@after-partly "backup.py --mode p" sweeper.py'),
+    )
     night = Standing(ago(days=9), "some failed", ago(hours=1), ago(days=2), ago(hours=1))
     swept = Standing(ago(days=9), "good", ago(days=1), ago(days=1))
     assert not is_missed(after, swept, NOW, night)

@@ -41,7 +41,9 @@ def test_the_last_lines_are_readable_and_hold_no_secret(capsys):
     log.hide("s3cret-token")
     read, write = os.pipe()
     listener = Listener(Output("text"), "backup p", "0a1b", {"stderr": read})
-    os.write(write, b'{"event": "export_failed", "level": "error", "reason": "s3cret-token", "run": "x"}\n' + b"n\n" * 80)
+    os.write(
+        write, b'{"event": "export_failed", "level": "error", "reason": "s3cret-token", "run": "x"}\n' + b"n\n" * 80
+    )
     os.close(write)
     listener.finish(20)
     assert len(listener.tail) == 50
