@@ -105,7 +105,7 @@ DAYS = st.sampled_from(["* * *", "29 * *", "* * 0", "1 * 5", "* 3,10,11 *", "25-
 ZONES = st.sampled_from(
     ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "UTC", "Asia/Kolkata", "Africa/Cairo"]
 )
-MOMENTS = st.datetimes(datetime(2026, 1, 1), datetime(2029, 1, 1))
+MOMENTS = st.datetimes(datetime(2026, 1, 1), datetime(2029, 1, 1))  # noqa: DTZ001 - hypothesis wants them naive
 
 
 @given(FIELD, HOUR, DAYS, ZONES, MOMENTS)
