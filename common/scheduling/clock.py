@@ -83,7 +83,12 @@ class Clock:
         for entry in entries:
             if entry.schedule is not None:
                 self._scheduler.add_job(
-                    _never_called, CronTrigger(entry), id=f"{entry.number:06d}", misfire_grace_time=None, coalesce=True, max_instances=1
+                    _never_called,
+                    CronTrigger(entry),
+                    id=f"{entry.number:06d}",
+                    misfire_grace_time=None,
+                    coalesce=True,
+                    max_instances=1,
                 )
 
     def tick(self) -> None:
