@@ -64,7 +64,9 @@ def why_unhealthy(state_dir: Path, now: datetime) -> list[str]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         return [f"the scheduler's state in {state_dir} cannot be read: {error}"]
     stale = []
-    if abs(now - beat_at) > BEAT_WITHIN:
+    if scheduler.get("stopping"):
+        stale.append("the scheduler has been stopped, or is just stopping")
+    elif abs(now - beat_at) > BEAT_WITHIN:
         stale.append(f"the scheduler does not live: its last sign of life is of {scheduler['beat_at']}")
     if abs(now - looked_at) > FRESH_FOR:
         stale.append(f"nobody has looked at the backups since {verdict['at']}")

@@ -177,7 +177,7 @@ def _words_about(now: datetime, zone: tzinfo | None) -> dict[str, Any]:
 
     def until(at: datetime) -> str:
         seconds = (at - now).total_seconds()
-        return f"in {_short(seconds)}" if seconds >= 60 else "now"
+        return f"in {_short(seconds)}" if seconds >= 1 else "now"
 
     def clock(at: datetime) -> str:
         local = at.astimezone(zone)

@@ -34,7 +34,9 @@ class CronTrigger(BaseTrigger):  # type: ignore[misc]
     def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime | None:
         """Always later than `now`: what was missed in between is rung once, not once for every time."""
         assert self.entry.schedule is not None
-        return self.entry.schedule.after(max(previous_fire_time or now, now))
+        due = self.entry.schedule.after(max(previous_fire_time or now, now))
+        # Moments of one zone compare by their wall clocks, which autumn repeats.
+        return due.astimezone(UTC) if due else None
 
 
 class _Bell(BaseExecutor):  # type: ignore[misc]
@@ -81,7 +83,12 @@ class Clock:
         for entry in entries:
             if entry.schedule is not None:
                 self._scheduler.add_job(
-                    _never_called, CronTrigger(entry), misfire_grace_time=None, coalesce=True, max_instances=1
+                    _never_called,
+                    CronTrigger(entry),
+                    id=f"{entry.number:06d}",
+                    misfire_grace_time=None,
+                    coalesce=True,
+                    max_instances=1,
                 )
 
     def tick(self) -> None:

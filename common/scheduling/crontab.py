@@ -133,6 +133,9 @@ def _split(line: str, scripts: Collection[str]) -> tuple[str, str]:
     if first in scripts or first.endswith((".py", ".sh")):
         raise Refused(f"the time is missing in front of {first}, for example: 0 0 * * * {line}")
     parts = line.split(None, 5)
+    early = next((at for at, word in enumerate(parts[:5]) if word in scripts or word.endswith((".py", ".sh"))), None)
+    if early is not None:
+        raise Refused(f"five time fields are expected in front of {parts[early]}, there are {early}")
     if len(parts) < 6:
         raise Refused("expected five time fields (minute hour day-of-month month day-of-week) and a command")
     if re.fullmatch(r"[\d*/,\-?]+", parts[5].split()[0]):

@@ -6,11 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 
-from common.lock import Locked, locked
+from common.lock import Locked, Patience, all_locked, locked
+from common.run import new_run_id
 from common.settings import ROOT
+from common.waiting import Stopped, StopSignal
 
 HOLDER = """
 import sys, time
@@ -79,3 +82,49 @@ def test_a_lock_is_not_inherited_by_programs_that_are_started(tmp_path):
     finally:
         child.kill()
         child.wait()
+
+
+def test_who_may_wait_takes_the_lock_when_it_is_free(tmp_path, holder, capsys):
+    threading.Timer(0.3, holder.kill).start()
+    with locked(tmp_path / "lock", "sweeper.py", Patience(60, StopSignal())):
+        pass
+    said = capsys.readouterr().out
+    assert said.count("waiting_for_lock") == 1 and f"process {holder.pid}" in said and "lock_taken" in said
+
+
+def test_a_wait_ends_with_its_time_and_with_a_stop(tmp_path, holder):
+    with (
+        pytest.raises(Locked, match="also after a wait of"),
+        locked(tmp_path / "lock", "x", Patience(0.2, StopSignal())),
+    ):
+        raise AssertionError("not reached")
+    stop = StopSignal()
+    threading.Timer(0.2, stop.set, [signal.SIGTERM]).start()
+    with pytest.raises(Stopped), locked(tmp_path / "lock", "x", Patience(60, stop)):
+        raise AssertionError("not reached")
+
+
+def test_who_waits_for_several_locks_holds_none_of_them_meanwhile(tmp_path, holder):
+    stop = StopSignal()
+    ended = []
+
+    def wait() -> None:
+        try:
+            with all_locked([tmp_path / "free", tmp_path / "lock"], "sweeper.py", Patience(60, stop)):
+                ended.append("taken")
+        except Stopped:
+            ended.append("stopped")
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    with locked(tmp_path / "free", "backup.py --mode a", Patience(20, StopSignal())):
+        pass
+    stop.set(signal.SIGTERM)
+    waiting.join(20)
+    assert ended == ["stopped"]
+
+
+def test_a_run_takes_the_id_that_the_scheduler_gave_it():
+    assert new_run_id({"CVAT_RUN_ID": "0a1b2c3d"}) == "0a1b2c3d"
+    for odd in ("", "../../x", "0A1B2C3D", "0a1b2c3d\n"):
+        assert new_run_id({"CVAT_RUN_ID": odd}) != odd

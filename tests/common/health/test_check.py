@@ -39,6 +39,14 @@ def test_a_scheduler_without_a_beat_is_unhealthy_although_the_verdict_was_good(s
     assert timedelta(minutes=4) < FRESH_FOR
 
 
+def test_a_scheduler_that_was_stopped_is_unhealthy_at_once(shelves):
+    a_good_night(shelves)
+    look(shelves)
+    path = shelves.state / "scheduler.json"
+    path.write_text(path.read_text().replace('"stopping": false', '"stopping": true'))
+    assert why_unhealthy(shelves.state, NOW) == ["the scheduler has been stopped, or is just stopping"]
+
+
 def test_reasons_are_printed_and_counted(shelves, capsys):
     shelves.scheduler()
     shelves.list(*(shelves.source(number) for number in range(1, 101)))
