@@ -9,13 +9,14 @@ import pytest
 
 from common.datasets.settings import DatasetSettings
 from common.envfile import read_env_file
+from common.images.settings import ImageSettings
 from common.restoring.settings import RestoreSettings
 from common.saving.settings import BackupSettings
 from common.settings import ELSEWHERE, is_secret, load, older_name, variables
 from common.sweeping.settings import SweepSettings
 
 ENV = Path(__file__).resolve().parent.parent / ".env"
-SCRIPTS = (BackupSettings, SweepSettings, RestoreSettings, DatasetSettings)
+SCRIPTS = (BackupSettings, SweepSettings, RestoreSettings, DatasetSettings, ImageSettings)
 SETTINGS = {name: field for script in SCRIPTS for name, field in variables(script).items()}
 
 
