@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import backup, sweep
+from bench import backup, downloader, sweep
 from bench.tables import markdown, show
 
 
@@ -22,7 +22,24 @@ def main() -> int:
     two = what.add_parser("sweep", help="sweeper.py over 1,000,000 backups, beside find -mtime -delete")
     two.add_argument("--quick", action="store_true", help="20,000 backups")
     two.add_argument("--work", type=Path, default=Path("/var/tmp"), help="where the files go meanwhile (9 GB)")
+    three = what.add_parser(
+        "downloader", help="downloader.py --mode images beside s5cmd, rclone, aws s3 cp, boto3, obstore"
+    )
+    three.add_argument("--quick", action="store_true", help="small figures: shows that it works, says little of speed")
+    three.add_argument("--rounds", type=int, default=3, help="how often each is measured; medians count")
+    three.add_argument("--work", type=Path, default=downloader.TMPFS, help="where the files go meanwhile (4 GB)")
+    three.add_argument("--write", type=Path, help="also writes the tables to this file, as Markdown")
     chosen = parser.parse_args()
+    if chosen.what == "downloader":
+        with tempfile.TemporaryDirectory(prefix="bench-", dir=chosen.work) as work:
+            results = downloader.scenarios(Path(work), quick=chosen.quick, rounds=chosen.rounds)
+        for result in results:
+            show(result)
+        if chosen.write:
+            chosen.write.write_text(
+                markdown("python -m bench downloader", results, quick=chosen.quick), encoding="utf-8"
+            )
+        return 0 if all(goal.met for result in results for goal in result.goals) else 1
     if chosen.what == "sweep":
         with tempfile.TemporaryDirectory(prefix="bench-", dir=chosen.work) as work:
             table = sweep.sweeping(Path(work), chosen.quick)

@@ -10,6 +10,7 @@ import pytest
 from common.datasets.settings import DatasetSettings
 from common.envfile import read_env_file
 from common.health.settings import HealthSettings
+from common.images.settings import ImageSettings
 from common.restoring.settings import RestoreSettings
 from common.saving.settings import BackupSettings
 from common.settings import ELSEWHERE, is_secret, load, older_name, variables
@@ -17,7 +18,15 @@ from common.sweeping.settings import SweepSettings
 from scheduler import SchedulerSettings
 
 ENV = Path(__file__).resolve().parent.parent / ".env"
-SCRIPTS = (BackupSettings, SweepSettings, RestoreSettings, DatasetSettings, HealthSettings, SchedulerSettings)
+SCRIPTS = (
+    BackupSettings,
+    SweepSettings,
+    RestoreSettings,
+    DatasetSettings,
+    ImageSettings,
+    HealthSettings,
+    SchedulerSettings,
+)
 SETTINGS = {name: field for script in SCRIPTS for name, field in variables(script).items()}
 
 

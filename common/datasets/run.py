@@ -31,7 +31,7 @@ from common.progress import Display
 from common.run import Run, give_up_stdout, say
 from common.saving.plan import known_format, offered_formats
 from common.settings import variables
-from common.text import duration, plural, size
+from common.text import duration, plural, printable, size
 from common.waiting import Stopped, StopSignal
 
 RULE = "=" * 80
@@ -83,7 +83,8 @@ def run_datasets(run: Run[DatasetSettings]) -> int:
         run.exit_code = book.exit_code
     if failed := book.metrics.of("failed"):
         for detail in failed[:MOST_FAILURES_SHOWN]:
-            say(f"FAILED   task {detail.task_id} ({detail.task_name}): {detail.reason}")
+            name = f" ({printable(detail.task_name)})" if detail.task_name else ""
+            say(f"FAILED   task {detail.task_id}{name}: {detail.reason}")
             if remedy := book.remedies.get(detail.task_id):
                 say(f"         {remedy}")
         if len(failed) > MOST_FAILURES_SHOWN:

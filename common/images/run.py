@@ -324,11 +324,11 @@ class Download:
             for line in report.last_words():
                 report.note("end", line)
             report.flush()
+        log.get().info("download_finished", status=status, files=report.downloaded, failed=report.failed)
         for line in report.last_words():
             say(line)
         code = report.exit_code
         self.run.exit_code = code
-        log.get().info("download_finished", status=status, files=report.downloaded, failed=report.failed)
         if isinstance(ending, CredentialsRefused):
             self.run.exit_code = Exit.CREDENTIALS_REFUSED
         if ending is not None:

@@ -76,8 +76,14 @@ def pages(ask: Callable[..., Page], prefix: str, *, full_page: int = 1000) -> It
     token: str | None = None
     after = ""
     last_key = ""
+    was_truncated = False
     while True:
         page = ask(prefix, token=token, after=after)
+        if after and page.objects and page.objects[0].key <= after:
+            # It does not know start-after and began anew. Asked on the mere suspicion of a full page, that is an end.
+            if was_truncated:
+                raise ValueError(f"the server says that more follows {after!r}, and does not tell how to ask for it")
+            return
         if page.objects:
             if page.objects[-1].key == last_key:
                 raise ValueError(f"the server gives the page that ends with {last_key!r} again and again")
@@ -88,6 +94,6 @@ def pages(ask: Callable[..., Page], prefix: str, *, full_page: int = 1000) -> It
                 raise ValueError("the server gives the same continuation token again and again")
             token, after = page.next_token, ""
         elif page.objects and (page.is_truncated or len(page.objects) >= full_page):
-            token, after = None, last_key
+            token, after, was_truncated = None, last_key, page.is_truncated
         else:
             return
