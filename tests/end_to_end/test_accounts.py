@@ -246,7 +246,7 @@ def test_what_exceeds_the_days_limit_is_postponed_and_comes_first_next_time(
     for name in ("one", "two"):
         add_project(server, name, megabytes=2)
     one_at_a_time = {"CVAT_BACKUP_CONCURRENCY": "1", "CVAT_BACKUP_MAX_GB_PER_DAY": "0.002"}
-    patched = "import common.saving.crew as crew\ncrew.min = lambda *numbers: 1\n"
+    patched = "import common.crew as crew\ncrew.min = lambda *numbers: 1\n"
     done = run_backup(server, tmp_path, patched=patched, **one_at_a_time)
     assert done.code == 0, done.said
     assert_adds_up(done, server)
