@@ -13,7 +13,9 @@ import sys
 import time
 import venv
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from bench.measure import ROOT
 
@@ -78,8 +80,8 @@ def command(peer: str, url: str, bucket: str, folder: Path, names: Path) -> list
 
 
 def _boto3(url: str, bucket: str, folder: Path) -> None:
-    import boto3  # type: ignore[import-untyped]
-    from boto3.s3.transfer import TransferConfig  # type: ignore[import-untyped]
+    boto3 = import_module("boto3")
+    transfer = import_module("boto3.s3.transfer")
     from botocore.config import Config
 
     client = boto3.client(
@@ -90,20 +92,20 @@ def _boto3(url: str, bucket: str, folder: Path) -> None:
         for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix="x/")
         for each in page["Contents"]
     ]
-    config = TransferConfig(max_concurrency=WORKERS)
+    config = transfer.TransferConfig(max_concurrency=WORKERS)
     with ThreadPoolExecutor(WORKERS) as pool:
         list(pool.map(lambda key: client.download_file(bucket, key, str(folder / key[2:]), Config=config), keys))
 
 
-def _obstore_store(url: str, bucket: str) -> object:
-    from obstore.store import S3Store  # type: ignore[import-not-found]
+def _obstore_store(url: str, bucket: str) -> Any:
+    store = import_module("obstore.store")
 
     options = {"allow_http": True, "allow_invalid_certificates": True}
-    return S3Store(bucket, endpoint=url, virtual_hosted_style_request=False, client_options=options)
+    return store.S3Store(bucket, endpoint=url, virtual_hosted_style_request=False, client_options=options)
 
 
 def _obstore(url: str, bucket: str, folder: Path) -> None:
-    import obstore  # type: ignore[import-not-found]
+    obstore = import_module("obstore")
 
     store = _obstore_store(url, bucket)
 
@@ -129,7 +131,7 @@ def _match(keys: list[tuple[str, int, str]], names: Path) -> int:
 
 
 def _list_obstore(url: str, bucket: str, names: Path) -> None:
-    import obstore
+    obstore = import_module("obstore")
 
     began = time.monotonic()
     pages = obstore.list(_obstore_store(url, bucket), "x/", chunk_size=1000)
@@ -139,7 +141,7 @@ def _list_obstore(url: str, bucket: str, names: Path) -> None:
 
 
 def _list_boto3(url: str, bucket: str, names: Path) -> None:
-    import boto3
+    boto3 = import_module("boto3")
     from botocore.config import Config
 
     client = boto3.client("s3", endpoint_url=url, config=Config(s3={"addressing_style": "path"}))

@@ -119,7 +119,8 @@ def _is_title(cell: str) -> bool:
 def _looks_like_header(first: str, rest: Sequence[str]) -> bool:
     """Names with extensions below a cell that has none."""
     with_extension = sum(bool(split_extension(cell.strip().strip('"'))[1]) for cell in rest)
-    return bool(rest) and not split_extension(first)[1] and with_extension > 0.8 * len(rest)
+    title = first.strip().replace(" ", "").replace("_", "").replace("-", "").isalnum()
+    return title and bool(rest) and not split_extension(first)[1] and with_extension > 0.8 * len(rest)
 
 
 def layout_of(path: Path, column: str = "") -> Layout:

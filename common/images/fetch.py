@@ -27,7 +27,8 @@ PIECE_BYTES = 16 << 20
 LARGE_BYTES = 2 * PIECE_BYTES
 # What a name can be to blame for; any other trouble of the disk is that of the whole run.
 _ONE_FILE = frozenset(
-    (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP)
+    (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP,
+     errno.EFBIG)
 )  # fmt: skip
 _FULL = frozenset((errno.ENOSPC, errno.EDQUOT))
 

@@ -92,7 +92,7 @@ class Report:
                 if self._log is not None:
                     with disk_full_named(self.logs):
                         self._log.write(
-                            f"{stamp} saved {printable(each.job.path, 600)} key={printable(each.job.key, 1024)} "
+                            f"{stamp} saved {_one_line(each.job.path)} key={_one_line(each.job.key)} "
                             f"bytes={each.size_bytes} seconds={each.seconds:.3f}\n"
                         )
 
@@ -101,7 +101,8 @@ class Report:
     def analysis(self, plan: Plan, *, free_bytes: int, last_rate: float) -> list[str]:
         """What is shown before anything is fetched; the same lines go into the log."""
         counts, self.counts, self.analysed = plan.counts, plan.counts, True
-        extra = [plural(counts.repeated, "repetition")] if counts.repeated else []
+        extra = [f"column {self._facts['csv_column']}"]
+        extra += [plural(counts.repeated, "repetition")] if counts.repeated else []
         extra += [plural(counts.empty, "empty line")] if counts.empty else []
         rows = [
             (
@@ -277,6 +278,11 @@ def _estimate(counts: Counts, last_rate: float) -> str:
         return f"about {duration(counts.bytes_to_fetch / last_rate)} at the speed of the last run ({size(last_rate)}/s)"
     least = counts.to_fetch / OBJECTS_PER_SECOND
     return ", ".join(f"about {duration(max(least, counts.bytes_to_fetch / rate))} at {line}" for line, rate in LINES)
+
+
+def _one_line(name: str) -> str:
+    """The same as printable(), for the many names that need no change."""
+    return name if name.isprintable() else printable(name, 1024)
 
 
 def _line(name: str) -> str:
