@@ -10,10 +10,10 @@ import requests
 from urllib3.exceptions import HTTPError
 
 from common.cvat import errors
-from common.cvat.answers import plain_cause
 from common.cvat.client import Client
 from common.cvat.exports import ReadyExport, ResultExpired
 from common.transfer import PIECE_BYTES, Body, Changed, Interrupted, Opener
+from common.web.answers import plain_cause
 
 
 class _Answer:
