@@ -63,7 +63,7 @@ def wait_for(
             raise JobFailed(f"the server's job {job_id} {state}" + (f": {said}" if said else ""))
         if deadline.is_over:
             raise JobFailed(f"the server's job {job_id} was not finished in time (SC_JOB_TIMEOUT_HOURS)")
-        step = next((each for each in steps if each.get("state") == "running"), {})
+        step: Mapping[str, Any] = next((each for each in steps if each.get("state") == "running"), {})
         say(f"{step.get('step_name', state)} {step.get('progress', '')}")
         client.stop.sleep(poll_pause(-waited.left_seconds))
 

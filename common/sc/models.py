@@ -25,8 +25,8 @@ def model_groups(client: Client, project_id: str) -> list[Mapping[str, Any]]:
         answer = client.get(base)
     except (errors.NotFound, errors.NotJson):
         return []
-    groups = answer.get("model_groups", answer.get("items", [])) if isinstance(answer, dict) else answer or []
-    found = []
+    groups = (answer.get("model_groups", answer.get("items")) if isinstance(answer, dict) else answer) or []
+    found: list[Mapping[str, Any]] = []
     for group in groups:
         models = []
         for model in group.get("models") or []:

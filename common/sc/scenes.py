@@ -205,3 +205,20 @@ def differences(sent: Sequence[Mapping[str, Any]], stored: Scene, *, normalised:
     if there and len(stored.get("annotations") or []) > len(sent):
         missing.append(f"{len(there)} shapes are there that were not sent")
     return missing
+
+
+def video_ranges(client: Client, project_id: str, media: Media) -> list[Mapping[str, Any]]:
+    """The labels of whole stretches of a video (classification); none on servers without them. Raises WebError."""
+    if client.generation.era != "Geti 2":
+        return []
+    try:
+        answer = client.get(f"{media_path(client, project_id, media)}/range_annotation")
+    except (errors.NotFound, errors.Refused, errors.NotJson):
+        return []
+    return list((answer or {}).get("range_labels") or []) if isinstance(answer, dict) else []
+
+
+def put_ranges(client: Client, project_id: str, media: Media, ranges: Sequence[Mapping[str, Any]]) -> None:
+    """Stores the labels of stretches; repeating changes nothing. Raises WebError."""
+    path = f"{media_path(client, project_id, media)}/range_annotation"
+    client.json("POST", path, {"range_labels": list(ranges)}, repeat=True)
