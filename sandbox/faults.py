@@ -24,7 +24,16 @@ ANSWER_KINDS = frozenset(
     }
 )
 EXPORT_KINDS = frozenset(
-    {"fail", "hang", "expire", "worker_died", "change_while_exporting", "lie_stale", "kill_work_horse"}
+    {
+        "fail",
+        "hang",
+        "expire",
+        "worker_died",
+        "change_while_exporting",
+        "lie_stale",
+        "kill_work_horse",
+        "no_download_url",
+    }
 )
 
 
@@ -42,7 +51,7 @@ class Fault:
       slow          `seconds` before the answer, and/or at most `bytes_per_second`
       stall         stops for `seconds` after `after_bytes` of the body
       header        sets `name` to `value`
-      result_host   result_url points at `host`
+      result_host   result_url (SC: a redirect to stored files) points at `host`
       drop_range    ignores Range: 200 and the whole file
     and on the POST that asks for an export:
       fail          the request fails with `message`
@@ -52,6 +61,7 @@ class Fault:
       worker_died   stays "started", then after `freed_after` seconds "Job was stuck in intermediate queue."
       change_while_exporting  runs `call` (a function, or the name of a world method with `args` and `kwargs`)
                     `when` "after" or "before" the archive is built
+      no_download_url  (SC) the job finishes without saying where its file is
       lie_stale     serves the newest older archive of the same thing
     """
 
