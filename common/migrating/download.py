@@ -280,8 +280,8 @@ def _with_scenes(job: _Job, media: Media, entry: Entry) -> Entry:
                 shapes += len(scene["annotations"])
         if found := video_ranges(job.client, project_id, media):
             ranges = job.folder.write_small(f"annotations/{entry.stem}_ranges.json", found)
-    for frame in set(entry.scenes or {}) - set(scenes):
-        job.folder.inside(entry.scene_file(frame)).unlink(missing_ok=True)  # deleted on the server since
+    for vanished in set(entry.scenes or {}) - set(scenes):
+        job.folder.inside(entry.scene_file(vanished)).unlink(missing_ok=True)  # deleted on the server since
     return replace(entry, scenes=scenes, shapes=shapes, ranges=ranges)
 
 
