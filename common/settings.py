@@ -24,7 +24,7 @@ from pydantic.fields import FieldInfo
 from common.envfile import EnvFileError, read_env_file, without_quotes
 
 ROOT = Path(__file__).resolve().parent.parent
-PREFIXES = ("CVAT_", "LOG_")
+PREFIXES = ("CVAT_", "SC_", "LOG_")
 # The settings of all scripts, and what CVAT's own tools read: never a typing error, also where this script ignores them.
 ELSEWHERE = frozenset(
     """
@@ -40,6 +40,11 @@ ELSEWHERE = frozenset(
     CVAT_RESTORE_TIMEOUT_HOURS CVAT_RESTORE_UPLOAD_LIMIT_GB CVAT_RESTORE_CHUNK_MB
     CVAT_DRILL_URL CVAT_DRILL_ACCESS_TOKEN CVAT_DRILL_ACCESS_TOKEN_FILE CVAT_DRILL_USERNAME CVAT_DRILL_PASSWORD
     CVAT_DRILL_PASSWORD_FILE
+    SC_HOST SC_TOKEN SC_TOKEN_FILE SC_USERNAME SC_PASSWORD SC_PASSWORD_FILE SC_WORKSPACE SC_CA_BUNDLE SC_VERIFY_TLS
+    SC_TARGET_HOST SC_TARGET_TOKEN SC_TARGET_TOKEN_FILE SC_TARGET_USERNAME SC_TARGET_PASSWORD SC_TARGET_PASSWORD_FILE
+    SC_TARGET_WORKSPACE SC_TARGET_CA_BUNDLE SC_TARGET_VERIFY_TLS
+    SC_ALLOW_HTTP SC_DIR SC_CONNECTIONS SC_HTTP_TIMEOUT_SECONDS SC_SERVER_WAIT_SECONDS SC_JOB_TIMEOUT_HOURS
+    SC_MIN_FREE_GB
     """.split()
 )
 MASK = "********"
@@ -137,8 +142,8 @@ def older_name(field: FieldInfo) -> str | None:
 
 
 def flag_name(variable: str) -> str:
-    """The command-line flag of a variable: CVAT_BACKUP_DIR is --dir's variable, CVAT_URL that of --url."""
-    for prefix in ("CVAT_BACKUP_", "CVAT_"):
+    """The command-line flag of a variable: CVAT_BACKUP_DIR and SC_DIR are --dir, CVAT_URL is --url."""
+    for prefix in ("CVAT_BACKUP_", "CVAT_", "SC_"):
         variable = variable.removeprefix(prefix)
     return "--" + variable.lower().replace("_", "-")
 

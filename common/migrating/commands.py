@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -21,7 +20,7 @@ from common.migrating.archives import export_archive, import_archive
 from common.migrating.download import Wanted, download_project
 from common.migrating.folder import project_folders
 from common.migrating.names import project_folder, safe_name
-from common.migrating.report import Report, exit_code, print_reports
+from common.migrating.report import Report, exit_code, print_reports, wide_console
 from common.migrating.source import open_source
 from common.migrating.upload import ExistsAlready, IfThere, upload_project
 from common.migrating.verify import verify_files, verify_server
@@ -122,7 +121,7 @@ def list_all(run: ScRun) -> int:
             str(each["id"]), Text(printable(str(each["name"]), 60)), str(each.get("creation_time", ""))[:10],
             " → ".join(str(task["task_type"]) for task in tasks), str(labels),
         )  # fmt: skip
-    console = Console(soft_wrap=True, highlight=False)
+    console = wide_console()
     console.print(
         f"{client.url}  {client.generation.name}  workspace {printable(str(client.workspace.get('name', '')))}"
     )
@@ -238,7 +237,7 @@ def configure(run: ScRun) -> int:
         if not wanted or each.name in wanted or ".".join(each.key) in wanted:
             where = "" if each.task is None else printable(titles[each.task], 40)
             table.add_row(Text(where), ".".join(each.key), json.dumps(each.value))
-    Console(soft_wrap=True, highlight=False).print(table)
+    wide_console().print(table)
     return Exit.ALL_GOOD
 
 

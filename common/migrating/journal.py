@@ -113,3 +113,14 @@ class Journal:
             os.fsync(self._descriptor)
             os.close(self._descriptor)
             self._descriptor = None
+
+
+def made_by_siblings(folder: Path) -> set[str]:
+    """The projects that uploads of the folders beside this one made: two projects of one name stay two."""
+    found = set()
+    for path in folder.parent.glob("*/.uploads/*.jsonl"):
+        if path.parent.parent != folder:
+            journal = Journal(path)
+            if journal.created:
+                found.add(journal.project_id)
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Literal
@@ -63,13 +64,13 @@ def print_reports(reports: list[Report], verb: str) -> None:
         ("project", "left"), ("", "left"), ("images", "right"), ("videos", "right"), ("scenes", "right"),
         ("shapes", "right"), ("size", "right"), ("time", "right"), ("where", "left"),
     ):  # fmt: skip
-        table.add_column(head, justify=justify, overflow="fold")  # type: ignore[arg-type]
+        table.add_column(head, justify=justify, no_wrap=True)  # type: ignore[arg-type]
     for each in reports:
         table.add_row(
             Text(printable(each.name, 40)), each.outcome, f"{each.images:,}", f"{each.videos:,}", f"{each.scenes:,}",
             f"{each.shapes:,}", size(each.bytes), duration(each.seconds), Text(printable(each.where, 200)),
         )  # fmt: skip
-    Console(soft_wrap=True, highlight=False).print(table)
+    wide_console().print(table)
     for each in reports:
         name = printable(each.name, 40)
         for line in _first(grouped(each.gaps)):
@@ -85,6 +86,11 @@ def print_reports(reports: list[Report], verb: str) -> None:
         say(
             f"{done} of {plural(len(reports), 'project')} {verb} whole. Run the same command again: it goes on from here."
         )
+
+
+def wide_console() -> Console:
+    """Standard output; wide where it is no terminal, so that no id is cut off in a log."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 240)
 
 
 def _first(lines: list[str]) -> list[str]:

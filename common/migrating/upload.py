@@ -17,7 +17,7 @@ from common.exits import Trouble
 from common.lock import locked
 from common.migrating.crew import side_by_side
 from common.migrating.folder import BadFolder, Entry
-from common.migrating.journal import Journal, journal_path
+from common.migrating.journal import Journal, journal_path, made_by_siblings
 from common.migrating.report import Report
 from common.migrating.source import Source
 from common.progress import Display
@@ -133,10 +133,11 @@ def _target_project(client: Client, source: Source, name: str, if_there: IfThere
             log.get().warning("project_is_gone", project=journal.project_id, detail="it was deleted: it is made anew")
             journal.set_aside()
     if journal.creating is not None:
-        found = _made_since(client, name, journal.creating["before"])
+        found = _made_since(client, name, [*journal.creating["before"], *made_by_siblings(source.folder.path)])
         if found:
             return _adopted(client, journal, found[0], created=True)
-    same_name = [each for each in list_projects(client) if each.get("name") == name]
+    ours = made_by_siblings(source.folder.path)
+    same_name = [each for each in list_projects(client) if each.get("name") == name and str(each["id"]) not in ours]
     if same_name and if_there == "refuse" and journal.creating is None:
         ids = ", ".join(str(each["id"]) for each in same_name)
         raise ExistsAlready(f"{client.url} already has a project {name!r} ({ids})")
@@ -145,7 +146,7 @@ def _target_project(client: Client, source: Source, name: str, if_there: IfThere
             ids = ", ".join(str(each["id"]) for each in same_name)
             raise ExistsAlready(f"{client.url} has several projects {name!r} ({ids}): rename all but one")
         return _adopted(client, journal, same_name[0], created=False)
-    return _create(client, source, name, [str(each["id"]) for each in same_name], journal)
+    return _create(client, source, name, [*(str(each["id"]) for each in same_name), *ours], journal)
 
 
 def _create(client: Client, source: Source, name: str, before: list[str], journal: Journal) -> Project:
