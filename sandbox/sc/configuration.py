@@ -23,10 +23,16 @@ POSTPROCESSING = (
     ("result_based_confidence_threshold", "boolean", "Result based confidence threshold", True, None, None, ""),
 )
 PROPORTIONS = (
-    ("test_proportion", "float", "Test set proportion", 0.3, 0.0, 1.0, ""),
-    ("train_proportion", "float", "Training set proportion", 0.5, 0.0, 1.0, ""),
-    ("validation_proportion", "float", "Validation set proportion", 0.2, 0.0, 1.0, ""),
+    ("test_proportion", "float", "Test set proportion", 0.3, 0.1, 1.0, ""),
+    ("train_proportion", "float", "Training set proportion", 0.5, 0.1, 1.0, ""),
+    ("validation_proportion", "float", "Validation set proportion", 0.2, 0.1, 1.0, ""),
 )
+SHOWN = {  # only while the proportions are not chosen by the server
+    "action": "SHOW",
+    "operator": "AND",
+    "rules": [{"operator": "EQUAL_TO", "parameter": ["auto_subset_fractions"], "type": "RULE", "value": False}],
+    "type": "UI_RULES",
+}
 COUNTER = (
     ("label_constraint_first_training", "boolean", "Label constraint for the first training", False, None, None, ""),
     ("required_images_first_training", "integer", "Number of images required for the first training", 12, 3, 10000, ""),
@@ -80,7 +86,7 @@ def set_up(world: World, generation: Generation, project: Project) -> None:
         component(
             "PIPELINE_DATASET_MANAGER",
             "Dataset management",
-            (("use_ndr", "boolean", "Use NDR", False, None, None, ""),),
+            (("use_ndr", "boolean", "Use Near Duplicate Removal (NDR) for active learning", False, None, None, ""),),
         ),
     ]
     for task in project.trainable:
@@ -121,7 +127,7 @@ def set_up(world: World, generation: Generation, project: Project) -> None:
                 "description": "Specify the distributions of annotated samples over training, validation and test set.",
                 "header": "Subset distribution",
                 "name": "subset_parameters",
-                "parameters": [_parameter(row) for row in PROPORTIONS],
+                "parameters": [_parameter(row) | {"ui_rules": SHOWN} for row in PROPORTIONS],
                 "type": "PARAMETER_GROUP",
             }
         ]
@@ -211,7 +217,7 @@ def change_components(world: World, project: Project, given: Any) -> None:
     hyper: list[Json] = []
     for one in given:
         entity = one.get("entity_identifier") if isinstance(one, dict) else None
-        target = next((own for own in project.components if own["entity_identifier"] == entity), None)
+        target = next((own for own in project.components if _same(own["entity_identifier"], entity)), None)
         if target is None:
             raise bad_request(f"No configuration found for entity identifier {entity}.")
         settings += list(_settings(target, one))
@@ -226,6 +232,11 @@ def change_components(world: World, project: Project, given: Any) -> None:
     for task in project.trainable:
         switch = auto_training(project, task)
         _entry(project.task_configs[task.id]["auto_training"], "enable")["value"] = switch["value"]
+
+
+def _same(own: Json, given: Any) -> bool:
+    """Recorded: the empty task id of what belongs to no task may be left out."""
+    return isinstance(given, dict) and {"task_id": "", **own} == {"task_id": "", **given}
 
 
 def _settings(target: Json, given: Json) -> Iterator[tuple[Json, Any]]:
