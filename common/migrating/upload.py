@@ -444,7 +444,7 @@ def _restore_configuration(job: _Job, auto_training: bool | None) -> None:
     wanted = before
     if stored is not None and job.journal.created:
         carried = configuration.carry_over(job.client, job.target, stored)
-        job.report.notes += [f"configuration: {each} has no counterpart in the target" for each in carried.lost]
+        job.report.notes += carried.sentences
         wanted = before | configuration.stored_auto_training(stored)
     elif stored is None:
         job.report.notes.append("configuration: the folder holds none")

@@ -42,6 +42,7 @@ class Parameter:
     name: str
     value: Any
     editable: bool = True
+    default: Any = None
 
 
 def read(client: Client, project: Project) -> dict[str, Any]:
@@ -116,7 +117,9 @@ def _of_component(task: int | None, component: Mapping[str, Any]) -> Iterator[Pa
     def walk(part: Mapping[str, Any], key: tuple[str, ...]) -> Iterator[Parameter]:
         for each in part.get("parameters") or []:
             name = str(each["name"])
-            yield Parameter(task, (*key, name), name, each.get("value"), bool(each.get("editable", True)))
+            yield Parameter(
+                task, (*key, name), name, each.get("value"), bool(each.get("editable", True)), each.get("default_value")
+            )
         for group in part.get("groups") or []:
             yield from walk(group, (*key, str(group["name"])))
 
@@ -240,11 +243,27 @@ def set_auto_training(client: Client, project: Project, values: Callable[[int], 
 
 @dataclass(frozen=True)
 class Carried:
-    """What of a configuration reached another project: how many values, and what did not, one sentence each."""
+    """What of a configuration reached another project: how many values, and which did not.
+
+    `unknown` are at what its server began with and have no counterpart; `lost` were set by somebody.
+    """
 
     changed: int
     equal: int
+    unknown: tuple[str, ...]
     lost: tuple[str, ...]
+
+    @property
+    def sentences(self) -> list[str]:
+        """What is to be said of it."""
+        said = []
+        if self.lost:
+            said.append(f"configuration: not in the target: {', '.join(self.lost)}")
+        if self.unknown:
+            said.append(
+                f"configuration: {len(self.unknown)} values at their defaults have no counterpart in the target"
+            )
+        return said
 
 
 def carry_over(client: Client, project: Project, stored: Mapping[str, Any]) -> Carried:
@@ -254,15 +273,17 @@ def carry_over(client: Client, project: Project, stored: Mapping[str, Any]) -> C
     names: dict[tuple[int | None, str], list[Parameter]] = {}
     for each in own.values():
         names.setdefault((each.task, each.name), []).append(each)
-    wanted, equal, lost = [], 0, []
+    wanted, equal, lost, unknown = [], 0, [], []
     for each in parameters(stored):
         if each.name == AUTO_TRAINING:
             continue
         # In the other style a value is found by its name, where that is clear.
         alike = names.get((each.task, each.name), [])
         found = own.get((each.task, each.key)) or (alike[0] if len(alike) == 1 else None)
-        if found is None:
-            lost.append(".".join(each.key))
+        if found is None and each.default is not None and each.default == each.value:
+            unknown.append(".".join(each.key))
+        elif found is None:
+            lost.append(f"{'.'.join(each.key)}={each.value}")
         elif found.value == each.value:
             equal += 1
         elif not found.editable:
@@ -270,7 +291,7 @@ def carry_over(client: Client, project: Project, stored: Mapping[str, Any]) -> C
         else:
             wanted.append(Parameter(found.task, found.key, found.name, each.value))
     refused = _change_one_by_one(client, project, there, wanted)
-    return Carried(len(wanted) - len(refused), equal, tuple(lost + refused))
+    return Carried(len(wanted) - len(refused), equal, tuple(unknown), tuple(lost + refused))
 
 
 def _change_one_by_one(
