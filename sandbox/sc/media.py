@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from PIL import Image, ImageDraw
@@ -38,31 +39,30 @@ def take_image(world: World, path: Path, filename: str, *, reencodes: bool) -> M
     SC 1.1 stores every image as a JPEG of its own making (a 20.7 kB file was seen to come back as 59 kB), Geti only
     those formats a browser cannot show.
     """
-    stem, extension = _split(filename, IMAGE_EXTENSIONS)
-    try:
-        with Image.open(path) as picture:
-            width, height = picture.size
-            if not (MIN_SIDE <= width <= MAX_SIDE and MIN_SIDE <= height <= MAX_SIDE):
-                raise _invalid(f"Image size {width}x{height} is not supported.")
-            picture.load()
-            if reencodes or extension in TURNED_INTO_JPEG:
-                stored = new_path(world)
-                picture.convert("RGB").save(stored, "JPEG", quality=100, subsampling=0)
-                path.unlink()
-                path, extension = stored, ".jpg"
-    except (OSError, SyntaxError, ValueError):
-        path.unlink(missing_ok=True)
-        raise _invalid(f"The file '{filename}' is not a valid image.") from None
+    with _gone_if_refused(path):
+        stem, extension = _split(filename, IMAGE_EXTENSIONS)
+        try:
+            with Image.open(path) as picture:
+                width, height = picture.size
+                picture.load()
+                converted = picture.convert("RGB") if reencodes or extension in TURNED_INTO_JPEG else None
+        except (OSError, SyntaxError, ValueError):
+            raise _invalid(f"The file '{filename}' is not a valid image.") from None
+        if not (MIN_SIDE <= width <= MAX_SIDE and MIN_SIDE <= height <= MAX_SIDE):
+            raise _invalid(f"Images of {width}x{height} pixels are not supported.")
+    if converted is not None:
+        converted.save(path, "JPEG", quality=100, subsampling=0)
+        extension = ".jpg"
     return Media(world.new_id(), stem, "image", extension, path, width, height, world.now())
 
 
 def take_video(world: World, path: Path, filename: str) -> Media:
     """The uploaded file as a video. Only MP4 and MOV are really read; others count as 100 frames of 640x480."""
-    stem, extension = _split(filename, VIDEO_EXTENSIONS)
-    facts = film_facts(path)
-    if facts is None and extension in (".mp4", ".mov", ".m4v"):
-        path.unlink(missing_ok=True)
-        raise _invalid(f"The file '{filename}' is not a valid video.")
+    with _gone_if_refused(path):
+        stem, extension = _split(filename, VIDEO_EXTENSIONS)
+        facts = film_facts(path)
+        if facts is None and extension in (".mp4", ".mov", ".m4v"):
+            raise _invalid(f"The file '{filename}' is not a valid video.")
     facts = facts or FilmFacts(640, 480, 100, 10.0)
     return Media(
         world.new_id(),
@@ -77,6 +77,15 @@ def take_video(world: World, path: Path, filename: str) -> Media:
         frame_count=facts.frame_count,
         frame_rate=round(facts.frame_count / facts.duration, 3) if facts.duration else 0.0,
     )
+
+
+@contextmanager
+def _gone_if_refused(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def _split(filename: str, accepted: tuple[str, ...]) -> tuple[str, str]:
