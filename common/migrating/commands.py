@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable, Iterable
@@ -19,7 +20,10 @@ from common.lock import Locked
 from common.migrating.archives import export_archive, import_archive
 from common.migrating.download import Wanted, download_project
 from common.migrating.folder import project_folders
+from common.migrating.making import Order, make_folder
 from common.migrating.names import project_folder, safe_name
+from common.migrating.pictures import plan_for
+from common.migrating.reading import NoDataset, read_dataset
 from common.migrating.report import Report, exit_code, print_reports, wide_console
 from common.migrating.source import open_source
 from common.migrating.upload import ExistsAlready, IfThere, upload_project
@@ -280,4 +284,37 @@ def import_(run: ScRun) -> int:
 
 def create_from_dataset(run: ScRun) -> int:
     """Projects of datasets that other tools wrote."""
-    raise RunEnds("create-from-dataset is not there yet.", exit_code=Exit.BAD_CONFIGURATION)
+    client = connect(run.settings.source, run.stop)
+    arguments = run.arguments
+
+    def of(path: Path) -> Callable[[], Report]:
+        name = arguments.name or path.name
+        return lambda: project_from_dataset(
+            client, run.settings.dir / "datasets", path, name, arguments.project_type, data_format=arguments.format or "",
+            labels=arguments.labels or "", order=Order(arguments.images), if_there=_if_there(run),
+        )  # fmt: skip
+
+    paths = [Path(each).expanduser().absolute() for each in arguments.what]
+    return _each(run, "created", ((each.name, of(each)) for each in paths))
+
+
+def project_from_dataset(
+    client: Client, base: Path, dataset: Path, name: str, project_type: str, *, data_format: str = "", labels: str = "",
+    order: Order, if_there: IfThere = "refuse", auto_training: bool | None = None,
+) -> Report:  # fmt: skip
+    """Makes a project of a dataset: read, laid down as a folder below `base`, uploaded. Raises Trouble."""
+    read = read_dataset(dataset, data_format)
+    try:
+        plan = plan_for(project_type, read.labels, labels, read.keypoints)
+    except ValueError as error:
+        raise NoDataset(str(error)) from None
+    origin = {"dataset": str(dataset), "type": project_type, "labels": labels, "order": dataclasses.asdict(order)}
+    folder = base / (safe_name(name) or "project")
+    lost = make_folder(read.pictures(), plan, name, folder, order, origin, client.stop)
+    report = upload_project(client, open_source(folder), name, if_there, auto_training=auto_training)
+    report.notes += lost
+    if read.without_media:
+        report.notes.append(f"{read.without_media:,} entries of the dataset have no image file")
+    if not report.images:
+        report.gaps.append("the dataset has no image with these labels")
+    return report.settle()
