@@ -105,12 +105,11 @@ class Jobs:
 
     def after_annotation(self, project: Project) -> None:
         """Training starts as soon as a task has annotated pictures enough and its switch is on."""
-        if self.world.running(project):
+        waiting = [task for task in project.trainable if auto_training(project, task)["value"]]
+        if not waiting or self.world.running(project):
             return
         scenes = [scene for _, media in self.world.all_media(project) for scene in list(media.scenes.values())]
-        for task in project.trainable:
-            if not auto_training(project, task)["value"]:
-                continue
+        for task in waiting:
             own = {label.id for label in task.labels}
             annotated = sum(bool(own & set(objects_per_label([scene]))) for scene in scenes)
             if annotated >= required_images(project, task):

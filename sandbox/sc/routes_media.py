@@ -73,8 +73,8 @@ def query(call: Call) -> Response:
     sort_by = call.query.get("sort_by", "media_name")
     if sort_by not in SORTS:
         raise bad_request(f"'{sort_by}' is not a field to sort by.")
-    everything = list(dataset.media.values())
-    found = [media for media in everything if _matches(media, body_object(call.request))]
+    wanted = body_object(call.request)
+    found = [media for media in dataset.media.values() if _matches(media, wanted)]
     if sort_by == "media_name":
         # As a database without a tie-breaker may: every page of the same list is in another order of equals.
         found.sort(key=lambda media: media.id if (skip // limit) % 2 == 0 else "".join(reversed(media.id)))
