@@ -121,7 +121,7 @@ class SCRESTClient:
         base = Path(target_folder).absolute()
         wanted = Wanted(predictions, models)
         return self._all(
-            (str(each["name"]), lambda each=each: download_project(  # type: ignore[misc]
+            (str(each["name"]), lambda each=each: download_project(
                 self._client, str(each["id"]), base / project_folder(str(each["id"]), str(each["name"])), wanted))
             for each in list_projects(self._client)
         )  # fmt: skip
@@ -150,7 +150,7 @@ class SCRESTClient:
     def upload_all_projects(self, target_folder: str | Path) -> list[Report]:
         """Uploads every direct subfolder that holds a project.json. Raises Incomplete."""
         return self._all(
-            (folder.name, lambda folder=folder: upload_project(self._client, open_source(folder)))  # type: ignore[misc]
+            (folder.name, lambda folder=folder: upload_project(self._client, open_source(folder)))
             for folder in project_folders(Path(target_folder).absolute())
         )
 

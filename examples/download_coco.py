@@ -63,9 +63,12 @@ def main() -> None:
             if not member.is_dir() and (not to.exists() or to.stat().st_size != member.file_size):
                 with archive.open(member) as source, open(to, "wb") as file:
                     shutil.copyfileobj(source, file)
-    with zipfile.ZipFile(folder / "annotations_trainval2017.zip") as archive, archive.open(WANTED) as source:
-        with open(folder / WANTED, "wb") as file:
-            shutil.copyfileobj(source, file)
+    with (
+        zipfile.ZipFile(folder / "annotations_trainval2017.zip") as archive,
+        archive.open(WANTED) as source,
+        open(folder / WANTED, "wb") as file,
+    ):
+        shutil.copyfileobj(source, file)
     found = len(list((folder / "images").glob("*.jpg")))
     if found != IMAGES:
         raise SystemExit(f"{found:,} of {IMAGES:,} images are there; remove {folder} and run this again")

@@ -40,7 +40,7 @@ def stems_of(media: Iterable[Media]) -> dict[str, str]:
     stems = {}
     for each in found:
         name = names[each.id]
-        alone = name == each.name and count[name.casefold()] == 1 and not _FRAME.fullmatch(name)
+        alone = name and name == each.name and count[name.casefold()] == 1 and not _FRAME.fullmatch(name)
         stems[each.id] = name if alone else f"{name or 'media'}_{safe_name(each.id)}"
     # An id in a name could still meet a name that looks like it.
     taken = Counter(stem.casefold() for stem in stems.values())

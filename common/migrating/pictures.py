@@ -18,12 +18,14 @@ Point = tuple[float, float]
 @dataclass(frozen=True)
 class Figure:
     """One annotation in pixels. rectangle: x, y, width, height; rotated: centre x, y, width, height, degrees clockwise;
-    ellipse: its bounding box; polygon and points: x, y, x, y, …; a tag has none."""
+    ellipse: its bounding box; polygon and points: x, y, x, y, …; a tag has none. Figures of one `group` (not 0) are
+    the same object drawn in several ways, as COCO has a box and an outline."""
 
     form: Form
     label: str
     values: tuple[float, ...] = ()
     visible: tuple[bool, ...] = ()
+    group: int = 0
 
 
 @dataclass(frozen=True)
@@ -192,7 +194,11 @@ def annotations_of(picture: Picture, plan: Plan, width: int, height: int) -> tup
             return made + outlines, lost + more
         case "detection_to_classification":
             made, lost = _each(figures, plan, 0, "detection", (width, height))
-            drawn = [each for each in figures if each.form not in ("tag", "points") and plan.classes[each.label][0]]
+            drawn = [
+                each
+                for each in one_each(figures, "detection")
+                if each.form not in ("tag", "points") and plan.classes[each.label][0]
+            ]
             for entry, figure in zip(made, drawn, strict=True):
                 entry["labels"].append({"task": 1, "name": plan.classes[figure.label][1]})
             return made, lost
@@ -228,7 +234,7 @@ def _each(
     figures: Sequence[Figure], plan: Plan, task: int, task_type: str, size: tuple[int, int]
 ) -> tuple[list[dict[str, Any]], list[str]]:
     made, lost = [], []
-    for figure in figures:
+    for figure in one_each(figures, task_type):
         name = plan.classes[figure.label][task]
         if figure.form in ("tag", "points") or name is None:
             if figure.form != "tag":
@@ -237,6 +243,34 @@ def _each(
         shape = shape_for(figure, task_type, size)
         made.append({"shape": shape, "labels": [{"task": task, "name": name}]})
     return made, lost
+
+
+def one_each(figures: Sequence[Figure], task_type: str) -> list[Figure]:
+    """Each object once, in the form that the task wants: its outlines for segmentation, else its box."""
+    groups: dict[tuple[int, str], list[Figure]] = {}
+    for at, figure in enumerate(figures):
+        groups.setdefault((figure.group or -1 - at, figure.label), []).append(figure)
+    chosen: list[Figure] = []
+    for members in groups.values():
+        drawn = [each for each in members if each.form not in ("tag", "points")]
+        outlines = [each for each in drawn if each.form != "rectangle"]
+        boxes = [each for each in drawn if each.form == "rectangle"]
+        if len(drawn) < 2:
+            chosen += drawn or members[:1]
+        elif _wants_outlines(task_type, len(outlines)):
+            chosen += outlines
+        elif boxes:
+            chosen.append(boxes[0])
+        else:
+            corners = [point for each in drawn for point in outline(each)]
+            chosen.append(Figure("polygon", drawn[0].label, tuple(value for point in corners for value in point)))
+    return chosen
+
+
+def _wants_outlines(task_type: str, outlines: int) -> bool:
+    if task_type == "rotated_detection":
+        return outlines == 1
+    return outlines > 0 and task_type in ("segmentation", "instance_segmentation")
 
 
 def shape_for(figure: Figure, task_type: str, size: tuple[int, int]) -> dict[str, Any]:

@@ -80,27 +80,31 @@ def _figures(forms: Any, annotation: Any, labels: list[str]) -> Iterator[Figure]
     index = getattr(annotation, "label", None)
     if index is None or not 0 <= int(index) < len(labels):
         return
-    label = labels[int(index)]
+    label, group = labels[int(index)], int(getattr(annotation, "group", 0) or 0)
     match annotation:
         case forms.RotatedBbox():
             values = (annotation.cx, annotation.cy, annotation.w, annotation.h, annotation.r)
-            yield Figure("rotated", label, tuple(float(each) for each in values))
+            yield Figure("rotated", label, _numbers(values), group=group)
         case forms.Ellipse():
-            yield Figure("ellipse", label, tuple(float(each) for each in annotation.get_bbox()))
+            yield Figure("ellipse", label, _numbers(annotation.get_bbox()), group=group)
         case forms.Bbox():
-            yield Figure("rectangle", label, tuple(float(each) for each in annotation.get_bbox()))
+            yield Figure("rectangle", label, _numbers(annotation.get_bbox()), group=group)
         case forms.Polygon():
-            yield Figure("polygon", label, tuple(float(each) for each in annotation.points))
+            yield Figure("polygon", label, _numbers(annotation.points), group=group)
         case forms.Points():
             visible = tuple(int(each) == 2 for each in annotation.visibility)
-            yield Figure("points", label, tuple(float(each) for each in annotation.points), visible)
+            yield Figure("points", label, _numbers(annotation.points), visible, group)
         case forms.Mask():
-            yield from _polygons_of_mask(annotation, label)
+            yield from _polygons_of_mask(annotation, label, group)
         case forms.Label():
-            yield Figure("tag", label)
+            yield Figure("tag", label, group=group)
 
 
-def _polygons_of_mask(mask: Any, label: str) -> Iterator[Figure]:
+def _numbers(values: Any) -> tuple[float, ...]:
+    return tuple(float(each) for each in values)
+
+
+def _polygons_of_mask(mask: Any, label: str, group: int) -> Iterator[Figure]:
     """The outlines of a mask; holes are filled: no polygon of the server has any."""
     import cv2
     import numpy
@@ -110,4 +114,4 @@ def _polygons_of_mask(mask: Any, label: str) -> Iterator[Figure]:
     )
     for contour in contours:
         if len(contour) >= 3:
-            yield Figure("polygon", label, tuple(float(each) for each in contour.reshape(-1)))
+            yield Figure("polygon", label, _numbers(contour.reshape(-1)), group=group)

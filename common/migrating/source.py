@@ -24,6 +24,7 @@ class Source:
     configuration: Mapping[str, Any] | None
     gaps: list[str]
     is_legacy: bool
+    is_dataset: bool = False
 
     @property
     def name(self) -> str:
@@ -45,7 +46,8 @@ def open_source(path: Path) -> Source:
         entries = [each for each in folder.entries().values() if not each.gone]
         gaps = [f"missing already in the download: {each}" for each in manifest.get("gaps") or []]
         project = manifest.get("project") or described
-        return Source(folder, described, project, entries, bool(manifest["normalised"]), settings, gaps, False)
+        made = manifest.get("generation") == "dataset"
+        return Source(folder, described, project, entries, bool(manifest["normalised"]), settings, gaps, False, made)
     legacy = read_legacy(folder)
     gaps = [f"{each} belongs to no media file" for each in legacy.orphans]
     return Source(folder, described, described, legacy.entries, legacy.normalised, settings, gaps, True)

@@ -446,7 +446,7 @@ def _restore_configuration(job: _Job, auto_training: bool | None) -> None:
         carried = configuration.carry_over(job.client, job.target, stored)
         job.report.notes += carried.sentences
         wanted = before | configuration.stored_auto_training(stored)
-    elif stored is None:
+    elif stored is None and not job.source.is_dataset:
         job.report.notes.append("configuration: the folder holds none")
     if set(job.report.gaps) - set(job.source.gaps) and job.journal.created:
         return  # it stays off until everything is there: the next run restores it
