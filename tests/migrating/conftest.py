@@ -70,7 +70,7 @@ def contents(server: ScSandbox) -> dict:
                 scenes = {
                     frame: sorted(
                         (
-                            str(sorted(each["shape"].items(), key=str)),
+                            str(_rounded(each["shape"], server.generation.normalised)),
                             sorted(titles[label["id"]] for label in each["labels"]),
                         )
                         for each in scene.annotations
