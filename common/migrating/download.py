@@ -56,6 +56,7 @@ class _Job:
     folders: dict[str, str] = field(default_factory=dict)
     datasets: dict[str, Dataset] = field(default_factory=dict)
     reuse_scenes: bool = False
+    unfinished: bool = False
 
 
 def download_project(client: Client, project_id: str, path: Path, wanted: Wanted, display_name: str = "") -> Report:
@@ -71,7 +72,8 @@ def _download(client: Client, project_id: str, folder: ProjectFolder, wanted: Wa
     report = Report(str(project["name"]), where=str(folder.path))
     source = {"server": server_key(client.url), "project_id": str(project["id"])}
     old = _take_up(folder, source)
-    job = _Job(client, project, folder, wanted, reuse_scenes=_is_fresh(folder))
+    unfinished = folder.begun() is not None
+    job = _Job(client, project, folder, wanted, reuse_scenes=_is_fresh(folder), unfinished=unfinished)
     if not job.reuse_scenes or folder.begun() is None:
         folder.begin({**source, "begun_at": iso(now())})
     datasets = datasets_of(client, project)
@@ -139,7 +141,7 @@ def _take_up(folder: ProjectFolder, source: Mapping[str, str]) -> dict[str, Entr
 def _is_fresh(folder: ProjectFolder) -> bool:
     """Whether an unfinished run is young enough for its annotations to be used."""
     begun = folder.begun()
-    if folder.manifest() is not None or begun is None:
+    if begun is None:
         return False
     try:
         return now() - parse_time(str(begun["begun_at"])) < FRESH
@@ -175,7 +177,7 @@ def _fetch(job: _Job, media: Media, stem: str, old: Entry | None, display: Displ
     entry = _with_file(job, media, stem, old, display)
     if old is None or entry.file != old.file or entry.scenes is None:
         job.folder.note(entry)
-    if entry.scenes is None or not job.reuse_scenes:
+    if entry.scenes is None or not job.reuse_scenes or not _scenes_are_there(job, entry):
         try:
             entry = _with_scenes(job, media, entry)
         except (errors.WebError, Interrupted, ValueError) as error:
@@ -195,7 +197,7 @@ def _fetch(job: _Job, media: Media, stem: str, old: Entry | None, display: Displ
 
 def _with_file(job: _Job, media: Media, stem: str, old: Entry | None, display: Display) -> Entry:
     dataset = job.datasets[media.dataset_id]
-    if old is not None and old.file and _is_there(job.folder, old):
+    if old is not None and old.file and _is_there(job, old):
         return replace(old, gone=False, dataset=dataset.name, dataset_id=media.dataset_id)
     relative = f"{media.kind}s/{job.folders[media.dataset_id]}"
     folder = job.folder.folder_for(relative)
@@ -241,9 +243,23 @@ def _fetch_video(job: _Job, path: str, part: PartFile, media: Media, on_progress
         raise errors.Unreachable(f"the video did not arrive whole: {error}") from None
 
 
-def _is_there(folder: ProjectFolder, entry: Entry) -> bool:
+def _is_there(job: _Job, entry: Entry) -> bool:
+    """Whether the file is there as it was written; of a run that was not finished, every byte is read again."""
+    path = job.folder.inside(entry.file)
     try:
-        return folder.inside(entry.file).stat().st_size == entry.size_bytes
+        if path.stat().st_size != entry.size_bytes:
+            return False
+        return not job.unfinished or sha256_of(path, job.client.stop.check) == entry.sha256
+    except OSError:
+        return False
+
+
+def _scenes_are_there(job: _Job, entry: Entry) -> bool:
+    try:
+        return all(
+            sha256_of(job.folder.inside(entry.scene_file(frame))) == sha256
+            for frame, sha256 in (entry.scenes or {}).items()
+        )
     except OSError:
         return False
 

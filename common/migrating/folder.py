@@ -18,6 +18,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -103,11 +104,11 @@ class ProjectFolder:
         return _read_object(self.path / ".download.json")
 
     def begin(self, source: Mapping[str, Any]) -> None:
-        """Notes whose project is being downloaded; what was finished before is kept as manifest.previous.json."""
+        """Notes whose project is being downloaded. The manifest of an earlier download stays until the new one is whole:
+        an update that breaks off must not make a good folder unusable.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
         write_json(self.path / ".download.json", dict(source))
-        if self.manifest_path.exists():
-            os.replace(self.manifest_path, self.path / "manifest.previous.json")
 
     def entries(self) -> dict[str, Entry]:
         """The media by their id; of several lines of one, the last. Torn lines are those of a crash."""
@@ -150,8 +151,7 @@ class ProjectFolder:
         """Writes the ledger whole and the manifest last. Raises DiskFull."""
         with self._lock:
             self._waiting.clear()
-        for folder in self._touched:
-            sync_folder(folder)
+        self._settle()
         temporary = self.path / ".media.jsonl.tmp"
         with disk_full_named(self.path):
             with open(temporary, "w", encoding="utf-8", errors="backslashreplace") as file:
@@ -182,13 +182,27 @@ class ProjectFolder:
         return folder
 
     def place(self, temporary: Path, final: Path) -> None:
-        """Gives a finished file its name, its bytes on the disk first; the folders follow before the manifest."""
-        descriptor = os.open(temporary, os.O_RDWR)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        """Gives a finished file its name. Its bytes reach the disk for certain before the manifest does (`finish`):
+        an fsync for each of thousands of small files would take as long as fetching them. Until then a later run
+        believes no file whose hash it has not read again.
+        """
         os.replace(temporary, final)
+
+    def _settle(self) -> None:
+        """Everything that was placed is on the disk after this."""
+        if sys.platform == "linux":
+            os.sync()  # waits there; elsewhere it only asks
+        else:
+            for folder in self._touched:
+                for path in folder.iterdir():
+                    if path.is_file():
+                        descriptor = os.open(path, os.O_RDONLY)
+                        try:
+                            os.fsync(descriptor)
+                        finally:
+                            os.close(descriptor)
+        for folder in self._touched:
+            sync_folder(folder)
 
     def write_small(self, relative: str, content: Any) -> str:
         """Writes JSON whole or not at all; its SHA-256. Raises DiskFull."""

@@ -36,7 +36,9 @@ def verify_files(path: Path, stop: StopSignal, workers: int) -> Report:
         )
     else:
         manifest = source.folder.manifest() or {}
-        if sha256_of(source.folder.ledger_path) != manifest.get("media_sha256"):
+        if source.folder.begun() is not None:
+            report.gaps.append("a later download into this folder was broken off: run it again")
+        elif sha256_of(source.folder.ledger_path) != manifest.get("media_sha256"):
             report.gaps.append("media.jsonl has changed since it was written")
         counts = manifest.get("counts") or {}
         for what, kind in (("images", "image"), ("videos", "video")):

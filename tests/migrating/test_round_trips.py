@@ -302,3 +302,19 @@ def test_what_is_wrong_with_the_configuration_is_said_all_at_once(sc, tmp_path):
     assert done.returncode == 2
     for name in ("SC_HOST", "SC_TARGET_HOST", "SC_TARGET_TOKEN", "SC_CONNECTIONS", "--all"):
         assert name in done.stderr
+
+
+def test_an_update_that_breaks_off_leaves_a_good_folder_usable(sc, signed_in, tmp_path, no_waiting):
+    source, target = sc(), sc(samples="none")
+    client = signed_in(source)
+    [folder] = down(client, tmp_path, "Cars")
+    project_id = str((ProjectFolder(folder).manifest() or {})["source"]["project_id"])
+    source.faults.add(Fault("POST .*/media:query", "status", status=500, times=None))
+    with pytest.raises(errors.ServerError):
+        download_project(client, project_id, folder, Wanted())
+    assert any("broken off" in gap for gap in verify_files(folder, StopSignal(), 2).gaps)
+    assert upload_project(signed_in(target), open_source(folder)).gaps == []
+    assert contents(target)["Cars"] == contents(source)["Cars"]
+    source.faults.clear()
+    assert download_project(client, project_id, folder, Wanted()).gaps == []
+    assert verify_files(folder, StopSignal(), 2).gaps == []
