@@ -74,8 +74,9 @@ def _fetching(
     result = Result(
         f"{count:,} objects of {size(size_bytes)}",
         f"Whole processes, from start to end, into an empty folder on tmpfs; medians of {rounds} in turns (aws s3 cp and "
-        f"boto3: 1, and without the delay only). nginx on the same cores; the delay is before the first byte of each object. {OURS} also reads a CSV, "
-        "lists, matches, checks sizes, and keeps a journal, a log and lists; the others copy.",
+        "boto3: 1, and without the delay only). nginx on the same cores; the delay is before the first byte of each "
+        f"object. {OURS} also reads a CSV, lists, matches, checks sizes, and keeps a journal, a log and lists; the others "
+        "copy.",
         ("program", *titles, "peak memory"),
     )
     took: dict[str, dict[str, list[float]]] = {peer: {title: [] for title in titles} for peer in peers}
