@@ -30,6 +30,10 @@ _ONE_FILE = frozenset(
     (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP,
      errno.EFBIG)
 )  # fmt: skip
+# A file whose checksum is wrong so often is wrong in the bucket.
+MOST_CHECKSUM_ATTEMPTS = 3
+# So many files in turn for which all patience was in vain, and nothing else came: the server is gone, not the files.
+MOST_GIVEN_UP = 5
 _FULL = frozenset((errno.ENOSPC, errno.EDQUOT))
 
 
@@ -58,6 +62,7 @@ class Large:
     lock: threading.Lock = field(default_factory=threading.Lock)
     over: bool = False
     settled: bool = False
+    encrypted: bool = False
 
     @property
     def done_path(self) -> Path:
@@ -129,12 +134,14 @@ class Fetcher:
                 return result
             except Transient as error:
                 attempt += 1
+                if error.code == "ChecksumDiffers" and attempt >= MOST_CHECKSUM_ATTEMPTS:
+                    raise KeyFailed(f"{error} ({attempt} attempts)", error.code) from None
                 at = time.monotonic()
                 first_trouble = first_trouble or at
                 pause = self.pace.trouble(attempt, throttled=error.throttled)
                 if at + pause - first_trouble > self.retry_seconds:
-                    if self.pace.last_good < first_trouble:
-                        what = f"The server has not sent anything for {at - first_trouble:.0f} s; at last: {error}."
+                    if self.pace.last_good < first_trouble and self.pace.gave_up() >= MOST_GIVEN_UP:
+                        what = f"The server has not sent any file for {at - first_trouble:.0f} s; at last: {error}."
                         raise RunEnds(what, "Run the same command again later: it goes on from here.") from None
                     raise KeyFailed(f"{error} ({attempt} attempts)", error.code or "Transient") from None
                 self.stop.sleep(pause)
@@ -156,7 +163,7 @@ class Fetcher:
             nonlocal digest
             if head.size_bytes > job.size_bytes + PIECE_BYTES:
                 self._require_room(head.size_bytes)  # it grew since it was listed
-            if self.verify and is_md5(head.etag):
+            if self.verify and is_md5(head.etag) and not head.encrypted:
                 digest = hashlib.md5(usedforsecurity=False)
 
         def use(piece: memoryview) -> None:
@@ -245,6 +252,7 @@ class Fetcher:
         def begin(head: Head) -> None:
             if head.size_bytes != large.job.size_bytes or (large.etag and head.etag and head.etag != large.etag):
                 raise Changed("the object changed while it was fetched", "Changed")
+            large.encrypted = large.encrypted or head.encrypted
 
         def use(piece: memoryview) -> None:
             nonlocal at
@@ -281,7 +289,7 @@ class Fetcher:
         return self._finish_large(large)
 
     def _finish_large(self, large: Large) -> Outcome:
-        if self.verify and is_md5(large.etag):
+        if self.verify and is_md5(large.etag) and not large.encrypted:
             large.file.seek(0)
             digest = hashlib.md5(usedforsecurity=False)
             while piece := large.file.read(1 << 20):

@@ -36,6 +36,8 @@ def key_endings(name: str) -> list[tuple[How, str, bool]]:
     >>> key_endings("b/a.jpg")
     [('path', '/b/a.jpg', False), ('name', '/a.jpg', False), ('path', '/b/a', True), ('stem', '/a', True)]
     """
+    if name.startswith("s3://"):
+        return []  # an address in another bucket: what is called the same in this one is something else
     path = canonical(name)
     base = path.rpartition("/")[2]
     if not base:

@@ -23,11 +23,19 @@ class Pace:
         self.throttled = 0
         self.retries = 0
         self.last_good = time.monotonic()
+        self._given_up = 0
         self._throttled_at = -QUIET_AFTER_THROTTLE_SECONDS
         self._looked = (time.monotonic(), time.process_time())
 
     def good(self) -> None:
         self.last_good = time.monotonic()
+        self._given_up = 0
+
+    def gave_up(self) -> int:
+        """A file has had all its attempts; gives how many have, one after the other, since something last came."""
+        with self._lock:
+            self._given_up += 1
+            return self._given_up
 
     def trouble(self, attempt: int, *, throttled: bool) -> float:
         """Something transient happened at this attempt (1 for the first); gives how long to wait (seconds)."""

@@ -68,7 +68,15 @@ class Counts:
 class Plan:
     """Filled in this order: names, objects, match, jobs, what is there. For one thread."""
 
-    def __init__(self, bucket: str, prefix: str, *, keep_folders: bool = False, rule: Rule = "skip") -> None:
+    def __init__(
+        self,
+        bucket: str,
+        prefix: str,
+        *,
+        keep_folders: bool = False,
+        rule: Rule = "skip",
+        interrupted: Callable[[], bool] | None = None,
+    ) -> None:
         self.bucket = bucket
         self.root = prefix if not prefix or prefix.endswith("/") else prefix + "/"
         self.keep_folders = keep_folders
@@ -77,6 +85,9 @@ class Plan:
         self._db = sqlite3.connect("", isolation_level=None)
         for pragma in ("journal_mode=OFF", "synchronous=OFF", "cache_size=-24000", "locking_mode=EXCLUSIVE"):
             self._db.execute(f"PRAGMA {pragma}")
+        if interrupted is not None:
+            # One statement over a million names takes many seconds; a stop does not wait for its end.
+            self._db.set_progress_handler(interrupted, 200_000)
         self._db.executescript(_TABLES)
         self._db.execute("BEGIN")
         self._stems = bytearray(1)
@@ -222,7 +233,7 @@ class Plan:
             self._db.executemany("UPDATE found SET path = ?, folded = ? WHERE wanted = ?", named)
         self._db.execute("CREATE INDEX found_folded ON found (folded, object)")
         for digits in (8, 16, 64):
-            if not self._tell_apart(digits):
+            if not self._tell_apart(digits, check):
                 break
         self._db.execute(
             "INSERT INTO job (path, object, state) SELECT path, min(object), 'todo' FROM found "
@@ -238,7 +249,7 @@ class Plan:
             f"SELECT count(*) FROM job j JOIN object o ON o.id = j.object WHERE o.storage IN {ARCHIVED}"  # noqa: S608
         )
 
-    def _tell_apart(self, digits: int) -> int:
+    def _tell_apart(self, digits: int, check: Callable[[], None]) -> int:
         """Renames all files of a group that would collide; gives how many."""
         self._db.execute("CREATE TEMP TABLE clash (folded TEXT PRIMARY KEY)")
         self._db.execute(
@@ -247,18 +258,21 @@ class Plan:
         )
         if self.keep_folders:
             self._add_folder_clashes()
-        rows = self._db.execute(
+        last, changed = -1, 0
+        while rows := self._db.execute(
             "SELECT f.wanted, f.path, o.key FROM found f JOIN object o ON o.id = f.object "
-            "WHERE f.folded IN (SELECT folded FROM clash)"
-        ).fetchall()
-        changed = []
-        for wanted, path, key in rows:
-            apart = told_apart(path, key, digits)
-            changed.append((apart, folded(apart), wanted))
-        self._db.executemany("UPDATE found SET path = ?, folded = ? WHERE wanted = ?", changed)
+            "WHERE f.wanted > ? AND f.folded IN (SELECT folded FROM clash) ORDER BY f.wanted LIMIT ?",
+            (last, ROWS_AT_ONCE),
+        ).fetchall():
+            check()
+            last = rows[-1][0]
+            named = [(apart, folded(apart), wanted) for wanted, path, key in rows
+                     for apart in (told_apart(path, key, digits),)]  # fmt: skip
+            self._db.executemany("UPDATE found SET path = ?, folded = ? WHERE wanted = ?", named)
+            changed += len(rows)
         self._db.execute("DROP TABLE clash")
-        self.counts.renamed += len(changed)
-        return len(changed)
+        self.counts.renamed += changed
+        return changed
 
     def _add_folder_clashes(self) -> None:
         """Files that have the name of a folder that another file needs: keys `a` and `a/b`."""
@@ -338,8 +352,15 @@ class Plan:
 
     # --- reading it out ------------------------------------------------------------------------------------------
 
-    def jobs(self, state: str = "todo") -> Iterator[list[Job]]:
-        """The jobs in that state, in batches; each is read when it is asked for, so states may change meanwhile."""
+    def jobs(self, state: str = "todo", spread: int = 0) -> Iterator[list[Job]]:
+        """The jobs in that state, in batches; each is read when it is asked for, so states may change meanwhile.
+
+        `spread`: so many from all over the list come first, so that the first outcomes speak for all.
+        """
+        first = self._spread(state, spread)
+        if first:
+            yield first
+        known = {job.id for job in first}
         last = 0
         while rows := self._db.execute(
             "SELECT j.id, j.path, o.key, o.size, o.etag FROM job j JOIN object o ON o.id = j.object "
@@ -347,7 +368,20 @@ class Plan:
             (last, state, ROWS_AT_ONCE),
         ).fetchall():
             last = rows[-1][0]
-            yield [Job(*row) for row in rows]
+            if batch := [Job(*row) for row in rows if row[0] not in known]:
+                yield batch
+
+    def _spread(self, state: str, count: int) -> list[Job]:
+        most = self._number("SELECT max(id) FROM job") if count else 0
+        found = [
+            self._db.execute(
+                "SELECT j.id, j.path, o.key, o.size, o.etag FROM job j JOIN object o ON o.id = j.object "
+                "WHERE j.id >= ? AND j.state = ? ORDER BY j.id LIMIT 1",
+                (1 + most * step // count, state),
+            ).fetchone()
+            for step in range(count)
+        ]
+        return [Job(*row) for row in dict.fromkeys(found) if row is not None]
 
     def settle(self, results: Iterable[tuple[str, str, int]]) -> None:
         """Notes states of jobs: state, reason, id."""

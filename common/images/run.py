@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import sqlite3
 import sys
 import time
 from collections.abc import Iterator
@@ -26,7 +27,7 @@ from common.lock import locked
 from common.run import Run, say
 from common.s3.bucket import Bucket, Listed, Page, pages
 from common.s3.client import open_bucket
-from common.s3.errors import CredentialsRefused, KeyFailed, S3Error, Transient
+from common.s3.errors import CredentialsRefused, Denied, S3Error, Transient
 from common.text import size
 from common.waiting import Deadline, Stopped, StopSignal
 
@@ -50,7 +51,7 @@ def run_images(run: Run[ImageSettings]) -> int:
     with run.stop.breaking_off():
         bucket = open_bucket(settings)
     if dry_run:
-        with contextlib.closing(Plan(bucket.name, settings.s3_prefix)) as plan:
+        with contextlib.closing(Plan(bucket.name, settings.s3_prefix, interrupted=lambda: run.stop.is_set)) as plan:
             plan.keep_folders, plan.rule = settings.keep_folders, settings.ambiguous
             report = report_of(run, settings, bucket, layout)
             analyse(run, settings, bucket, layout, plan)
@@ -61,7 +62,13 @@ def run_images(run: Run[ImageSettings]) -> int:
     with (
         locked(settings.output_dir / OWN_FOLDER / "lock", "downloader.py --mode images"),
         contextlib.closing(
-            Plan(bucket.name, settings.s3_prefix, keep_folders=settings.keep_folders, rule=settings.ambiguous)
+            Plan(
+                bucket.name,
+                settings.s3_prefix,
+                keep_folders=settings.keep_folders,
+                rule=settings.ambiguous,
+                interrupted=lambda: run.stop.is_set,
+            )
         ) as plan,
         contextlib.closing(report_of(run, settings, bucket, layout)) as report,
     ):
@@ -121,8 +128,12 @@ def analyse(run: Run[ImageSettings], settings: ImageSettings, bucket: Bucket, la
     log.get().info(
         "bucket_listed", bucket=bucket.name, prefix=settings.s3_prefix, objects=plan.counts.listed, seconds=seconds
     )
-    plan.match(check)
-    plan.make_jobs(check)
+    try:
+        plan.match(check)
+        plan.make_jobs(check)
+    except sqlite3.OperationalError:
+        check()  # a statement that a stop broke off
+        raise
 
 
 def listed(bucket: Bucket, prefix: str, stop: StopSignal) -> Iterator[list[Listed]]:
@@ -142,11 +153,12 @@ def listed(bucket: Bucket, prefix: str, stop: StopSignal) -> Iterator[list[Liste
                     raise RunEnds(what, "Run the same command again later, or check --endpoint-url.") from None
                 log.get().warning("listing_retried", reason=str(error), attempt=attempt)
                 stop.sleep(pause)
-            except KeyFailed as error:
+            except Denied as error:
                 what = f"The bucket {bucket.name} may not be listed: {error}."
                 raise CredentialsRefused(what, "The credentials need s3:ListBucket (and s3:GetObject) on it.") from None
             except S3Error as error:
-                raise RunEnds(f"The bucket could not be listed: {error}.") from None
+                what = f"{bucket.where} does not list the bucket {bucket.name} as an S3 server does ({error.code or error})."
+                raise RunEnds(what, "Check --endpoint-url and --bucket.", Exit.BAD_CONFIGURATION) from None
 
     pages_in_order = pages(ask, prefix)
     with ThreadPoolExecutor(1, thread_name_prefix="listing") as ahead:
@@ -222,7 +234,6 @@ class Download:
         self.plan = plan
         self.report = report
         self.folder = settings.output_dir
-        self.journal = Journal(self.folder, source_of(bucket))
         self.pace = Pace(settings.workers)
 
     def whole(self, layout: Layout) -> int:
@@ -230,7 +241,9 @@ class Download:
         report, plan, stop = self.report, self.plan, self.run.stop
         log.get().info("log_file", path=str(report.open_log()))
         analyse(self.run, self.settings, self.bucket, layout, plan)
-        self.journal.begin()
+        # Only now: the listing may have moved us to the bucket's own region, and with it to another address.
+        journal = Journal(self.folder, source_of(self.bucket))
+        journal.begin()
         adopted = look_at_disk(self.settings, self.bucket, plan, stop)
         free = free_bytes(self.folder)
         rate = last_rate_in(self.folder / "download_state.json")
@@ -242,7 +255,7 @@ class Download:
                 report.note("declined")
                 say("Nothing was fetched: the question was not answered with yes.")
                 return Exit.NOTHING_WORKED
-        recorder = Recorder(self.folder, self.journal)
+        recorder = Recorder(self.folder, journal)
         ending: BaseException | None = None
         try:
             recorder.saved(adopted)
@@ -291,8 +304,11 @@ class Download:
                 if state := report.state_if_due():
                     recorder.state(state)
 
-            for outcomes in fleet.outcomes(plan.jobs(), every):
+            for outcomes in fleet.outcomes(plan.jobs(spread=MOST_DENIED), every):
                 self._take(outcomes, recorder)
+                if report.denied >= MOST_DENIED and not (fleet.bytes_done or report.downloaded or plan.counts.already):
+                    what = f"{report.denied} files from all over the list were all denied."
+                    raise CredentialsRefused(what, "The credentials need s3:GetObject on these keys.")
         if not report.failed:
             clear_large_parts(self.folder)
 
@@ -304,9 +320,6 @@ class Download:
             line_of(each.job.path, each.job.key, each.etag, each.size_bytes) for each in outcomes if not each.reason
         ]
         recorder.saved(saved)
-        if report.denied >= MOST_DENIED and not report.downloaded:
-            what = f"The first {report.denied} files were all denied."
-            raise CredentialsRefused(what, "The credentials need s3:GetObject on these keys.")
 
     def _end(self, recorder: Recorder, ending: BaseException | None) -> int:
         """Closes the books, says how it went, and raises what ended the run."""
@@ -330,6 +343,8 @@ class Download:
         for line in report.last_words():
             say(line)
         code = report.exit_code
+        if code == Exit.ALL_GOOD and ending is not None:
+            code = Exit.SOME_FAILED  # the files are here, the books are not
         self.run.exit_code = code
         if isinstance(ending, CredentialsRefused):
             self.run.exit_code = Exit.CREDENTIALS_REFUSED

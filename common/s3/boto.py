@@ -22,7 +22,7 @@ from botocore.exceptions import (
 from urllib3.exceptions import HTTPError
 
 from common.exits import Exit, RunEnds
-from common.s3.bucket import Head, Listed, Page
+from common.s3.bucket import Head, Listed, Page, is_encrypted
 from common.s3.errors import LOG_IN_AGAIN, CredentialsRefused, Transient, failure
 
 PIECE_BYTES = 256 << 10
@@ -112,7 +112,8 @@ class BotoReader:
             answer = self._bucket.client.get_object(**asked)
             body, expected = answer["Body"], int(answer["ContentLength"])
             total = answer.get("ContentRange", "").rpartition("/")[2]
-            head = Head(int(total) if total.isdecimal() else expected, answer.get("ETag", "").strip('"'))
+            encrypted = is_encrypted(answer["ResponseMetadata"].get("HTTPHeaders", {}))
+            head = Head(int(total) if total.isdecimal() else expected, answer.get("ETag", "").strip('"'), encrypted)
         except (BotoCoreError, ClientError) as error:
             raise problem_of(error) from None
         begin(head)

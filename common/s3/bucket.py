@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -27,10 +27,21 @@ class Page:
 
 @dataclass(frozen=True)
 class Head:
-    """What an answer says of the object whose bytes follow. `size_bytes` is that of the whole object."""
+    """What an answer says of the object whose bytes follow. `size_bytes` is that of the whole object.
+
+    `encrypted`: with a key of KMS or of the customer, so that its ETag is no MD5 even if it looks like one
+    (https://docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html).
+    """
 
     size_bytes: int
     etag: str
+    encrypted: bool = False
+
+
+def is_encrypted(headers: Mapping[str, str]) -> bool:
+    """Whether the headers of an answer (names in lower case) tell of a key of KMS or of the customer."""
+    kind = headers.get("x-amz-server-side-encryption", "")
+    return kind.startswith("aws:kms") or "x-amz-server-side-encryption-customer-algorithm" in headers
 
 
 class Reader(Protocol):

@@ -55,6 +55,11 @@ def _open(settings: S3Settings, region: str) -> Bucket:
         user_agent_extra="cvat-backups",
     )
     client = session.create_client("s3", region_name=region, endpoint_url=settings.endpoint_url or None, config=config)
+    address = urlsplit(client.meta.endpoint_url)
+    if address.username is not None or address.password is not None:
+        log.hide(address.password or "")
+        what = f"The address of the S3 server holds a user or a password (before {address.hostname})."
+        raise RunEnds(what, "Leave it out of --endpoint-url: S3 signs with access keys.", Exit.BAD_CONFIGURATION)
     credentials = None if settings.no_sign_request else session.get_credentials()
     if credentials is None and not settings.no_sign_request:
         raise CredentialsRefused(

@@ -48,6 +48,10 @@ class KeyFailed(S3Error):
     """This key cannot be had; others may."""
 
 
+class Denied(KeyFailed):
+    """The credentials do not reach as far as this key."""
+
+
 class Changed(S3Error):
     """The object is no longer the one that was begun."""
 
@@ -100,7 +104,7 @@ def failure(status: int, code: str, message: str, region: str = "") -> Exception
     if status in (412, 416):
         return Changed("the object changed while it was fetched", code or "PreconditionFailed")
     if status == 403:
-        return KeyFailed(f"access denied ({words})", code or "AccessDenied")
+        return Denied(f"access denied ({words})", code or "AccessDenied")
     return KeyFailed(words, code or str(status))
 
 

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from common.s3.bucket import Head, Page
+from common.s3.bucket import Head, Page, is_encrypted
 from common.s3.errors import KeyFailed, OtherRegion, Transient, failure_of
 from common.s3.listing import parse_page
 from common.s3.signing import Keys, Signer, quoted_path, quoted_query
@@ -126,7 +126,7 @@ class FastReader:
             span, _, total = rest.partition("/")
             expected = f"{first}-{first + (count or 0) - 1}"
             if unit == "bytes" and span == expected and total.isdecimal():
-                return Head(int(total), etag)
+                return Head(int(total), etag, is_encrypted(answer.headers))
             self.close()
             raise Transient(f"the server answered with the range {rest!r} instead of {expected!r}")
         if answer.length is None:
@@ -135,7 +135,7 @@ class FastReader:
         if first or (count is not None and answer.length > count):
             self.close()
             raise KeyFailed("the server does not know ranges", "NoRanges")
-        return Head(answer.length, etag)
+        return Head(answer.length, etag, is_encrypted(answer.headers))
 
     def close(self) -> None:
         self._connection.close()

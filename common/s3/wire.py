@@ -54,6 +54,7 @@ class Connection:
         self._socket: socket.socket | None = None
         self._buffer = bytearray(BUFFER_BYTES)
         self._view = memoryview(self._buffer)
+        self._window_began, self._window_bytes = 0.0, 0  # for how long the speed was not looked at, and what came
         self._begin = self._end = 0  # what of the buffer is received and not yet used
 
     def ask(self, request: bytes) -> Answer:
@@ -119,10 +120,14 @@ class Connection:
         except OSError as error:
             raise Transient(_plain(error)) from None
         self._end += count
+        self._window_bytes += count
         return count
 
     def _head(self) -> Answer:
+        began = time.monotonic()
         while (at := self._buffer.find(b"\r\n\r\n", self._begin, self._end)) < 0:
+            if time.monotonic() - began > 2 * self._address.timeout_seconds:
+                raise ValueError("the answer's headers come too slowly")
             if self._end - self._begin > MOST_HEADER_BYTES:
                 raise ValueError("the answer's headers have no end")
             if not self._receive():
@@ -154,6 +159,7 @@ class Connection:
 
     def pieces(self, answer: Answer, use: Callable[[memoryview], None]) -> int:
         """Hands the body to `use` piece by piece; gives its length. Raises Transient when it breaks off."""
+        self._window_began, self._window_bytes = time.monotonic(), self._end - self._begin
         try:
             if answer.chunked:
                 count = self._chunks(use)
@@ -184,14 +190,23 @@ class Connection:
         self.pieces(answer, use)
         return bytes(body)
 
+    def _require_speed(self) -> None:
+        """Raises ValueError when what arrived since the last look came too slowly: one byte a minute is never silent."""
+        at = time.monotonic()
+        passed = at - self._window_began
+        if passed > self._address.timeout_seconds:
+            if self._window_bytes < SLOWEST_BYTES_PER_SECOND * passed:
+                raise ValueError(f"only {self._window_bytes} bytes arrived in {passed:.0f} seconds")
+            self._window_began, self._window_bytes = at, 0
+
     def _exactly(self, count: int, use: Callable[[memoryview], None]) -> None:
         left = count
-        window_began, window_left = time.monotonic(), left
         while left:
             if self._begin == self._end:
                 self._begin = self._end = 0
             # Small bodies are gathered whole: one write is cheaper than three.
             while self._end - self._begin < min(left, BUFFER_BYTES - self._begin):
+                self._require_speed()
                 if not self._receive():
                     raise ValueError(f"the connection ended {left - (self._end - self._begin):,} bytes too early")
                 if left > BUFFER_BYTES:
@@ -200,17 +215,13 @@ class Connection:
             use(self._view[self._begin : self._begin + take])
             self._begin += take
             left -= take
-            passed = time.monotonic() - window_began
-            if passed > self._address.timeout_seconds:
-                if window_left - left < SLOWEST_BYTES_PER_SECOND * passed:
-                    raise ValueError(f"only {window_left - left} bytes arrived in {passed:.0f} seconds")
-                window_began, window_left = time.monotonic(), left
 
     def _until_closed(self, use: Callable[[memoryview], None]) -> int:
         count = 0
         while True:
             if self._begin == self._end:
                 self._begin = self._end = 0
+                self._require_speed()
                 if not self._receive():
                     return count
             use(self._view[self._begin : self._end])
@@ -225,6 +236,7 @@ class Connection:
                 kept = bytes(self._view[self._begin : self._end])
                 self._view[: len(kept)] = kept
                 self._begin, self._end = 0, len(kept)
+            self._require_speed()
             if not self._receive():
                 raise ValueError("the connection ended within a chunk")
         line = bytes(self._view[self._begin : at])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import socket
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -26,6 +28,9 @@ class FakeS3:
         self.headers: list[dict[str, str]] = []
         self.page_keys = 1000
         self.etag = lambda data: hashlib.md5(data).hexdigest()
+        self.more_headers: dict[str, str] = {}  # of every object
+        # What talks on the socket instead, for one request; None = nobody.
+        self.hijack: Callable[[str, str], Callable[[socket.socket], None] | None] = lambda kind, key: None
         self.lock = threading.Lock()
         outer = self
 
@@ -68,6 +73,11 @@ class FakeS3:
             self.asked.append((kind, key))
             self.headers.append({name.lower(): value for name, value in handler.headers.items()})
             number = self.asked.count((kind, key))
+        if instead := self.hijack(kind, key):
+            handler.close_connection = True
+            with contextlib.suppress(OSError):
+                instead(handler.connection)
+            return None
         fault = self.fault(kind, key, number)
         if fault and fault[0] == "raw":
             handler.wfile.write(fault[1])
@@ -84,7 +94,7 @@ class FakeS3:
         data = self.objects.get(key)
         if data is None:
             return self._send(handler, 404, b"<Error><Code>NoSuchKey</Code></Error>", {})
-        headers = {"ETag": f'"{self.etag(data)}"'}
+        headers = {"ETag": f'"{self.etag(data)}"', **self.more_headers}
         status, body = 200, data
         if wanted := handler.headers.get("Range"):
             first, _, last = wanted.removeprefix("bytes=").partition("-")

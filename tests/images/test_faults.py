@@ -52,10 +52,12 @@ def test_an_expired_token_stops_the_run_once_and_says_what_to_do(download, tmp_p
         run = download(server.url, NAMES, "--s3-prefix", "p/", "--workers", "1")
         assert run.code == 12
         assert "aws sso login" in run.err and run.err.count("has expired") == 1
-        assert run.state["status"] == "failed" and run.state["downloaded"] == 30
+        assert run.state["status"] == "failed"
+        came = run.state["downloaded"]
+        assert 0 < came == len(run.files) < 40
         server.fault = lambda kind, key, number: None
         again = download(server.url, NAMES, "--s3-prefix", "p/")
-    assert again.code == 0 and again.state["already_here"] == 30 and len(again.files) == 40
+    assert again.code == 0 and again.state["already_here"] == came and len(again.files) == 40
 
 
 def test_one_denied_key_and_one_archived_key_fail_alone(download):
