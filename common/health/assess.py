@@ -118,6 +118,7 @@ def assess(
         ago = duration(abs(now - scheduler.beat_at).total_seconds())
         general.append(f"the scheduler does not live: its last sign of life is {ago} old")
     general += [text for server in servers for text in _unlisted(server, scheduler, now)]
+    general += _stuck(scheduler, now, max_age)
     if not servers:
         general.append("no backup.py has run yet, and CVAT_URL names no server")
     elif not wanted and not general:
@@ -142,6 +143,15 @@ def assess(
         without_data=without_data,
         is_new=all(each.good_at is None for each in wanted),
     )
+
+
+def _stuck(scheduler: SchedulerState | None, now: datetime, max_age: timedelta) -> list[str]:
+    """Jobs without an end, also those whose silence no source would tell: the sweeper, a verification."""
+    return [
+        f"{' '.join(job.command)} has been running for {duration((now - job.running_since).total_seconds())}: is it stuck?"
+        for job in (scheduler.jobs if scheduler else ())
+        if job.running_since is not None and now - job.running_since > max_age
+    ]
 
 
 def _unlisted(server: ListedServer, scheduler: SchedulerState | None, now: datetime) -> list[str]:

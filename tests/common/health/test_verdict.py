@@ -9,6 +9,7 @@ import pytest
 
 from common.backups.listed import Listed, write_listed
 from common.health.scheduler_state import asked_for
+from common.text import iso
 from tests.common.health.shelves import DAY, HOUR, NOW, Shelves, a_good_night
 
 
@@ -144,6 +145,14 @@ def test_a_scheduler_that_is_stuck_is_not_healthy(shelves):
     assert reasons(shelves) == []
     shelves.scheduler(beat_at=NOW - timedelta(minutes=4))
     assert reasons(shelves) == ["the scheduler does not live: its last sign of life is 4 min old"]
+
+
+def test_a_job_without_an_end_is_not_healthy_even_if_no_source_suffers(shelves):
+    a_good_night(shelves)
+    shelves.scheduler(("sweeper.py", "--dry-run"), running_since=iso(NOW - 26 * HOUR))
+    assert reasons(shelves) == []
+    shelves.scheduler(("sweeper.py", "--dry-run"), running_since=iso(NOW - 27 * HOUR))
+    assert reasons(shelves) == ["sweeper.py --dry-run has been running for 1 d 3 h: is it stuck?"]
 
 
 def test_a_daemon_that_was_just_started_says_when_its_first_backup_is_due_and_that_it_is_under_way(shelves):
