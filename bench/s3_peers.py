@@ -71,7 +71,7 @@ def command(peer: str, url: str, bucket: str, folder: Path, names: Path) -> list
         "rclone": [
             shutil.which("rclone", path=str(binary)) or "rclone", "--config", "/dev/null", "copy", "-q", "--transfers", "64",
             "--checkers", "16", "--multi-thread-streams", "8", "--s3-provider", "Other", "--s3-endpoint", url, "--s3-env-auth",
-            "--s3-force-path-style", f":s3:{bucket}/x", out,
+            "--s3-force-path-style", "--s3-list-version", "2", f":s3:{bucket}/x", out,
         ],
         "aws s3 cp": [str(binary / "aws"), "s3", "cp", "--only-show-errors", "--recursive", f"s3://{bucket}/x/", out],
         "boto3 transfer manager": [str(binary / "python"), "-m", "bench.s3_peers", "boto3", url, bucket, out],

@@ -91,7 +91,8 @@ def _held(lock: Path | Shared, job: str) -> Iterator[None]:
             raise Locked(f"{_holder(descriptor, job)} (lock file {path})") from None
         holder = {"job": job, "pid": os.getpid(), "host": socket.gethostname(), "since": iso(now())}
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps(holder).encode(), 0)
+        with contextlib.suppress(OSError):  # on a full disk it is held without a name: the sweeper must be able to run
+            os.pwrite(descriptor, json.dumps(holder).encode(), 0)
         yield
         if how == fcntl.LOCK_EX:  # what others that share it have written stays
             os.ftruncate(descriptor, 0)

@@ -163,7 +163,7 @@ def _guarded(
     except Exception as error:  # noqa: BLE001 - the last place that can tell anybody
         log.get().exception("unexpected_error")
         say(f"Unexpected error: {type(error).__name__}: {error}")
-        say("This is a fault of the program. Please report it with the log above; backups made so far are intact.")
+        say("This is a fault of the program. Please report it with the log above; what was saved so far is intact.")
         return run.code(Exit.NOTHING_WORKED)
 
 

@@ -24,7 +24,7 @@ from pydantic.fields import FieldInfo
 from common.envfile import EnvFileError, read_env_file, without_quotes
 
 ROOT = Path(__file__).resolve().parent.parent
-PREFIXES = ("CVAT_", "LOG_")
+PREFIXES = ("CVAT_", "SC_", "LOG_")
 # The settings of all scripts, and what CVAT's own tools read: never a typing error, also where this script ignores them.
 ELSEWHERE = frozenset(
     """
@@ -59,6 +59,11 @@ ELSEWHERE = frozenset(
     CVAT_PING_URL_SC_MIGRATE_FILE CVAT_PING_URL_FIFTYONE_SYNC CVAT_PING_URL_FIFTYONE_SYNC_FILE
     CVAT_ALERT_WEBHOOK_URL CVAT_ALERT_WEBHOOK_URL_FILE CVAT_ALERT_APPRISE_URLS CVAT_ALERT_APPRISE_URLS_FILE
     CVAT_HEALTH_PORT CVAT_HEALTH_HOST CVAT_HEALTH_TOKEN CVAT_HEALTH_TOKEN_FILE CVAT_HEALTH_MAX_AGE_HOURS
+    SC_HOST SC_TOKEN SC_TOKEN_FILE SC_USERNAME SC_PASSWORD SC_PASSWORD_FILE SC_WORKSPACE SC_CA_BUNDLE SC_VERIFY_TLS
+    SC_TARGET_HOST SC_TARGET_TOKEN SC_TARGET_TOKEN_FILE SC_TARGET_USERNAME SC_TARGET_PASSWORD SC_TARGET_PASSWORD_FILE
+    SC_TARGET_WORKSPACE SC_TARGET_CA_BUNDLE SC_TARGET_VERIFY_TLS
+    SC_ALLOW_HTTP SC_DIR SC_CONNECTIONS SC_HTTP_TIMEOUT_SECONDS SC_SERVER_WAIT_SECONDS SC_JOB_TIMEOUT_HOURS
+    SC_MIN_FREE_GB
     """.split()
 )
 MASK = "********"
@@ -178,8 +183,8 @@ def joined_from(field: FieldInfo, environ: Mapping[str, str]) -> str | None:
 
 
 def flag_name(variable: str) -> str:
-    """The command-line flag of a variable: CVAT_BACKUP_DIR is --dir's variable, CVAT_URL that of --url."""
-    for prefix in ("CVAT_BACKUP_", "CVAT_DOWNLOAD_", "CVAT_IMAGES_", "CVAT_"):
+    """The command-line flag of a variable: CVAT_BACKUP_DIR and SC_DIR are --dir, CVAT_URL is --url."""
+    for prefix in ("CVAT_BACKUP_", "CVAT_DOWNLOAD_", "CVAT_IMAGES_", "CVAT_", "SC_"):
         variable = variable.removeprefix(prefix)
     return "--" + variable.lower().replace("_", "-")
 

@@ -13,6 +13,7 @@ from common.health.settings import HealthSettings
 from common.images.settings import ImageSettings
 from common.restoring.settings import RestoreSettings
 from common.saving.settings import BackupSettings
+from common.sc.settings import ScSettings
 from common.settings import ELSEWHERE, is_secret, load, older_name, variables
 from common.sweeping.settings import SweepSettings
 from scheduler import SchedulerSettings
@@ -26,6 +27,7 @@ SCRIPTS = (
     ImageSettings,
     HealthSettings,
     SchedulerSettings,
+    ScSettings,
 )
 SETTINGS = {name: field for script in SCRIPTS for name, field in variables(script).items()}
 
@@ -99,6 +101,10 @@ def test_what_is_shipped_for_the_sweeper_is_safe_and_the_code_alone_deletes_noth
 
 def test_no_script_takes_the_setting_of_another_for_a_typing_error():
     for script in SCRIPTS:
-        named = [name for name, field in variables(script).items() if name.startswith("CVAT_") and not is_secret(field)]
+        named = [
+            name
+            for name, field in variables(script).items()
+            if name.startswith(("CVAT_", "SC_")) and not is_secret(field)
+        ]
         assert set(named) <= ELSEWHERE
         assert {older for field in variables(script).values() if (older := older_name(field))} <= ELSEWHERE

@@ -91,7 +91,8 @@ class Store:
 
     def prepare(self) -> None:
         """Makes the folder and learns which sources it holds; from now on this store writes. Raises OSError."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        # Private when it is new: other people's images lie in it. A folder that somebody has opened to a group stays so.
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._only_reads = False
         self.learn()
 

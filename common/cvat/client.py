@@ -6,40 +6,27 @@ waited for; credentials go to the configured host only; nothing is redirected an
 
 from __future__ import annotations
 
-import http.cookiejar
-import re
-import ssl
 import threading
-import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import requests
 import urllib3
-from requests.adapters import HTTPAdapter
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, NameResolutionError
 
 from common import log
 from common.cvat import errors
-from common.cvat.answers import LONGEST_ERROR_BYTES, SUCCESSES, innermost, json_of, plain_cause, raise_for_answer
-from common.cvat.patience import Patience, Silence, UnknownHost
 from common.cvat.settings import CvatSettings
 from common.exits import Exit, RunEnds
 from common.text import printable
-from common.transfer import SLOWEST_BYTES_PER_SECOND
-from common.version import VERSION
 from common.waiting import Deadline, StopSignal
+from common.web.answers import json_of
+from common.web.connection import QUESTION_SECONDS, Connection
+from common.web.patience import Patience
 
 API_TYPE = "application/vnd.cvat+json"
-CONNECT_TIMEOUT_SECONDS = 10
-# Timeout of the single attempt that a server gets once it has been waited for in vain.
-QUICK_SECONDS = 5
-PIECE_BYTES = 1 << 18
 TOKEN_PAUSE_SECONDS = 0.5
-# An ordinary question; exports and downloads bring the deadline of their item.
-QUESTION_SECONDS = 3600
 
 
 @dataclass(frozen=True)
@@ -51,18 +38,6 @@ class Account:
     is_superuser: bool
 
 
-class _Authorization(requests.auth.AuthBase):
-    """Sets our header, and keeps requests from taking other credentials out of ~/.netrc."""
-
-    def __init__(self, header: str | None) -> None:
-        self.header = header
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        if self.header:
-            request.headers["Authorization"] = self.header
-        return request
-
-
 def _as_sent(body: Any) -> dict[str, Any]:
     """A body as requests takes it: bytes as they are, anything else as JSON."""
     if body is None:
@@ -70,18 +45,17 @@ def _as_sent(body: Any) -> dict[str, Any]:
     return {"data": body} if isinstance(body, bytes) else {"json": body}
 
 
-class Client:
+class Client(Connection):
     """Talks to the server in CVAT_URL. Use `connect` to get one that is signed in."""
 
+    who, address_setting, ca_setting = "CVAT", "CVAT_URL", "CVAT_CA_BUNDLE"
+
     def __init__(self, settings: CvatSettings, stop: StopSignal) -> None:
-        self.url = settings.url
-        self.stop = stop
+        verify: bool | str = str(settings.ca_bundle) if settings.ca_bundle else settings.verify_tls
+        super().__init__(settings.url, stop, verify, settings.http_timeout_seconds, settings.server_wait_seconds)
         self._settings = settings
-        self._local = threading.local()
         self._sign_in_lock = threading.Lock()
-        self._silence = Silence(settings.server_wait_seconds)
         self._authorization: str | None = None
-        self._verify: bool | str = str(settings.ca_bundle) if settings.ca_bundle else settings.verify_tls
         if not settings.verify_tls and not settings.ca_bundle:
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
             log.get().warning(
@@ -138,31 +112,6 @@ class Client:
         finally:
             response.close()
 
-    def pieces(self, response: requests.Response, deadline: Deadline | None = None) -> Iterator[bytes]:
-        """The body as it arrives, unpacked: large annotations come gzipped, seventy times smaller (measured).
-
-        Raises Unreachable when it breaks off, and when it drips: requests' timeout is only that of each read.
-        """
-        deadline, window_seconds = deadline or Deadline(QUESTION_SECONDS), self._timeout_seconds
-        waited, arrived = 0.0, 0
-        while True:
-            self.stop.check()
-            asked_at = time.monotonic()
-            try:
-                piece = response.raw.read1(PIECE_BYTES, decode_content=True)
-            except (HTTPError, OSError) as error:
-                raise errors.Unreachable(plain_cause(error)) from None
-            if not piece:
-                return
-            waited += time.monotonic() - asked_at
-            arrived += len(piece)
-            # Not before: a last quick question is answered also when its deadline has just passed.
-            if waited >= window_seconds:
-                if deadline.is_over or arrived < SLOWEST_BYTES_PER_SECOND * waited:
-                    raise errors.Unreachable("the answer is too slow")
-                waited, arrived = 0.0, 0
-            yield piece
-
     def send(
         self,
         method: str,
@@ -214,93 +163,6 @@ class Client:
                 if not repeat and errors.may_have_happened(error):
                     raise errors.OutcomeUnknown(str(error)) from None
                 self.stop.sleep(patience.pause_after(error))
-
-    def _once(
-        self,
-        method: str,
-        path: str,
-        authorization: str | None,
-        deadline: Deadline,
-        *,
-        stream: bool = False,
-        **more: Any,
-    ) -> requests.Response:
-        what = f"{method} {path.split('?')[0]}"
-        try:
-            response = self._session().request(
-                method,
-                self.url + path,
-                auth=_Authorization(authorization),
-                # Per request: requests lets REQUESTS_CA_BUNDLE win over what a session says.
-                verify=self._verify,
-                timeout=(min(CONNECT_TIMEOUT_SECONDS, self._timeout_seconds), self._timeout_seconds),
-                allow_redirects=False,
-                # Always, so that the body is read under our own limits.
-                stream=True,
-                **more,
-            )
-        except (requests.RequestException, HTTPError) as error:
-            if isinstance(error, requests.exceptions.SSLError):
-                self._end_without_tls(error)
-            if isinstance(innermost(error), NameResolutionError):
-                raise UnknownHost(f"{what}: the host name in {self.url} is unknown") from None
-            if isinstance(innermost(error), ConnectTimeoutError):
-                raise errors.NotConnected(f"{what}: {plain_cause(error)}") from None
-            raise errors.Unreachable(f"{what}: {plain_cause(error)}") from None
-        try:
-            if not stream or response.status_code not in SUCCESSES:
-                self._read(response, what, deadline)
-            raise_for_answer(response, what)
-        except errors.CvatError as error:
-            response.close()
-            if not isinstance(error, errors.Unreachable):
-                self._silence.end()
-            raise
-        self._silence.end()
-        return response
-
-    def _read(self, response: requests.Response, what: str, deadline: Deadline) -> None:
-        """Reads the body as requests would, but not for ever; of an error as much as can be had."""
-        content, is_success = bytearray(), response.status_code in SUCCESSES
-        with closing(response.raw):
-            try:
-                for piece in self.pieces(response, deadline):
-                    content += piece
-                    if not is_success and len(content) >= LONGEST_ERROR_BYTES:
-                        break
-            except errors.Unreachable as error:
-                if is_success:
-                    raise errors.Unreachable(f"{what}: {error}") from None
-        response._content = bytes(content)
-
-    @property
-    def _timeout_seconds(self) -> float:
-        longest = self._settings.http_timeout_seconds
-        return min(longest, QUICK_SECONDS) if self._silence.is_too_long else longest
-
-    def _end_without_tls(self, error: requests.exceptions.SSLError) -> None:
-        """Raises RunEnds, unless the handshake was merely cut off, as by a proxy that restarts."""
-        if isinstance(innermost(error), ssl.SSLEOFError):
-            return
-        if re.search("wrong.version.number|record layer failure", str(error), re.IGNORECASE):
-            raise RunEnds(f"{self.url}: this port does not speak TLS; use http:// in CVAT_URL?") from None
-        raise RunEnds(
-            f"The TLS certificate of {self.url} is not trusted: {plain_cause(error)}.",
-            "If it is signed by your own authority, name its PEM file in CVAT_CA_BUNDLE.",
-        ) from None
-
-    def _session(self) -> requests.Session:
-        session: requests.Session | None = getattr(self._local, "session", None)
-        if session is None:
-            session = requests.Session()
-            session.headers["User-Agent"] = f"cvat-backups/{VERSION}"
-            adapter = HTTPAdapter(pool_connections=1, pool_maxsize=2, max_retries=0)
-            session.mount("http://", adapter)
-            session.mount("https://", adapter)
-            # The login sets session cookies; with them CVAT would ask for CSRF tokens on every POST.
-            session.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
-            self._local.session = session
-        return session
 
     def _organization_header(self) -> dict[str, str]:
         # No header: everything the account may see. An empty one: its personal space only (measured).

@@ -2,46 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import requests
-from urllib3.exceptions import HTTPError
-
 from common.cvat import errors
-from common.cvat.answers import plain_cause
 from common.cvat.client import Client
 from common.cvat.exports import ReadyExport, ResultExpired
-from common.transfer import PIECE_BYTES, Body, Changed, Interrupted, Opener
-
-
-class _Answer:
-    """One HTTP answer as a Body."""
-
-    def __init__(self, response: requests.Response, offset: int, total_bytes: int | None, validator: str) -> None:
-        self._raw = response.raw
-        self.offset = offset
-        self.total_bytes = total_bytes
-        self.validator = validator
-
-    def read(self) -> bytes:
-        try:
-            return bytes(self._raw.read1(PIECE_BYTES))
-        except (HTTPError, OSError) as error:
-            raise Interrupted(plain_cause(error)) from None
-
-
-class _Finished:
-    """A body without bytes: everything had already arrived."""
-
-    def __init__(self, total_bytes: int, validator: str) -> None:
-        self.offset = total_bytes
-        self.total_bytes: int | None = total_bytes
-        self.validator = validator
-
-    def read(self) -> bytes:
-        return b""
+from common.transfer import Body, Changed, Opener
+from common.web.bodies import AnswerBody, FinishedBody, position
 
 
 def opener(client: Client, ready: ReadyExport) -> Opener:
@@ -55,7 +23,7 @@ def opener(client: Client, ready: ReadyExport) -> Opener:
             headers |= {"Range": f"bytes={offset}-", "If-Range": validator}
         try:
             with client.streaming(ready.path, accept="*/*", headers=headers) as response:
-                yield _Answer(response, *_position(response, offset))
+                yield AnswerBody(response, *position(response, offset))
         except errors.NotFound as error:
             raise ResultExpired(f"the server no longer has the exported file ({error})") from None
         except errors.Refused as error:
@@ -65,22 +33,6 @@ def opener(client: Client, ready: ReadyExport) -> Opener:
             # Nothing behind our offset: either all of it has arrived, or what we hold is of something else.
             if error.total_bytes != offset:
                 raise Changed from None
-            yield _Finished(offset, validator)
+            yield FinishedBody(offset, validator)
 
     return open_at
-
-
-def _position(response: requests.Response, asked_offset: int) -> tuple[int, int | None, str]:
-    """Where the body begins, how long the whole file is, and under which ETag it can be continued."""
-    validator = response.headers.get("ETag", "")
-    if validator.startswith("W/"):
-        validator = ""
-    if response.headers.get("Content-Encoding", "identity") != "identity":
-        raise Interrupted("the server sends the file in an encoding that was not asked for")
-    if response.status_code == 206:
-        match = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", response.headers.get("Content-Range", ""))
-        if match is None or int(match[1]) != asked_offset:
-            raise Changed
-        return asked_offset, int(match[3]), validator
-    length = response.headers.get("Content-Length", "")
-    return 0, int(length) if length.isascii() and length.isdigit() else None, validator

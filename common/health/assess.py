@@ -24,7 +24,7 @@ class Wanted:
     """One source on the server's last list, in one content, and what is known about it.
 
     `good_at`: when a verified backup of it was last saved or confirmed; None when that never happened. `problem`: why
-    the newest backup on the disk does not count. `outcome` and `reason`: those of its newest attempt.
+    the newest backup on the disk does not count. `outcome`, `reason`, `tried_at`: those of its newest attempt.
     """
 
     source: Source
@@ -34,17 +34,20 @@ class Wanted:
     problem: str = ""
     outcome: str = ""
     reason: str = ""
+    tried_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ListedServer:
     """A server that is judged. `missing_modes`: those that backup.py is to run with and has never listed it with.
 
-    `broken_off` says of modes why their last run broke off.
+    `missing_shards`: those of a division that have never listed it: ("p", "3/4"). `broken_off` says of modes why their
+    last run broke off.
     """
 
     server: str
     missing_modes: tuple[str, ...] = ()
+    missing_shards: tuple[tuple[str, str], ...] = ()
     broken_off: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -68,9 +71,15 @@ class Verdict:
 
 
 def why_missed(wanted: Wanted, now: datetime, max_age: timedelta) -> str:
-    """Why a source is not backed up, in plain words; empty when it is (or has no data, or was deleted meanwhile)."""
+    """Why a source is not backed up, in plain words; empty when it is (or has no data, or was deleted meanwhile).
+
+    That there was nothing to save counts for as long as a backup does: it may have got data since.
+    """
     if wanted.outcome in ("without data", "gone"):
-        return ""
+        if wanted.tried_at is None or -CLOCKS_DIFFER <= now - wanted.tried_at <= max_age:
+            return ""
+        found = "had no images or video" if wanted.outcome == "without data" else "was being deleted"
+        return f"it {found} {duration(abs(now - wanted.tried_at).total_seconds())} ago; nobody has looked since"
     last = _last_attempt(wanted)
     if wanted.problem:
         return f"its newest backup does not count: {wanted.problem}{last}"
@@ -114,7 +123,7 @@ def assess(
     elif not wanted and not general:
         general.append("the server's last list holds no source: there is nothing to back up")
     missed = [(each, why) for each in wanted if (why := why_missed(each, now, max_age))]
-    without_data = sum(each.outcome == "without data" for each in wanted)
+    without_data = sum(each.outcome == "without data" and not why_missed(each, now, max_age) for each in wanted)
     # A source that failed for a week stands above one that a new project only just brought.
     missed.sort(
         key=lambda pair: (pair[0].good_at is None, pair[0].good_at or now, pair[0].source.kind, pair[0].source.id)
@@ -137,8 +146,10 @@ def assess(
 
 def _unlisted(server: ListedServer, scheduler: SchedulerState | None, now: datetime) -> list[str]:
     """What to say while a first list is missing: a daemon that has just been started has not failed yet."""
-    return [f"backup.py --mode {mode} has not listed {server.server} yet{_since(server, mode, scheduler, now)}"
-            for mode in server.missing_modes]  # fmt: skip
+    modes = [f"backup.py --mode {mode} has not listed {server.server} yet{_since(server, mode, scheduler, now)}"
+             for mode in server.missing_modes]  # fmt: skip
+    return modes + [f"backup.py --mode {mode} --shard {shard} has not listed {server.server} yet: nobody saves its part"
+                    for mode, shard in server.missing_shards]  # fmt: skip
 
 
 def _since(server: ListedServer, mode: str, scheduler: SchedulerState | None, now: datetime) -> str:

@@ -14,12 +14,12 @@ from common import log
 from common.exits import Trouble
 from common.files import write_json
 from common.health import metrics, page
-from common.health.check import HEALTH_FILE
+from common.health.check import FRESH_FOR, HEALTH_FILE
 from common.health.listener import Listener, Shown, health_json
 from common.health.look import Look
 from common.health.settings import HealthSettings
 from common.health.snapshot import Snapshot
-from common.text import iso, now
+from common.text import duration, iso, now
 from common.waiting import Stopped, StopSignal
 
 EVERY_SECONDS = 60.0
@@ -40,12 +40,11 @@ class Health:
         if token:
             log.hide(token)
         self._listener = (
-            Listener(settings.health_host, settings.health_port, token, lambda: self._shown)
-            if settings.health_port
-            else None
+            Listener(settings.health_host, settings.health_port, token, self._to_show) if settings.health_port else None
         )
         self._address = f"{settings.health_host}:{settings.health_port}"
         self._listener_trouble = ""
+        self._looked_at = time.monotonic()
         self._wanted = threading.Event()
         self._closing = threading.Event()
         self._healthy: bool | None = None
@@ -96,6 +95,7 @@ class Health:
             except Exception as error:  # noqa: BLE001 - a fault here must neither end the scheduler nor pass for health
                 log.get().exception("health_failed")
                 self._tell_of(f"looking failed ({type(error).__name__}: {error}): see the log")
+            self._looked_at = time.monotonic()
             # One that takes long (a slow network disk) rests as long as it worked.
             self._closing.wait(max(SHORTEST_PAUSE_SECONDS, min(time.monotonic() - began, EVERY_SECONDS)))
             self._wanted.wait(EVERY_SECONDS)
@@ -116,13 +116,15 @@ class Health:
         self._healthy = False
         verdict = {"version": 1, "at": iso(now()), "healthy": False, "reasons": [trouble]}
         self._write_down(verdict)
-        self._shown = dataclasses.replace(
-            self._shown,
-            healthy=False,
-            health=health_json(verdict),
-            health_in_short=health_json({"healthy": False}),
-            metrics=f"{metrics.PREFIX}healthy 0\n".encode(),
-        )
+        self._shown = _unhealthy(self._shown, verdict)
+
+    def _to_show(self) -> Shown:
+        """What is answered now. A look that hangs (a network disk that is gone) must not leave an old "healthy"."""
+        silent = time.monotonic() - self._looked_at
+        if silent <= FRESH_FOR.total_seconds():
+            return self._shown
+        trouble = f"nobody has looked at the backups for {duration(silent)}: their disk, or that of the state, does not answer"
+        return _unhealthy(self._shown, {"version": 1, "at": iso(now()), "healthy": False, "reasons": [trouble]})
 
     def _check(self) -> None:
         if self._closing.is_set() or self._stop.is_set:
@@ -133,6 +135,17 @@ class Health:
             write_json(self._state_dir / HEALTH_FILE, verdict)
         except (OSError, Trouble) as error:
             log.get().error("health_not_written", file=str(self._state_dir / HEALTH_FILE), reason=str(error))
+
+
+def _unhealthy(shown: Shown, verdict: dict[str, Any]) -> Shown:
+    """The same page; the verdict is this one."""
+    return dataclasses.replace(
+        shown,
+        healthy=False,
+        health=health_json(verdict),
+        health_in_short=health_json({"healthy": False}),
+        metrics=f"{metrics.PREFIX}healthy 0\n".encode(),
+    )
 
 
 def verdict_json(snapshot: Snapshot) -> dict[str, Any]:

@@ -95,8 +95,11 @@ class Listener:
     # --- what is answered -------------------------------------------------------------------------------------------
 
     def _answer(self, target: str, authorization: str, cookie: str) -> Answer:
-        parts = urlsplit(target)
-        query = parse_qs(parts.query, max_num_fields=10) if len(target) <= LONGEST_TARGET else {}
+        try:
+            parts = urlsplit(target)
+            query = parse_qs(parts.query, max_num_fields=10) if len(target) <= LONGEST_TARGET else {}
+        except ValueError:
+            return Answer(HTTPStatus.BAD_REQUEST, "text/plain", b"This address is not understood.\n")
         asked = query.get("token", [""])[0]
         known = not self._token or self._is_known(authorization, asked, cookie)
         shown = self._shown()

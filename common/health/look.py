@@ -6,6 +6,7 @@ What is known from the last look is kept, so that the next one costs what has ch
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import shutil
 import time
@@ -30,11 +31,12 @@ from common.health.snapshot import ORDER, ContentView, ServerView, Snapshot, Sou
 from common.health.watch import Seen, Watch
 from common.restoring.journal import source_text
 from common.sources import Source
-from common.text import printable
+from common.text import parse_time, printable
 
 CONTENT_OF: dict[str, Content] = {"p": "backup", "t": "backup", "a": "annotations"}
 # What was changed without changing its folder (a file cut short in place) is noticed after so long.
 THOROUGH_EVERY = timedelta(hours=1)
+MOST_MISSING_SHARDS = 8
 
 
 class Look:
@@ -81,7 +83,8 @@ class Look:
         for folder, key in self._expected(asked).items():
             server = self._servers.get(folder) or _Server(self._backup_dir / folder, self._zone)
             modes = asked.get(key) or server.modes or frozenset("p")
-            judged.append(ListedServer(key, tuple(sorted(modes - server.modes)), server.broken_off(modes)))
+            missing = tuple(sorted(modes - server.modes))
+            judged.append(ListedServer(key, missing, server.missing_shards(modes), server.broken_off(modes)))
             mine = server.wanted(modes)
             wanted += mine.values()
             views.append(server.view(key, mine, now, self._max_age, tonight))
@@ -207,6 +210,21 @@ class _Server:
         self._lists = lists
         self._in_force = lists_in_force([listed for _, listed in lists.values()])
 
+    def missing_shards(self, modes: frozenset[str]) -> tuple[tuple[str, str], ...]:
+        """The shards of each mode's present division that have no list here, a few of them: ("p", "3/4")."""
+        there = {(listed.mode, listed.shard) for listed in self._in_force}
+        divisions = sorted(
+            {(listed.mode, int(listed.shards)) for listed in self._in_force if listed.shards.isdecimal()}
+        )
+        missing = (
+            (mode, f"{index}/{count}")
+            for mode, count in divisions
+            if mode in modes
+            for index in range(count)
+            if (mode, f"{index}/{count}") not in there
+        )
+        return tuple(itertools.islice(missing, MOST_MISSING_SHARDS))
+
     def broken_off(self, modes: frozenset[str]) -> dict[str, str]:
         """Why the last run of each mode broke off; nothing for those that came to their end."""
         reasons = {}
@@ -242,6 +260,7 @@ class _Server:
             problem=held.problem if held else "",
             outcome=seen.outcome if seen else "",
             reason=seen.reason if seen else "",
+            tried_at=parse_time(seen.tried_at) if seen and seen.tried_at else None,
         )
 
     def view(
@@ -289,7 +308,7 @@ def _view(
     why = why_missed(want, now, max_age) if want else ""
     outcome = seen.outcome if seen else ""
     state: State
-    if want is None or outcome == "gone":
+    if want is None or (outcome == "gone" and not why):
         state = "unasked"
     elif why:
         state = "missed"

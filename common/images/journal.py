@@ -143,3 +143,18 @@ def clear_parts(folder: Path) -> Path:
             with contextlib.suppress(OSError):
                 os.unlink(entry.path)  # noqa: PTH108
     return parts
+
+
+def bytes_begun(folder: Path) -> int:
+    """Room that pieces of large objects take already, which their next run goes on with."""
+    parts = folder / OWN_FOLDER / "parts"
+    if not parts.exists():
+        return 0
+    return sum(entry.stat().st_blocks * 512 for entry in os.scandir(parts) if entry.name.endswith(".big"))
+
+
+def clear_large_parts(folder: Path) -> None:
+    """After a run that fetched everything nobody goes on with pieces any more."""
+    for entry in os.scandir(folder / OWN_FOLDER / "parts"):
+        with contextlib.suppress(OSError):
+            os.unlink(entry.path)  # noqa: PTH108

@@ -24,9 +24,9 @@ ROWS_AT_ONCE = 5000
 Row = TypeVar("Row")
 ARCHIVED = ("GLACIER", "DEEP_ARCHIVE")
 _TABLES = """
-CREATE TABLE wanted (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, key TEXT NOT NULL);
+CREATE TABLE wanted (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, key TEXT NOT NULL, base TEXT, stem TEXT);
 CREATE TABLE object (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, size INTEGER, etag TEXT, storage TEXT,
-    whole TEXT, stem TEXT);
+    whole TEXT, stem TEXT, base TEXT, base_stem TEXT);
 CREATE TABLE found (wanted INTEGER PRIMARY KEY, how TEXT NOT NULL, object INTEGER, note TEXT, path TEXT, folded TEXT,
     job INTEGER);
 CREATE TABLE job (id INTEGER PRIMARY KEY, path TEXT NOT NULL UNIQUE, object INTEGER NOT NULL, state TEXT, reason TEXT);
@@ -103,12 +103,12 @@ class Plan:
 
     def add_names(self, names: Iterable[str], check: Callable[[], None] = lambda: None) -> None:
         """Takes in the names of the CSV; a name that stands there twice is wanted once."""
-        batch: list[tuple[str, str]] = []
+        batch: list[tuple[str, str, str | None, str | None]] = []
         seen = 0
 
         def put() -> None:
             check()
-            self._db.executemany("INSERT OR IGNORE INTO wanted (name, key) VALUES (?, ?)", batch)
+            self._db.executemany("INSERT OR IGNORE INTO wanted (name, key, base, stem) VALUES (?, ?, ?, ?)", batch)
             batch.clear()
 
         for name in names:
@@ -116,7 +116,11 @@ class Plan:
                 self.counts.empty += 1
                 continue
             seen += 1
-            batch.append((name, key_asked(name, self.bucket)))
+            key = key_asked(name, self.bucket)
+            path = canonical(key)
+            # Of names with folders, whose matching is not that simple, these stay empty.
+            plain = bool(path) and "/" not in path
+            batch.append((name, key, path if plain else None, stem_of(path) if plain else None))
             if len(batch) >= ROWS_AT_ONCE:
                 put()
         put()
@@ -140,14 +144,17 @@ class Plan:
         rows = []
         for key, size, etag, storage in objects:
             path = canonical(key)
-            stem = stem_of(path.rpartition("/")[2])
+            base = path.rpartition("/")[2]
+            stem = stem_of(base)
             at = hash(stem) & mask
             if stems[at >> 3] & (1 << (at & 7)) and not key.endswith("/"):
-                folder = path[: len(path) - len(path.rpartition("/")[2])]
+                folder = path[: len(path) - len(base)]
                 # Backwards, so that keys with the same ending stand side by side in an index.
-                rows.append((key, size, etag, storage, f"/{path}"[::-1], f"/{folder}{stem}"[::-1]))
+                rows.append((key, size, etag, storage, f"/{path}"[::-1], f"/{folder}{stem}"[::-1], base, stem))
         self._db.executemany(
-            "INSERT OR IGNORE INTO object (key, size, etag, storage, whole, stem) VALUES (?, ?, ?, ?, ?, ?)", rows
+            "INSERT OR IGNORE INTO object (key, size, etag, storage, whole, stem, base, base_stem) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            rows,
         )
         self.counts.listed += len(objects)
 
@@ -161,6 +168,7 @@ class Plan:
             "WHERE coalesce(a.id, b.id) IS NOT NULL",
             (self.root,),
         )
+        self._match_plain_names()
         self._db.execute("CREATE INDEX object_whole ON object (whole)")
         self._db.execute("CREATE INDEX object_stem ON object (stem)")
         last = 0
@@ -181,6 +189,23 @@ class Plan:
         self.counts.missing, self.counts.ambiguous = count.get("missing", 0), count.get("ambiguous", 0)
         self.counts.found = self.counts.wanted - self.counts.missing - self.counts.ambiguous
         self.counts.by_rule = self._number("SELECT count(*) FROM found WHERE object IS NOT NULL AND note IS NOT NULL")
+
+    def _match_plain_names(self) -> None:
+        """Names without folders that mean one object: in two statements, because most lists hold nothing else.
+
+        A name joins only the objects of its own name, so neither grows beyond the names and the objects.
+        """
+        self._db.execute("CREATE INDEX object_base ON object (base)")
+        self._db.execute(
+            "INSERT INTO found (wanted, how, object) SELECT w.id, 'name', min(o.id) FROM wanted w "
+            "JOIN object o ON o.base = w.base WHERE w.id NOT IN (SELECT wanted FROM found) GROUP BY w.id HAVING count(*) = 1"
+        )
+        self._db.execute("CREATE INDEX object_base_stem ON object (base_stem)")
+        self._db.execute(
+            "INSERT INTO found (wanted, how, object) SELECT w.id, 'stem', min(o.id) FROM wanted w "
+            "JOIN object o ON o.base_stem = w.stem WHERE w.id NOT IN (SELECT wanted FROM found) "
+            "AND NOT EXISTS (SELECT 1 FROM object n WHERE n.base = w.base) GROUP BY w.id HAVING count(*) = 1"
+        )
 
     def _levels(self, key: str) -> Iterator[tuple[How, Sequence[Candidate]]]:
         for how, ending, without_extension in key_endings(key):

@@ -16,7 +16,7 @@ from common.files import DiskFull, free_bytes
 from common.images.crew import Fleet
 from common.images.csvfile import Layout, layout_of, names_in
 from common.images.fetch import Fetcher, Outcome
-from common.images.journal import OWN_FOLDER, Journal, Recorder, clear_parts, line_of
+from common.images.journal import OWN_FOLDER, Journal, Recorder, bytes_begun, clear_large_parts, clear_parts, line_of
 from common.images.pace import Pace
 from common.images.plan import Plan
 from common.images.report import Report, last_rate_in
@@ -261,7 +261,7 @@ class Download:
         return self._end(recorder, ending)
 
     def _require_room(self, free: int) -> None:
-        needed = self.plan.counts.bytes_to_fetch
+        needed = max(0, self.plan.counts.bytes_to_fetch - bytes_begun(self.folder))
         reserve = int(self.settings.min_free_gb * 1e9)
         if free < needed + reserve:
             what = f"{size(needed)} are to be fetched, {size(free)} are free in {self.folder}"
@@ -305,6 +305,8 @@ class Download:
                 if report.denied >= MOST_DENIED and not (fleet.bytes_done or report.downloaded or plan.counts.already):
                     what = f"{report.denied} files from all over the list were all denied."
                     raise CredentialsRefused(what, "The credentials need s3:GetObject on these keys.")
+        if not report.failed:
+            clear_large_parts(self.folder)
 
     def _take(self, outcomes: list[Outcome], recorder: Recorder) -> None:
         report = self.report

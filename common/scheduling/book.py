@@ -35,7 +35,7 @@ class Book:
     def kept(self) -> Iterator[None]:
         """The folder is there, writable, and ours alone. Raises RunEnds, Locked."""
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = contextlib.ExitStack()
             lock.enter_context(locked(self.folder / ".lock-scheduler", "scheduler.py"))
         except OSError as error:

@@ -59,10 +59,19 @@ class Child:
             start_new_session=True,
         )
         assert self._process.stdout is not None and self._process.stderr is not None
-        streams = {"stdout": os.dup(self._process.stdout.fileno()), "stderr": os.dup(self._process.stderr.fileno())}
-        self._process.stdout.close()
-        self._process.stderr.close()
-        self._listener = Listener(output, order.job, run_id, streams)
+        try:
+            with self._process.stdout as out, self._process.stderr as err:
+                streams = {"stdout": os.dup(out.fileno())}
+                try:
+                    streams["stderr"] = os.dup(err.fileno())
+                except OSError:
+                    os.close(streams["stdout"])
+                    raise
+            self._listener = Listener(output, order.job, run_id, streams)
+        except OSError:  # nobody can listen to it: it must not run unseen
+            self.kill()
+            self._process.wait()
+            raise
 
     @property
     def job(self) -> str:

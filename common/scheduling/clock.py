@@ -71,21 +71,27 @@ class Clock:
 
     def __init__(self, ring: Ring) -> None:
         self._scheduler = _Driven(timezone=UTC)
-        self._scheduler.add_executor(_Bell(ring))
+        self._scheduler.add_executor(_Bell(self._rings))
         self._scheduler.start()
+        self._ring = ring
         self._entries: Sequence[Entry] = ()
         self._measured = (time.time(), time.monotonic())
+        # Whatever was due up to here has rung; None before the first tick.
+        self._rung_to: datetime | None = None
 
     def set(self, entries: Sequence[Entry]) -> None:
-        """Forgets all lines and takes these, counted from now."""
+        """Forgets all lines and takes these, counted from the last tick: what has become due since then still rings."""
+        moment = now()
+        start = min(self._rung_to or moment, moment)
         self._scheduler.remove_all_jobs()
         self._entries = entries
         for entry in entries:
-            if entry.schedule is not None:
+            if entry.schedule is not None and (due := entry.schedule.after(start)) is not None:
                 self._scheduler.add_job(
                     _never_called,
                     CronTrigger(entry),
                     id=f"{entry.number:06d}",
+                    next_run_time=due.astimezone(UTC),
                     misfire_grace_time=None,
                     coalesce=True,
                     max_instances=1,
@@ -97,8 +103,15 @@ class Clock:
         self._measured = (wall, monotonic)
         if set_back > SET_BACK_SECONDS:
             log.get().warning("clock_set_back", seconds=round(set_back))
+            self._rung_to = None
             self.set(self._entries)
+        begun = now()
         self._scheduler.process()
+        self._rung_to = max(begun, self._rung_to or begun)
+
+    def _rings(self, entry: Entry, due_at: datetime) -> None:
+        self._rung_to = max(due_at, self._rung_to or due_at)
+        self._ring(entry, due_at)
 
     def next_at(self, job: str) -> datetime | None:
         """When a job is due next by the clock; None for one that is not."""

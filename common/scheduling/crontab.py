@@ -166,6 +166,8 @@ def _command(words: list[str], text: str, scripts: Collection[str]) -> tuple[str
     if words[0] not in scripts:
         raise Refused(_not_ours(words, scripts))
     for word in words:
+        if "\0" in word:  # no process can be started with it
+            raise Refused(f"{word!r} holds a NUL character")
         if word and not word.strip("();<>|&"):
             raise Refused(
                 f"{word} means nothing here: there is no shell. One command a line, without redirections; all output "

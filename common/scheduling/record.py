@@ -128,7 +128,9 @@ def is_missed(entry: Entry, standing: Standing, moment: datetime, predecessor: S
     whoever starts the daemon for the first time wants a backup, not an appointment.
     """
     if entry.schedule is not None:
-        if standing.last_ended_at is None and entry.command[0] in FIRST_ONES:
+        # A first backup that was broken off is still the first one, and goes on from there.
+        is_first = standing.last_success_at is None and standing.last_outcome in (None, "stopped")
+        if is_first and entry.command[0] in FIRST_ONES:
             return True
         due = entry.schedule.latest(moment)
         return due is not None and due > (standing.last_success_at or standing.first_seen_at)

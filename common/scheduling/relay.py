@@ -7,6 +7,7 @@ holds more than one bounded line per stream and the last lines of each job.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import sys
@@ -90,17 +91,28 @@ def _text(line: bytes, dropped: int, longest: int) -> str:
 
 
 class Listener:
-    """Reads one job's streams in threads of its own, so that a job never waits for anything but our output."""
+    """Reads one job's streams in threads of its own, so that a job never waits for anything but our output.
+
+    Raises OSError when there can be no more threads; what it was given is closed then, too.
+    """
 
     def __init__(self, output: Output, job: str, run_id: str, streams: dict[str, int]) -> None:
         self._output, self._job, self._run_id = output, job, run_id
         self.tail: deque[str] = deque(maxlen=TAIL_LINES)
-        self._threads = [
-            threading.Thread(target=self._listen, args=each, name=f"{job} {each[0]}", daemon=True)
-            for each in streams.items()
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._threads: list[threading.Thread] = []
+        left = dict(streams)
+        try:
+            for stream, descriptor in streams.items():
+                thread = threading.Thread(
+                    target=self._listen, args=(stream, descriptor), name=f"{job} {stream}", daemon=True
+                )
+                thread.start()
+                del left[stream]
+                self._threads.append(thread)
+        except RuntimeError as error:  # no more threads: pids_limit, ulimit -u
+            for descriptor in left.values():
+                os.close(descriptor)
+            raise OSError(errno.EAGAIN, str(error)) from None
 
     def _listen(self, stream: str, descriptor: int) -> None:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -128,3 +129,16 @@ def test_a_run_takes_the_id_that_the_scheduler_gave_it():
     assert new_run_id({"CVAT_RUN_ID": "0a1b2c3d"}) == "0a1b2c3d"
     for odd in ("", "../../x", "0A1B2C3D", "0a1b2c3d\n"):
         assert new_run_id({"CVAT_RUN_ID": odd}) != odd
+
+
+def test_a_full_disk_keeps_nobody_from_a_lock(tmp_path, monkeypatch):
+    def no_room(*_arguments: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", no_room)
+    with (
+        locked(tmp_path / "lock", "sweeper.py"),
+        pytest.raises(Locked, match="by a process that left no name"),
+        locked(tmp_path / "lock", "backup.py"),
+    ):
+        raise AssertionError("not reached")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import stat
 
 import pytest
 
@@ -57,6 +58,12 @@ def test_a_saved_backup_is_found_again_by_this_and_by_the_next_run(tmp_path, sto
         assert found == saved
         assert found.path.read_bytes() == b"12345"
         assert each.newest(a_source(), "annotations") is None
+
+
+def test_a_new_folder_is_private_and_one_that_was_opened_stays_open(tmp_path, store):
+    assert stat.S_IMODE(store.folder.stat().st_mode) == 0o700
+    store.folder.chmod(0o750)
+    assert stat.S_IMODE(opened(tmp_path).folder.stat().st_mode) == 0o750
 
 
 def test_only_the_backup_and_its_record_lie_in_the_folder(store):

@@ -14,8 +14,8 @@ import pytest
 import requests
 import responses
 from structlog.testing import capture_logs
+from urllib3.exceptions import NameResolutionError
 
-from common.cvat import client as client_module
 from common.cvat import errors
 from common.cvat.client import Client, connect
 from common.exits import Exit, RunEnds
@@ -205,14 +205,14 @@ def test_a_name_that_was_never_known_is_not_waited_for_long(settings_for, monkey
     if known_before:
         client._silence.end()
     now, pauses = [1000.0], []
-    monkeypatch.setattr(client_module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
 
     def nap(_stop, seconds):
         pauses.append(seconds)
         now[0] += seconds
 
     def unknown(*_, **__):
-        reason = client_module.NameResolutionError("h", None, socket.gaierror("unknown"))
+        reason = NameResolutionError("h", None, socket.gaierror("unknown"))
         raise requests.ConnectionError(reason)
 
     monkeypatch.setattr(StopSignal, "sleep", nap)

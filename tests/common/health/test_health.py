@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import threading
 import time
+from datetime import timedelta
 
 import pytest
 import requests
@@ -117,6 +119,30 @@ def test_a_fault_in_looking_is_told_and_is_not_the_end(shelves, start, monkeypat
         wait_for(lambda: requests.get(f"{health.url}/healthz", timeout=5).status_code == 503)
         assert verdict(shelves)["reasons"] == ["looking failed (KeyError: 'nothing'): see the log"]
     health.refresh()
+    wait_for(lambda: requests.get(f"{health.url}/healthz", timeout=5).status_code == 200)
+
+
+def test_a_look_that_hangs_does_not_leave_the_old_verdict_standing(shelves, start, monkeypatch):
+    a_night(shelves)
+    health = start()
+    wait_for(lambda: requests.get(f"{health.url}/healthz", timeout=5).status_code == 200)
+    begun, disk_is_back = threading.Event(), threading.Event()
+    looking = health._look.look
+
+    def hang(*arguments):
+        begun.set()
+        assert disk_is_back.wait(PATIENCE_SECONDS)
+        return looking(*arguments)
+
+    monkeypatch.setattr(health._look, "look", hang)
+    health.refresh()
+    assert begun.wait(PATIENCE_SECONDS)
+    monkeypatch.setattr(health_module, "FRESH_FOR", timedelta(seconds=-1))  # as if it had hung for long
+    answer = requests.get(f"{health.url}/healthz", timeout=5)
+    assert answer.status_code == 503 and "nobody has looked at the backups for" in answer.json()["reasons"][0]
+    assert requests.get(f"{health.url}/metrics", timeout=5).text == "cvat_backups_healthy 0\n"
+    monkeypatch.setattr(health_module, "FRESH_FOR", timedelta(minutes=10))
+    disk_is_back.set()
     wait_for(lambda: requests.get(f"{health.url}/healthz", timeout=5).status_code == 200)
 
 

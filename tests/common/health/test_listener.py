@@ -198,3 +198,11 @@ def test_json_is_json_whatever_a_source_is_called(shelves, serve):
     answer = serve()("/healthz")
     assert "last attempt failed" in json.loads(answer.content)["reasons"][0]
     assert serve()("/").status_code == 200
+
+
+@pytest.mark.parametrize("target", [b"http://[", b"/?" + b"&".join([b"a=1"] * 20)])
+def test_an_address_that_is_none_gets_an_answer_and_is_no_error_of_ours(serve, capsys, target):
+    with socket.create_connection(("127.0.0.1", serve().port), PATIENCE_SECONDS) as client:
+        client.sendall(b"GET " + target + b" HTTP/1.0\r\n\r\n")
+        assert client.recv(4096).startswith(b"HTTP/1.0 400 ")
+    assert "health_request_failed" not in capsys.readouterr().err

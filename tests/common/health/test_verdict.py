@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from common.backups.listed import Listed, write_listed
 from common.health.scheduler_state import asked_for
 from tests.common.health.shelves import DAY, HOUR, NOW, Shelves, a_good_night
 
@@ -261,3 +262,42 @@ def test_without_any_address_all_servers_that_were_listed_are_judged(shelves):
 )
 def test_what_a_line_of_the_crontab_asks_for(command, asked):
     assert asked_for([command.split()], "own") == asked
+
+
+# --- what must not pass for healthy -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("outcome", ["without data", "gone"])
+def test_that_there_was_nothing_to_save_does_not_count_for_ever(shelves, outcome):
+    shelves.scheduler()
+    task = shelves.source(3, kind="task")
+    shelves.list(task)
+    shelves.attempt(task, outcome, NOW - 5 * HOUR)
+    assert reasons(shelves) == []
+    later = NOW + 9 * DAY  # no run has come as far as a list since
+    shelves.scheduler(beat_at=later)
+    [reason] = reasons(shelves, later)
+    assert "9 d 5 h ago; nobody has looked since" in reason
+    verdict = shelves.snapshot(later).verdict
+    assert (verdict.wanted, verdict.good, verdict.missed, verdict.without_data) == (1, 0, 1, 0)
+
+
+def test_a_shard_that_never_listed_anything_is_missing_and_of_an_earlier_division_nothing_is(shelves):
+    shelves.scheduler(("backup.py", "--mode", "p", "--shard", "0/3"))
+    shelves.folder.mkdir(exist_ok=True)
+
+    def listed(shard, *sources):
+        path = shelves.folder / f"listed-p.{shard.replace('/', 'of')}.json"
+        write_listed(path, Listed(shelves.server, "p", NOW - 5 * HOUR, "abcd", shard, sources))
+        for source in sources:
+            shelves.saved(source, NOW - 5 * HOUR)
+
+    listed("0/3", shelves.source(3))
+    listed("2/3", shelves.source(2))
+    assert reasons(shelves) == [
+        "backup.py --mode p --shard 1/3 has not listed cvat.example.com yet: nobody saves its part"
+    ]
+    listed("1/3")
+    assert reasons(shelves) == []
+    shelves.list(shelves.source(3), at=NOW - HOUR)
+    assert reasons(shelves) == []

@@ -103,3 +103,26 @@ def test_the_next_runs_come_in_their_order_over_zones():
         "01 22:30 sweeper",
         "03 00:00 backup",
     ]
+
+
+def test_a_crontab_that_changes_at_the_moment_a_line_is_due_loses_nothing_and_repeats_nothing():
+    with time_machine.travel(datetime(2026, 11, 21, 23, 59, 59, 500_000, tzinfo=UTC), tick=False) as traveller:
+        rung = Rung("0 0 * * * backup.py --mode p\n")
+        rung.clock.tick()
+        traveller.shift(1)
+        changed = parse("0 0 * * * backup.py --mode p\n0 12 * * * sweeper.py\n", SCRIPTS, ZoneInfo("UTC")).entries
+        rung.clock.set(changed)
+        rung.clock.tick()
+        assert rung.times == ["22 00:00 backup p"]
+        rung.clock.set(changed)
+        rung.clock.tick()
+    assert rung.times == ["22 00:00 backup p"]
+
+
+def test_a_crontab_that_changes_right_after_the_clock_was_set_back_counts_from_the_new_present():
+    with time_machine.travel(datetime(2026, 11, 22, 12, tzinfo=UTC), tick=False) as traveller:
+        rung = Rung("0 0 * * * backup.py --mode p\n")
+        rung.clock.tick()
+        traveller.shift(-3600 * 24)
+        rung.clock.set(parse("0 13 * * * sweeper.py\n", SCRIPTS, ZoneInfo("UTC")).entries)
+        assert rung.clock.next_at("sweeper") == datetime(2026, 11, 21, 13, tzinfo=UTC)

@@ -65,6 +65,7 @@ def test_names_zones_comments_and_quotes():
         ("0 0 0 * * * backup.py", "there are six time fields"),
         ("@fortnightly backup.py", "@fortnightly is not known"),
         ("@daily", "a command is missing behind @daily"),
+        ("@daily backup.py --dir /a\0b", "holds a NUL character"),
         ("0 0 * * * /backup.sh --mode p", "Write: backup.py --mode p"),
         ("0 0 * * * root /app/backup.sh --mode a >> /var/log/cron.log 2>&1", "Write: backup.py --mode a"),
         ("0 0 * * * root python /app/sweeper.py", "Write: sweeper.py"),

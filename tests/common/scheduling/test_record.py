@@ -108,3 +108,10 @@ def test_what_ran_when_the_daemon_was_killed_is_known_afterwards():
     [(run, pid)] = interrupted_runs(status)
     assert (run.outcome, run.exit_code, run.seconds, run.run_id, pid) == ("stopped", None, 3600.0, "ab", 5)
     assert interrupted_runs({}) == []
+
+
+def test_a_first_backup_that_was_broken_off_goes_on_at_the_next_start_one_that_failed_waits_for_its_time():
+    nightly = entry("0 0 * * * backup.py --mode p")
+    assert is_missed(nightly, Standing(ago(hours=3), "stopped", ago(hours=1)), NOW)
+    assert not is_missed(nightly, Standing(ago(hours=3), "failed", ago(hours=1)), NOW)
+    assert not is_missed(nightly, Standing(ago(days=9), "stopped", ago(hours=1), ago(hours=2)), NOW)

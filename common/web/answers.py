@@ -1,4 +1,4 @@
-"""What CVAT's answers mean: every one that is no success becomes an error with a plain sentence."""
+"""What a server's answers mean: every one that is no success becomes an error with a plain sentence."""
 
 from __future__ import annotations
 
@@ -8,27 +8,34 @@ from typing import Any
 
 import requests
 
-from common.cvat import errors
 from common.text import printable
+from common.web import errors
 
 SUCCESSES = (200, 201, 202, 204, 206)
 # An error's text is read so far and no further.
 LONGEST_ERROR_BYTES = 20_000
 
 
-def raise_for_answer(response: requests.Response, what: str) -> None:
-    """Turns every answer that is not a success into the CvatError for it."""
+def raise_for_answer(response: requests.Response, what: str, who: str, address_setting: str) -> None:
+    """Turns every answer that is not a success into the WebError for it.
+
+    `who` answers ("CVAT"), at the address in the setting of this name.
+    """
     status = response.status_code
     if status in SUCCESSES:
         return
     if 300 <= status < 400:
         target = printable(response.headers.get("Location", "elsewhere"), 200)
-        raise errors.Redirected(f"The server in CVAT_URL redirects {what} to {target}.")
+        redirected = errors.Redirected(f"The server in {address_setting} redirects {what} to {target}.", target)
+        redirected.remedy = (
+            f"Credentials are never sent after a redirect: set {address_setting} to the address it should be."
+        )
+        raise redirected
     if status == 416:
         total = re.fullmatch(r"bytes \*/(\d+)", response.headers.get("Content-Range", ""))
         raise errors.PastTheEnd(f"{what}: nothing there any more", int(total[1]) if total else None)
     said, payload = answer_text(response)
-    text = f"{what}: CVAT answered {status}" + (f": {said}" if said else "")
+    text = f"{what}: {who} answered {status}" + (f": {said}" if said else "")
     if status == 401:
         raise errors.Unauthorized(text)
     if status == 403:

@@ -6,7 +6,7 @@ import pytest
 import requests
 import responses
 
-from common.cvat.answers import answer_text, plain_cause
+from common.web.answers import answer_text, plain_cause
 
 BASE = "http://cvat.example.com"
 

@@ -6,9 +6,9 @@ import threading
 import time
 
 from common import log
-from common.cvat import errors
 from common.text import duration
 from common.waiting import Deadline, growing_pauses
+from common.web import errors
 
 # A name that was never known is more likely misspelt than late.
 UNKNOWN_HOST_SECONDS = 15
@@ -17,7 +17,7 @@ MOST_SERVER_ERRORS = 2
 
 
 class UnknownHost(errors.NotConnected):
-    """The name in CVAT_URL has no address."""
+    """The name of the server has no address."""
 
 
 class Silence:
@@ -63,7 +63,7 @@ class Patience:
         self._throttled_until: Deadline | None = None
         self._server_errors = 0
 
-    def pause_after(self, error: errors.CvatError) -> float:
+    def pause_after(self, error: errors.WebError) -> float:
         """Seconds to wait before asking again. Raises `error` when asking again is of no use, or for too long already."""
         if isinstance(error, errors.Throttled):
             self._throttled_until = self._throttled_until or self.deadline.sooner(LONGEST_THROTTLE_SECONDS)

@@ -1,0 +1,408 @@
+"""A project from a server to a folder: every dataset, every byte, every annotated frame, or a list of what is missing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, UnidentifiedImageError
+
+from common import log
+from common.files import write_json
+from common.hashing import sha256_of
+from common.lock import locked
+from common.migrating.crew import side_by_side
+from common.migrating.folder import BadFolder, Entry, ProjectFolder
+from common.migrating.names import dataset_folders, safe_name, stems_of
+from common.migrating.report import Report
+from common.progress import Display
+from common.sc import configuration, models
+from common.sc.address import server_key
+from common.sc.client import Client
+from common.sc.media import Media, extension_of, fetch_image, fetch_large, list_media, media_path
+from common.sc.projects import Dataset, datasets_of, get_project, portable, statistics
+from common.sc.scenes import image_scene, predictions, video_ranges, video_scenes
+from common.text import iso, now, parse_time
+from common.transfer import Fetched, Interrupted, PartFile, require_room
+from common.version import VERSION
+from common.web import errors
+
+# Annotations that an unfinished run fetched are used again for so long; older ones are fetched anew.
+FRESH = timedelta(hours=24)
+Image.MAX_IMAGE_PIXELS = None  # only headers are read
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is downloaded beside media and annotations."""
+
+    predictions: bool = False
+    models: bool = False
+    reserve_bytes: int = 0
+
+
+@dataclass
+class _Job:
+    """One download under way."""
+
+    client: Client
+    project: Mapping[str, Any]
+    folder: ProjectFolder
+    wanted: Wanted
+    folders: dict[str, str] = field(default_factory=dict)
+    datasets: dict[str, Dataset] = field(default_factory=dict)
+    reuse_scenes: bool = False
+    unfinished: bool = False
+
+
+def download_project(client: Client, project_id: str, path: Path, wanted: Wanted, display_name: str = "") -> Report:
+    """Downloads one project into `path`; a second run goes on where one was broken off. Raises Trouble, Locked."""
+    path.mkdir(parents=True, exist_ok=True)
+    with locked(path / ".lock", "sc_migrate.py"):
+        return _download(client, project_id, ProjectFolder(path), wanted)
+
+
+def _download(client: Client, project_id: str, folder: ProjectFolder, wanted: Wanted) -> Report:
+    began = time.monotonic()
+    project = get_project(client, project_id)
+    report = Report(str(project["name"]), where=str(folder.path))
+    source = {"server": server_key(client.url), "project_id": str(project["id"])}
+    old = _take_up(folder, source)
+    unfinished = folder.begun() is not None
+    job = _Job(client, project, folder, wanted, reuse_scenes=_is_fresh(folder), unfinished=unfinished)
+    if not job.reuse_scenes or folder.begun() is None:
+        folder.begin({**source, "begun_at": iso(now())})
+    datasets = datasets_of(client, project)
+    job.datasets = {each.id: each for each in datasets}
+    job.folders = dataset_folders((each.id, each.name) for each in datasets)
+    write_json(folder.path / "project.json", portable(project, datasets))
+    stored_configuration = configuration.read(client, project)
+    write_json(folder.path / "configuration.json", stored_configuration)
+
+    listed = [media for each in datasets for media in list_media(client, project_id, each.id)]
+    stems = stems_of(listed) | {identity: entry.stem for identity, entry in old.items()}
+    entries = dict(_fetch_all(job, listed, stems, old, report))
+    for identity, entry in old.items():
+        if identity not in entries:
+            entries[identity] = replace(entry, gone=True)
+    _fetch_models(job, report)
+    counted = {each.id: statistics(client, project_id, each.id) for each in datasets}
+    _compare(job, listed, entries, counted, report)
+    _sum_up(entries.values(), report)
+    report.seconds = time.monotonic() - began
+    report.settle()
+    folder.finish(
+        entries.values(),
+        {
+            "tool": f"cvat-backups {VERSION}",
+            "source": {**source, "name": project["name"], "workspace": client.workspace.get("name", "")},
+            "generation": client.generation.era,
+            "server_version": client.generation.version,
+            "normalised": client.generation.normalised,
+            "server_keeps_bytes": client.generation.keeps_bytes,
+            "finished_at": iso(now()),
+            "project": project,
+            "datasets": [
+                {"id": each.id, "name": each.name, "use_for_training": each.is_training, "statistics": counted[each.id]}
+                for each in datasets
+            ],
+            "counts": {
+                "images": report.images,
+                "videos": report.videos,
+                "scenes": report.scenes,
+                "shapes": report.shapes,
+            },
+            "complete": not report.gaps,
+            "gaps": report.gaps[:1000],
+        },
+    )
+    return report
+
+
+def _take_up(folder: ProjectFolder, source: Mapping[str, str]) -> dict[str, Entry]:
+    """What the folder already holds of this project. Raises BadFolder when it holds another one."""
+    manifest = folder.manifest()
+    before = (manifest or {}).get("source") or folder.begun()
+    if before is None:
+        if (folder.path / "project.json").exists() or any(
+            not each.name.startswith(".") for each in folder.path.iterdir()
+        ):
+            raise BadFolder(f"{folder.path} is not empty and was not begun by this program: choose another folder")
+        return {}
+    if any(before.get(key) != value for key, value in source.items()):
+        raise BadFolder(f"{folder.path} holds another project ({before.get('server')}, {before.get('project_id')})")
+    return folder.entries()
+
+
+def _is_fresh(folder: ProjectFolder) -> bool:
+    """Whether an unfinished run is young enough for its annotations to be used."""
+    begun = folder.begun()
+    if begun is None:
+        return False
+    try:
+        return now() - parse_time(str(begun["begun_at"])) < FRESH
+    except (KeyError, ValueError):
+        return False
+
+
+def _fetch_all(
+    job: _Job, listed: list[Media], stems: Mapping[str, str], old: Mapping[str, Entry], report: Report
+) -> Iterable[tuple[str, Entry]]:
+    with Display(f"downloading {report.name}", len(listed)) as display:
+
+        def work(media: Media) -> tuple[Entry, list[str]]:
+            return _fetch(job, media, stems[media.id], old.get(media.id), display)
+
+        try:
+            for done in side_by_side(listed, work, job.client.server.connections, job.client.stop, display.tick):
+                display.advance()
+                if done.made is not None:
+                    entry, gaps = done.made
+                    report.gaps += gaps
+                    yield entry.id, entry
+                else:
+                    log.get().warning("media_failed", media=done.item.id, reason=str(done.trouble))
+                    report.gaps.append(f"{done.item.kind} {done.item.name!r} ({done.item.id}): {done.trouble}")
+        finally:
+            job.folder.flush()
+
+
+def _fetch(job: _Job, media: Media, stem: str, old: Entry | None, display: Display) -> tuple[Entry, list[str]]:
+    """One image or video with its annotations. What is missing of it is said, and what came is kept. Raises Trouble."""
+    gaps: list[str] = []
+    entry = _with_file(job, media, stem, old, display)
+    if old is None or entry.file != old.file or entry.scenes is None:
+        job.folder.note(entry)
+    if entry.scenes is None or not job.reuse_scenes or not _scenes_are_there(job, entry):
+        try:
+            entry = _with_scenes(job, media, entry)
+        except (errors.WebError, Interrupted, ValueError) as error:
+            gaps.append(f"annotations of {media.kind} {media.name!r} ({media.id}): {error}")
+            return entry, gaps
+    if job.wanted.predictions and not entry.predictions:
+        try:
+            entry = _with_predictions(job, media, entry)
+        except errors.WebError as error:
+            gaps.append(f"predictions of {media.kind} {media.name!r} ({media.id}): {error}")
+    job.folder.note(entry)
+    return entry, gaps
+
+
+# --- files ------------------------------------------------------------------------------------------------------
+
+
+def _with_file(job: _Job, media: Media, stem: str, old: Entry | None, display: Display) -> Entry:
+    dataset = job.datasets[media.dataset_id]
+    if old is not None and old.file and _is_there(job, old):
+        return replace(old, gone=False, dataset=dataset.name, dataset_id=media.dataset_id)
+    relative = f"{media.kind}s/{job.folders[media.dataset_id]}"
+    folder = job.folder.folder_for(relative)
+    path = media_path(job.client, str(job.project["id"]), media)
+    part = PartFile(folder / f".{safe_name(media.id)}.part")
+    fetched: Fetched
+    if media.kind == "image":
+        try:
+            fetched = fetch_image(job.client, path, part.path)
+        except BaseException:
+            part.path.unlink(missing_ok=True)
+            raise
+    else:
+        item = display.item(media.name)
+        try:
+            fetched = _fetch_video(job, path, part, media, item.bytes)
+        finally:
+            item.close()
+    with open(part.path, "rb") as file:
+        extension = extension_of(file.read(16), media.extension, media.kind)
+    width, height = media.width, media.height
+    if media.kind == "image":
+        width, height = _checked_size(part.path, media)
+    final = folder / f"{stem}{extension}"
+    job.folder.place(part.path, final)
+    part.mark_path.unlink(missing_ok=True)
+    return Entry(
+        id=media.id, dataset_id=media.dataset_id, dataset=dataset.name, name=media.name, kind=media.kind, stem=stem,
+        file=f"{relative}/{final.name}", size_bytes=fetched.size_bytes, sha256=fetched.sha256, width=width,
+        height=height, frame_count=media.frame_count, uploaded_at=media.uploaded_at,
+        scenes=old.scenes if old is not None else None, shapes=old.shapes if old is not None else 0,
+    )  # fmt: skip
+
+
+def _fetch_video(job: _Job, path: str, part: PartFile, media: Media, on_progress: Any) -> Fetched:
+    require_room(part.path.parent, 0, job.wanted.reserve_bytes)
+    try:
+        return fetch_large(
+            job.client, f"{path}/display/stream", part, media.id, reserve_bytes=job.wanted.reserve_bytes,
+            on_progress=on_progress,
+        )  # fmt: skip
+    except Interrupted as error:
+        raise errors.Unreachable(f"the video did not arrive whole: {error}") from None
+
+
+def _is_there(job: _Job, entry: Entry) -> bool:
+    """Whether the file is there as it was written; of a run that was not finished, every byte is read again."""
+    path = job.folder.inside(entry.file)
+    try:
+        if path.stat().st_size != entry.size_bytes:
+            return False
+        return not job.unfinished or sha256_of(path, job.client.stop.check) == entry.sha256
+    except OSError:
+        return False
+
+
+def _scenes_are_there(job: _Job, entry: Entry) -> bool:
+    try:
+        return all(
+            sha256_of(job.folder.inside(entry.scene_file(frame))) == sha256
+            for frame, sha256 in (entry.scenes or {}).items()
+        )
+    except OSError:
+        return False
+
+
+def _checked_size(path: Path, media: Media) -> tuple[int, int]:
+    """The size of a picture in pixels, which must be what the server says. Raises ServerError."""
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise errors.ServerError(f"what arrived is no picture ({error})") from None
+    # A camera held upright: the server may give the size after turning.
+    if media.width and {width, height} != {media.width, media.height}:
+        raise errors.ServerError(
+            f"a picture of {width} x {height} arrived, the server says {media.width} x {media.height}"
+        )
+    return media.width or width, media.height or height
+
+
+# --- annotations ------------------------------------------------------------------------------------------------
+
+
+def _with_scenes(job: _Job, media: Media, entry: Entry) -> Entry:
+    project_id, scenes, shapes, ranges = str(job.project["id"]), {}, 0, ""
+    if media.annotated and media.kind == "image":
+        scene = image_scene(job.client, project_id, media)
+        if scene is not None:
+            scenes[""] = job.folder.write_small(entry.scene_file(""), scene)
+            shapes += len(scene["annotations"])
+    elif media.kind == "video":
+        if media.annotated:
+            for frame, scene in video_scenes(job.client, project_id, media):
+                scenes[str(frame)] = job.folder.write_small(entry.scene_file(str(frame)), scene)
+                shapes += len(scene["annotations"])
+        if found := video_ranges(job.client, project_id, media):
+            ranges = job.folder.write_small(f"annotations/{entry.stem}_ranges.json", found)
+    for vanished in set(entry.scenes or {}) - set(scenes):
+        job.folder.inside(entry.scene_file(vanished)).unlink(missing_ok=True)  # deleted on the server since
+    return replace(entry, scenes=scenes, shapes=shapes, ranges=ranges)
+
+
+def _with_predictions(job: _Job, media: Media, entry: Entry) -> Entry:
+    found = {}
+    project_id = str(job.project["id"])
+    frames: list[str] = [""] if media.kind == "image" else sorted(entry.scenes or {}, key=int)
+    for frame in frames:
+        predicted = predictions(job.client, project_id, media, int(frame) if frame else None)
+        if predicted is not None:
+            found[frame] = job.folder.write_small(entry.prediction_file(frame), predicted)
+    return replace(entry, predictions=found)
+
+
+# --- models -----------------------------------------------------------------------------------------------------
+
+
+def _fetch_models(job: _Job, report: Report) -> None:
+    """What is trained and which model is active, always; the files where they are wanted."""
+    project_id = str(job.project["id"])
+    try:
+        groups = models.model_groups(job.client, project_id)
+    except errors.WebError as error:
+        report.gaps.append(f"the list of models: {error}")
+        return
+    trained = sum(len(group["models"]) for group in groups)
+    if not trained:
+        return
+    job.folder.write_small("models/models.json", groups)
+    report.notes.append(
+        "models: no server takes model files in; only the server's own archive (export-archive) moves them"
+        if job.client.generation.has_archives
+        else "models: this server has no way to move them to another"
+    )
+    if not job.wanted.models:
+        return
+    folder = job.folder.folder_for("models")
+    for file in models.model_files(job.client, project_id, groups):
+        final = folder / f"{safe_name(file.name)}.zip"
+        if final.exists():
+            continue
+        part = PartFile(folder / f".{final.name}.part")
+        try:
+            fetch_large(job.client, file.path, part, file.path, reserve_bytes=job.wanted.reserve_bytes)
+            job.folder.place(part.path, final)
+            part.mark_path.unlink(missing_ok=True)
+        except (errors.WebError, Interrupted) as error:
+            report.gaps.append(f"model file {file.name}: {error}")
+
+
+# --- is it whole? -----------------------------------------------------------------------------------------------
+
+
+def _compare(
+    job: _Job,
+    listed: list[Media],
+    entries: Mapping[str, Entry],
+    counted: Mapping[str, Mapping[str, int] | None],
+    report: Report,
+) -> None:
+    """The server's own counts against what is on the disk."""
+    for identity, dataset in job.datasets.items():
+        own = [each for each in entries.values() if each.dataset_id == identity and not each.gone]
+        said = counted.get(identity)
+        if said is None:
+            said = {"images": sum(each.dataset_id == identity and each.kind == "image" for each in listed)}
+        scenes = [each for each in own if each.scenes]
+        have = {
+            "images": sum(each.kind == "image" for each in own),
+            "videos": sum(each.kind == "video" for each in own),
+            "annotated_images": sum(each.kind == "image" for each in scenes),
+            "annotated_videos": sum(each.kind == "video" for each in scenes),
+            "annotated_frames": sum(len(each.scenes or {}) for each in scenes if each.kind == "video"),
+        }
+        for what, count in have.items():
+            # More than it says is no loss: somebody works there, or a scene without any shape is counted here only.
+            if what in said and count < said[what]:
+                report.gaps.append(
+                    f"dataset {dataset.name!r}: the server counts {said[what]:,} {what.replace('_', ' ')}, {count:,} are here"
+                )
+
+
+def _sum_up(entries: Iterable[Entry], report: Report) -> None:
+    for each in entries:
+        if each.gone:
+            continue
+        report.images += each.kind == "image"
+        report.videos += each.kind == "video"
+        report.scenes += len(each.scenes or {})
+        report.shapes += each.shapes
+        report.bytes += each.size_bytes
+
+
+def read_again(folder: ProjectFolder, entry: Entry) -> list[str]:
+    """What of an entry is not on the disk as it was written, one sentence each."""
+    wrong = []
+    files = [(entry.file, entry.sha256)] if entry.file else []
+    files += [(entry.scene_file(frame), sha256) for frame, sha256 in (entry.scenes or {}).items()]
+    files += [(entry.prediction_file(frame), sha256) for frame, sha256 in entry.predictions.items()]
+    for relative, sha256 in files:
+        try:
+            if sha256 and sha256_of(folder.inside(relative)) != sha256:
+                wrong.append(f"{relative} has changed since it was written")
+        except OSError as error:
+            wrong.append(f"{relative} cannot be read: {error.strerror}")
+    if not entry.file:
+        wrong.append(f"{entry.kind} {entry.name!r} ({entry.id}) has no file")
+    return wrong

@@ -1,0 +1,171 @@
+"""A dataset as the folder of a project, which is then uploaded as any other: once, resumably, and compared."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, UnidentifiedImageError
+
+from common.files import disk_full_named, write_json
+from common.hashing import sha256_of
+from common.lock import locked
+from common.migrating.folder import BadFolder, Entry, ProjectFolder
+from common.migrating.legacy import IMAGES
+from common.migrating.names import stems_of
+from common.migrating.pictures import Picture, Plan, annotations_of
+from common.sc.media import Media
+from common.text import iso, now
+from common.version import VERSION
+from common.waiting import StopSignal
+
+
+@dataclass(frozen=True)
+class Order:
+    """How much of a dataset becomes a project; 0 = all. `only_labelled` leaves out images without any chosen label."""
+
+    images: int = 0
+    annotated: int = 0
+    only_labelled: bool = True
+
+
+def described(name: str, plan: Plan) -> dict[str, Any]:
+    """The project.json of a plan."""
+    tasks: list[dict[str, Any]] = [{"title": "Dataset", "task_type": "dataset"}]
+    for index, task in enumerate(plan.tasks):
+        if index:
+            tasks.append({"title": "Crop task", "task_type": "crop"})
+        tasks.append(task)
+    connections = [{"from": one["title"], "to": other["title"]} for one, other in pairwise(tasks)]
+    return {
+        "name": name,
+        "datasets": [{"name": "Dataset", "use_for_training": True}],
+        "pipeline": {"connections": connections, "tasks": tasks},
+    }
+
+
+def _with_ids(project: dict[str, Any]) -> dict[str, Any]:
+    """The same with ids of labels, so that equal names in two tasks stay apart."""
+    tasks = []
+    for number, task in enumerate(project["pipeline"]["tasks"]):
+        labels = [{**each, "id": f"{number}/{each['name']}", "is_empty": False} for each in task.get("labels") or []]
+        tasks.append({**task, **({"labels": labels} if labels else {})})
+    return {**project, "pipeline": {**project["pipeline"], "tasks": tasks}}
+
+
+def make_folder(
+    pictures: Iterable[Picture],
+    plan: Plan,
+    name: str,
+    path: Path,
+    order: Order,
+    origin: dict[str, Any],
+    stop: StopSignal,
+) -> list[str]:
+    """Writes the folder of a project; one that is there already of the same origin is kept. What was left out.
+
+    Raises BadFolder, DiskFull.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    with locked(path / ".lock", "sc_migrate.py"):
+        folder = ProjectFolder(path)
+        manifest = folder.manifest()
+        source = {"server": "dataset", "project_id": "", **origin}
+        if manifest is not None:
+            if manifest.get("source") != source:
+                raise BadFolder(f"{path} was made of something else: remove it, or choose another --name")
+            return list(manifest.get("left_out") or [])
+        folder.begin({**source, "begun_at": iso(now())})
+        project = described(name, plan)
+        write_json(path / "project.json", project)
+        lost: list[str] = []
+        chosen = list(_chosen(pictures, plan, order, lost, stop))
+        stems = stems_of(Media(str(at), "0", each.name, "image") for at, (each, *_) in enumerate(chosen))
+        entries = []
+        numbers = [at for at, task in enumerate(project["pipeline"]["tasks"]) if task.get("labels")]
+        for at, (picture, width, height, annotations) in enumerate(chosen):
+            stop.check()
+            annotated = not order.annotated or at < order.annotated
+            scene = _scene(annotations, numbers) if annotated and annotations else None
+            entries.append(_entry(folder, picture, str(at), stems[str(at)], (width, height), scene))
+        folder.finish(
+            entries,
+            {
+                "tool": f"cvat-backups {VERSION}", "source": source, "generation": "dataset", "normalised": False,
+                "project": _with_ids(project), "finished_at": iso(now()), "left_out": lost, "gaps": [], "complete": True,
+                "counts": {"images": len(entries), "videos": 0},
+            },
+        )  # fmt: skip
+        return lost
+
+
+def _chosen(
+    pictures: Iterable[Picture], plan: Plan, order: Order, lost: list[str], stop: StopSignal
+) -> Iterable[tuple[Picture, int, int, list[dict[str, Any]]]]:
+    count = 0
+    for picture in pictures:
+        stop.check()
+        if order.images and count >= order.images:
+            return
+        if order.only_labelled and not any(each.label in plan.classes for each in picture.figures):
+            continue
+        if picture.path.suffix.lower() not in IMAGES:
+            lost.append(f"an image of a kind that the server does not take ({picture.path.suffix})")
+            continue
+        try:
+            with Image.open(picture.path) as image:
+                width, height = image.size
+        except (UnidentifiedImageError, OSError, SyntaxError, ValueError):
+            lost.append("an image that cannot be opened")
+            continue
+        annotations, why = annotations_of(picture, plan, width, height)
+        lost += why
+        if order.only_labelled and not annotations:
+            continue
+        count += 1
+        yield picture, width, height, annotations
+
+
+def _scene(annotations: list[dict[str, Any]], numbers: list[int]) -> dict[str, Any]:
+    return {
+        "annotations": [
+            {
+                "shape": each["shape"],
+                "labels": [
+                    {"id": f"{numbers[label['task']]}/{label['name']}", "name": label["name"]}
+                    for label in each["labels"]
+                ],
+            }
+            for each in annotations
+        ],
+        "kind": "annotation",
+    }
+
+
+def _entry(
+    folder: ProjectFolder,
+    picture: Picture,
+    identity: str,
+    stem: str,
+    size: tuple[int, int],
+    scene: dict[str, Any] | None,
+) -> Entry:
+    relative = f"images/Dataset/{stem}{picture.path.suffix.lower()}"
+    final = folder.folder_for("images/Dataset") / Path(relative).name
+    temporary = final.with_name(f".{final.name}.tmp")
+    with disk_full_named(final.parent):
+        shutil.copyfile(picture.path, temporary)
+        os.replace(temporary, final)
+    entry = Entry(
+        id=identity, dataset_id="0", dataset="Dataset", name=picture.name, kind="image", stem=stem, file=relative,
+        size_bytes=final.stat().st_size, sha256=sha256_of(final), width=size[0], height=size[1], scenes={},
+    )  # fmt: skip
+    if scene is not None:
+        entry.scenes = {"": folder.write_small(entry.scene_file(""), scene)}
+        entry.shapes = len(scene["annotations"])
+    return entry

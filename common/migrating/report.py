@@ -1,0 +1,98 @@
+"""What became of each project, for the closing table and the exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Literal
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from common.exits import Exit
+from common.run import say
+from common.text import duration, plural, printable, size
+
+Outcome = Literal["done", "incomplete", "failed", "refused"]
+MOST_LINES = 40
+
+
+@dataclass
+class Report:
+    """One project in one run. `gaps` are what is missing though it should be there; `notes` what cannot be restored."""
+
+    name: str
+    outcome: Outcome = "done"
+    where: str = ""
+    images: int = 0
+    videos: int = 0
+    scenes: int = 0
+    shapes: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+    gaps: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    remedy: str = ""
+
+    def settle(self) -> Report:
+        if self.gaps and self.outcome == "done":
+            self.outcome = "incomplete"
+        return self
+
+
+def grouped(lines: list[str]) -> list[str]:
+    """The same sentence once, with how often; the most frequent first."""
+    return [text if count == 1 else f"{text} ({count} times)" for text, count in Counter(lines).most_common()]
+
+
+def exit_code(reports: list[Report]) -> int:
+    """0 all good, 1 nothing worked, 3 some failed or have gaps."""
+    if all(each.outcome == "done" for each in reports):
+        return Exit.ALL_GOOD
+    if all(each.outcome in ("failed", "refused") for each in reports):
+        return Exit.NOTHING_WORKED
+    return Exit.SOME_FAILED
+
+
+def print_reports(reports: list[Report], verb: str) -> None:
+    """The closing table on standard output, then what is missing and what cannot be restored."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for head, justify in (
+        ("project", "left"), ("", "left"), ("images", "right"), ("videos", "right"), ("scenes", "right"),
+        ("shapes", "right"), ("size", "right"), ("time", "right"), ("where", "left"),
+    ):  # fmt: skip
+        table.add_column(head, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    for each in reports:
+        table.add_row(
+            Text(printable(each.name, 40)), each.outcome, f"{each.images:,}", f"{each.videos:,}", f"{each.scenes:,}",
+            f"{each.shapes:,}", size(each.bytes), duration(each.seconds), Text(printable(each.where, 200)),
+        )  # fmt: skip
+    wide_console().print(table)
+    for each in reports:
+        name = printable(each.name, 40)
+        for line in _first(grouped(each.gaps)):
+            print(f"MISSING      {name}: {printable(line, 300)}")
+        for line in _first(grouped(each.notes)):
+            print(f"NOT CARRIED  {name}: {printable(line, 300)}")
+        if each.remedy and each.outcome != "done":
+            print(f"             {each.remedy}")
+    done = sum(each.outcome == "done" for each in reports)
+    if done == len(reports):
+        say(f"All good: {plural(done, 'project')} {verb}, nothing is missing.")
+    else:
+        say(
+            f"{done} of {plural(len(reports), 'project')} {verb} whole. Run the same command again: it goes on from here."
+        )
+
+
+def wide_console() -> Console:
+    """Standard output; wide where it is no terminal, so that no id is cut off in a log."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 240)
+
+
+def _first(lines: list[str]) -> list[str]:
+    more = len(lines) - MOST_LINES
+    return lines[:MOST_LINES] + ([f"… and {more:,} more"] if more > 0 else [])

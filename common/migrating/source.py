@@ -1,0 +1,53 @@
+"""A folder as the source of an upload, whichever tool wrote it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from common.migrating.folder import BadFolder, Entry, ProjectFolder
+from common.migrating.legacy import read_legacy
+from common.sc import configuration
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is on the disk. `project` has labels with ids where the folder kept them, else it is project.json."""
+
+    folder: ProjectFolder
+    described: Mapping[str, Any]
+    project: Mapping[str, Any]
+    entries: list[Entry]
+    normalised: bool
+    configuration: Mapping[str, Any] | None
+    gaps: list[str]
+    is_legacy: bool
+    is_dataset: bool = False
+
+    @property
+    def name(self) -> str:
+        return str(self.described["name"])
+
+
+def open_source(path: Path) -> Source:
+    """Reads a project's folder. Raises BadFolder."""
+    folder = ProjectFolder(path)
+    if not path.is_dir():
+        raise BadFolder(f"{path} is not a folder")
+    described = folder.project()
+    stored = folder.configuration()
+    settings = configuration.normal_form(stored) if stored else None
+    manifest = folder.manifest()
+    if manifest is None and folder.begun() is not None:
+        raise BadFolder(f"{path} holds an unfinished download: run the download again first")
+    if manifest is not None:
+        entries = [each for each in folder.entries().values() if not each.gone]
+        gaps = [f"missing already in the download: {each}" for each in manifest.get("gaps") or []]
+        project = manifest.get("project") or described
+        made = manifest.get("generation") == "dataset"
+        return Source(folder, described, project, entries, bool(manifest["normalised"]), settings, gaps, False, made)
+    legacy = read_legacy(folder)
+    gaps = [f"{each} belongs to no media file" for each in legacy.orphans]
+    return Source(folder, described, described, legacy.entries, legacy.normalised, settings, gaps, True)

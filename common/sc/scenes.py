@@ -1,0 +1,224 @@
+"""Annotations: one scene per image or annotated video frame, fetched whole and put back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from common.sc.client import Client
+from common.sc.labels import LabelMap
+from common.sc.media import Media, media_path
+from common.sc.shapes import converted, same
+from common.web import errors
+
+Scene = Mapping[str, Any]
+# What Geti gives of a video in one answer at most; the answer does not say that it was cut off.
+MOST_SCENES = 500
+
+
+def image_scene(client: Client, project_id: str, media: Media) -> Scene | None:
+    """The latest annotations of an image; None when it has none. Raises WebError."""
+    return _scene(client, f"{media_path(client, project_id, media)}/annotations/latest")
+
+
+def frame_scene(client: Client, project_id: str, media: Media, frame: int) -> Scene | None:
+    """The latest annotations of one frame; None when it has none. Raises WebError."""
+    return _scene(client, f"{media_path(client, project_id, media)}/frames/{frame}/annotations/latest")
+
+
+def _scene(client: Client, path: str) -> Scene | None:
+    try:
+        answer = client.get(path)
+    except errors.NotFound as error:
+        if _code(error) in ("", "annotation_not_found"):
+            return None
+        raise
+    return answer if isinstance(answer, dict) and "annotations" in answer else None
+
+
+def _code(error: errors.WebError) -> str:
+    return str(error.payload.get("error_code", "")) if isinstance(error.payload, dict) else ""
+
+
+def video_scenes(client: Client, project_id: str, media: Media) -> Iterator[tuple[int, Scene]]:
+    """Every annotated frame with its scene, in order: asked for again behind the last frame until nothing comes.
+
+    frameskip=1 is said: the default is the frame rate on some servers. Raises WebError.
+    """
+    path = f"{media_path(client, project_id, media)}/annotations/latest"
+    start = 0
+    while True:
+        params: dict[str, Any] = {"frameskip": 1}
+        if start or media.frame_count:
+            params |= {"start_frame": start, "end_frame": max(media.frame_count - 1, start)}
+        try:
+            answer = client.get(path, params)
+        except errors.NotFound as error:
+            if _code(error) in ("", "annotation_not_found"):
+                return
+            raise
+        scenes = answer if isinstance(answer, list) else (answer or {}).get("video_annotations") or []
+        found = {frame_of(scene): scene for scene in scenes}
+        fresh = sorted(frame for frame in found if frame >= start)
+        for frame in fresh:
+            yield frame, found[frame]
+        told = {} if not isinstance(answer, dict) else answer.get("video_annotation_properties") or {}
+        if not fresh or _is_all(told, len(scenes)):
+            return
+        start = fresh[-1] + 1
+        if media.frame_count and start >= media.frame_count:
+            return
+
+
+def _is_all(told: Mapping[str, Any], came: int) -> bool:
+    """Whether nothing follows: as many came as were asked for, or fewer than one answer can hold."""
+    total, requested = told.get("total_count"), told.get("total_requested_count")
+    if isinstance(total, int) and isinstance(requested, int) and came < requested:
+        return False
+    return came < MOST_SCENES
+
+
+def frame_of(scene: Scene) -> int:
+    """The index of the frame that a scene belongs to."""
+    return int((scene.get("media_identifier") or {}).get("frame_index", 0))
+
+
+def predictions(client: Client, project_id: str, media: Media, frame: int | None = None) -> Mapping[str, Any] | None:
+    """The predictions of the active model for an image or a frame; None when there are none. Raises WebError."""
+    if client.generation.era == "Geti 2":
+        asked: dict[str, Any] = {"dataset_id": media.dataset_id}
+        asked |= {"image_id": media.id} if frame is None else {"video_id": media.id, "frame_index": frame}
+        path = f"{client.home}/projects/{project_id}/pipelines/active:predict"
+        answer = _or_none(client, "POST", path, asked, {"use_cache": "auto"})
+    else:
+        path = media_path(client, project_id, media)
+        path += "/predictions/latest" if frame is None else f"/frames/{frame}/predictions/latest"
+        answer = _or_none(client, "GET", path, None, {})
+    return answer if isinstance(answer, dict) else None
+
+
+def _or_none(client: Client, method: str, path: str, body: Any, params: Mapping[str, Any]) -> Any:
+    try:
+        return client.json(method, path, body, params=params, repeat=True)
+    except errors.NotFound:
+        return None
+
+
+# --- putting back -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Translated:
+    """A scene in the words of the target, and what of it has no counterpart there, one sentence each."""
+
+    body: dict[str, Any]
+    lost: tuple[str, ...]
+
+    @property
+    def annotations(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.body["annotations"]
+        return found
+
+
+def translate(
+    scene: Scene, labels: LabelMap, size: tuple[int, int], *, from_normalised: bool, to_normalised: bool
+) -> Translated:
+    """A scene for another server: the target's label ids, its coordinates. `size` is that of the picture (pixels)."""
+    lost: list[str] = []
+    annotations = []
+    for annotation in scene.get("annotations") or []:
+        ids: list[str] = []
+        for label in annotation.get("labels") or []:
+            found = labels.target_of(label, [labels.task_of(each) for each in ids])
+            if found is None:
+                lost.append(f"label {label.get('name')!r} is not in the target")
+            elif found not in ids:
+                ids.append(found)
+        if not ids:
+            lost.append(f"a {annotation['shape'].get('type', 'shape')} without any label of the target")
+            continue
+        shape = converted(annotation["shape"], *size, from_normalised=from_normalised, to_normalised=to_normalised)
+        entry: dict[str, Any] = {"shape": _accepted(shape, size, to_normalised)}
+        entry["labels"] = [{"id": each, "probability": 1.0} if to_normalised else {"id": each} for each in ids]
+        if revisit := _known(annotation.get("labels_to_revisit"), labels):
+            entry["labels_to_revisit"] = revisit
+        annotations.append(entry)
+    body: dict[str, Any] = {"annotations": annotations}
+    if revisit := _known(scene.get("labels_to_revisit_full_scene"), labels):
+        body["labels_to_revisit_full_scene"] = revisit
+    return Translated(body, tuple(lost))
+
+
+def _known(revisit: Any, labels: LabelMap) -> list[str]:
+    return [labels.by_id[each] for each in revisit or [] if each in labels.by_id]
+
+
+def _accepted(shape: dict[str, Any], size: tuple[int, int], normalised: bool) -> dict[str, Any]:
+    """A shape that the target takes: Geti refuses boxes thinner than a pixel or reaching over the edge by a rounding."""
+    if normalised or shape.get("type") not in ("RECTANGLE", "ELLIPSE"):
+        return shape
+    result = dict(shape)
+    for length in ("width", "height"):
+        result[length] = max(1, result[length])
+    if shape["type"] == "RECTANGLE" and all(size):
+        for at, length, limit in (("x", "width", size[0]), ("y", "height", size[1])):
+            result[at] = min(max(0, result[at]), max(0, limit - 1))
+            result[length] = min(result[length], limit - result[at])
+    return result
+
+
+def put_scene(client: Client, project_id: str, media: Media, frame: int | None, translated: Translated) -> Scene:
+    """Stores a scene in place of the latest one: repeating changes nothing. The stored scene. Raises WebError."""
+    path = media_path(client, project_id, media)
+    if frame is None:
+        identifier = {"type": "image", "image_id": media.id}
+    else:
+        path += f"/frames/{frame}"
+        identifier = {"type": "video_frame", "video_id": media.id, "frame_index": frame}  # type: ignore[dict-item]
+    answer = client.json(
+        "POST", f"{path}/annotations", {**translated.body, "media_identifier": identifier}, repeat=True
+    )
+    return answer if isinstance(answer, dict) else {}
+
+
+def differences(sent: Sequence[Mapping[str, Any]], stored: Scene, *, normalised: bool) -> list[str]:
+    """What a stored scene lacks of what was sent, one sentence each. Servers add parent labels and round to pixels."""
+    tolerance = 1e-6 if normalised else 0.500001
+    there = list(stored.get("annotations") or [])
+    missing = []
+    for annotation in sent:
+        wanted = {each["id"] for each in annotation["labels"]}
+        found = next(
+            (
+                each
+                for each in there
+                if wanted <= {label.get("id") for label in each.get("labels") or []}
+                and same(annotation["shape"], each.get("shape") or {}, tolerance)
+            ),
+            None,
+        )
+        if found is None:
+            missing.append(f"a {annotation['shape'].get('type', 'shape')} did not come back as it was sent")
+        else:
+            there.remove(found)
+    if there and len(stored.get("annotations") or []) > len(sent):
+        missing.append(f"{len(there)} shapes are there that were not sent")
+    return missing
+
+
+def video_ranges(client: Client, project_id: str, media: Media) -> list[Mapping[str, Any]]:
+    """The labels of whole stretches of a video (classification); none on servers without them. Raises WebError."""
+    if client.generation.era != "Geti 2":
+        return []
+    try:
+        answer = client.get(f"{media_path(client, project_id, media)}/range_annotation")
+    except (errors.NotFound, errors.Refused, errors.NotJson):
+        return []
+    return list((answer or {}).get("range_labels") or []) if isinstance(answer, dict) else []
+
+
+def put_ranges(client: Client, project_id: str, media: Media, ranges: Sequence[Mapping[str, Any]]) -> None:
+    """Stores the labels of stretches; repeating changes nothing. Raises WebError."""
+    path = f"{media_path(client, project_id, media)}/range_annotation"
+    client.json("POST", path, {"range_labels": list(ranges)}, repeat=True)

@@ -1,0 +1,1 @@
+"""How the program asks any web server: one connection, patience with restarts and throttling, plain errors."""

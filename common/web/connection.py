@@ -1,0 +1,180 @@
+"""One connection to one web server, safe to use from several threads: the transport below every room's client.
+
+Every request has a timeout, every body a slowest pace; nothing is redirected anywhere. What an answer means to the
+room, who signs in and what is asked again is the business of the room's own client.
+"""
+
+from __future__ import annotations
+
+import http.cookiejar
+import re
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NameResolutionError
+
+from common.exits import RunEnds
+from common.transfer import SLOWEST_BYTES_PER_SECOND
+from common.version import VERSION
+from common.waiting import Deadline, StopSignal
+from common.web import errors
+from common.web.answers import LONGEST_ERROR_BYTES, SUCCESSES, innermost, plain_cause, raise_for_answer
+from common.web.patience import Silence, UnknownHost
+
+CONNECT_TIMEOUT_SECONDS = 10
+# Timeout of the single attempt that a server gets once it has been waited for in vain.
+QUICK_SECONDS = 5
+PIECE_BYTES = 1 << 18
+# An ordinary question; exports and downloads bring the deadline of their item.
+QUESTION_SECONDS = 3600
+
+
+class Authorization(requests.auth.AuthBase):
+    """Sets our header, and keeps requests from taking other credentials out of ~/.netrc."""
+
+    def __init__(self, header: str | None) -> None:
+        self.header = header
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if self.header:
+            request.headers["Authorization"] = self.header
+        return request
+
+
+class Connection:
+    """Base of a room's client: `who` answers at `url`, the address in the setting named `<prefix><address>`."""
+
+    who = "the server"
+    address_setting = "the settings"
+    ca_setting = "the settings"
+
+    def __init__(
+        self, url: str, stop: StopSignal, verify: bool | str, timeout_seconds: float, server_wait_seconds: float
+    ) -> None:
+        self.url = url
+        self.stop = stop
+        self._verify = verify
+        self._longest_timeout_seconds = timeout_seconds
+        self._local = threading.local()
+        self._silence = Silence(server_wait_seconds)
+
+    def pieces(self, response: requests.Response, deadline: Deadline | None = None) -> Iterator[bytes]:
+        """The body as it arrives, unpacked: large annotations come gzipped, seventy times smaller (measured).
+
+        Raises Unreachable when it breaks off, and when it drips: requests' timeout is only that of each read.
+        """
+        deadline, window_seconds = deadline or Deadline(QUESTION_SECONDS), self._timeout_seconds
+        waited, arrived = 0.0, 0
+        while True:
+            self.stop.check()
+            asked_at = time.monotonic()
+            try:
+                piece = response.raw.read1(PIECE_BYTES, decode_content=True)
+            except (HTTPError, OSError) as error:
+                raise errors.Unreachable(plain_cause(error)) from None
+            if not piece:
+                return
+            waited += time.monotonic() - asked_at
+            arrived += len(piece)
+            # Not before: a last quick question is answered also when its deadline has just passed.
+            if waited >= window_seconds:
+                if deadline.is_over or arrived < SLOWEST_BYTES_PER_SECOND * waited:
+                    raise errors.Unreachable("the answer is too slow")
+                waited, arrived = 0.0, 0
+            yield piece
+
+    def _once(
+        self,
+        method: str,
+        path: str,
+        authorization: str | None,
+        deadline: Deadline,
+        *,
+        stream: bool = False,
+        redirects: bool = False,
+        **more: Any,
+    ) -> requests.Response:
+        """One attempt. `path` may be a whole address elsewhere; `redirects` gives back 3xx answers as they are."""
+        what = f"{method} {path.split('?')[0]}"
+        try:
+            response = self._session().request(
+                method,
+                path if "://" in path else self.url + path,
+                auth=Authorization(authorization),
+                # Per request: requests lets REQUESTS_CA_BUNDLE win over what a session says.
+                verify=self._verify,
+                timeout=(min(CONNECT_TIMEOUT_SECONDS, self._timeout_seconds), self._timeout_seconds),
+                allow_redirects=False,
+                # Always, so that the body is read under our own limits.
+                stream=True,
+                **more,
+            )
+        except (requests.RequestException, HTTPError) as error:
+            if isinstance(error, requests.exceptions.SSLError):
+                self._end_without_tls(error)
+            if isinstance(innermost(error), NameResolutionError):
+                raise UnknownHost(f"{what}: the host name in {self.url} is unknown") from None
+            if isinstance(innermost(error), ConnectTimeoutError):
+                raise errors.NotConnected(f"{what}: {plain_cause(error)}") from None
+            raise errors.Unreachable(f"{what}: {plain_cause(error)}") from None
+        try:
+            if not stream or response.status_code not in SUCCESSES:
+                self._read(response, what, deadline)
+            if not (redirects and 300 <= response.status_code < 400):
+                raise_for_answer(response, what, self.who, self.address_setting)
+        except errors.WebError as error:
+            response.close()
+            if not isinstance(error, errors.Unreachable):
+                self._silence.end()
+            raise
+        self._silence.end()
+        return response
+
+    def _read(self, response: requests.Response, what: str, deadline: Deadline) -> None:
+        """Reads the body as requests would, but not for ever; of an error as much as can be had."""
+        content, is_success = bytearray(), response.status_code in SUCCESSES
+        with closing(response.raw):
+            try:
+                for piece in self.pieces(response, deadline):
+                    content += piece
+                    if not is_success and len(content) >= LONGEST_ERROR_BYTES:
+                        break
+            except errors.Unreachable as error:
+                if is_success:
+                    raise errors.Unreachable(f"{what}: {error}") from None
+        response._content = bytes(content)
+
+    @property
+    def _timeout_seconds(self) -> float:
+        longest = self._longest_timeout_seconds
+        return min(longest, QUICK_SECONDS) if self._silence.is_too_long else longest
+
+    def _end_without_tls(self, error: requests.exceptions.SSLError) -> None:
+        """Raises RunEnds, unless the handshake was merely cut off, as by a proxy that restarts."""
+        if isinstance(innermost(error), ssl.SSLEOFError):
+            return
+        if re.search("wrong.version.number|record layer failure", str(error), re.IGNORECASE):
+            raise RunEnds(f"{self.url}: this port does not speak TLS; use http:// in {self.address_setting}?") from None
+        raise RunEnds(
+            f"The TLS certificate of {self.url} is not trusted: {plain_cause(error)}.",
+            f"If it is signed by your own authority, name its PEM file in {self.ca_setting}.",
+        ) from None
+
+    def _session(self) -> requests.Session:
+        session: requests.Session | None = getattr(self._local, "session", None)
+        if session is None:
+            session = requests.Session()
+            session.headers["User-Agent"] = f"cvat-backups/{VERSION}"
+            adapter = HTTPAdapter(pool_connections=1, pool_maxsize=2, max_retries=0)
+            session.mount("http://", adapter)
+            session.mount("https://", adapter)
+            # The login sets session cookies; with them CVAT would ask for CSRF tokens on every POST.
+            session.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
+            self._local.session = session
+        return session
