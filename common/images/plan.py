@@ -6,6 +6,7 @@ file that has no name and is gone with the process.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import stat
@@ -17,6 +18,7 @@ from typing import NamedTuple, TypeVar
 from common.images.matching import MOST_CANDIDATES, Candidate, How, Rule, decide, key_endings
 from common.images.names import canonical, file_path, folded, key_asked, stem_of, told_apart
 from common.s3.bucket import Listed
+from common.waiting import StopSignal
 
 ROWS_AT_ONCE = 5000
 Row = TypeVar("Row")
@@ -68,15 +70,7 @@ class Counts:
 class Plan:
     """Filled in this order: names, objects, match, jobs, what is there. For one thread."""
 
-    def __init__(
-        self,
-        bucket: str,
-        prefix: str,
-        *,
-        keep_folders: bool = False,
-        rule: Rule = "skip",
-        interrupted: Callable[[], bool] | None = None,
-    ) -> None:
+    def __init__(self, bucket: str, prefix: str, *, keep_folders: bool = False, rule: Rule = "skip") -> None:
         self.bucket = bucket
         self.root = prefix if not prefix or prefix.endswith("/") else prefix + "/"
         self.keep_folders = keep_folders
@@ -85,9 +79,6 @@ class Plan:
         self._db = sqlite3.connect("", isolation_level=None)
         for pragma in ("journal_mode=OFF", "synchronous=OFF", "cache_size=-24000", "locking_mode=EXCLUSIVE"):
             self._db.execute(f"PRAGMA {pragma}")
-        if interrupted is not None:
-            # One statement over a million names takes many seconds; a stop does not wait for its end.
-            self._db.set_progress_handler(interrupted, 200_000)
         self._db.executescript(_TABLES)
         self._db.execute("BEGIN")
         self._stems = bytearray(1)
@@ -95,6 +86,18 @@ class Plan:
 
     def close(self) -> None:
         self._db.close()
+
+    @contextlib.contextmanager
+    def breaking_off(self, stop: StopSignal) -> Iterator[None]:
+        """One statement over a million names takes many seconds; a stop does not wait for its end. Raises Stopped."""
+        self._db.set_progress_handler(lambda: stop.is_set, 200_000)
+        try:
+            yield
+        except sqlite3.OperationalError:
+            stop.check()
+            raise
+        finally:
+            self._db.set_progress_handler(None, 0)
 
     # --- what is asked for ---------------------------------------------------------------------------------------
 
@@ -261,7 +264,7 @@ class Plan:
         last, changed = -1, 0
         while rows := self._db.execute(
             "SELECT f.wanted, f.path, o.key FROM found f JOIN object o ON o.id = f.object "
-            "WHERE f.wanted > ? AND f.folded IN (SELECT folded FROM clash) ORDER BY f.wanted LIMIT ?",
+            "WHERE f.wanted > ? AND +f.folded IN (SELECT folded FROM clash) ORDER BY f.wanted LIMIT ?",  # +: no index
             (last, ROWS_AT_ONCE),
         ).fetchall():
             check()

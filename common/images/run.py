@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import sqlite3
 import sys
 import time
 from collections.abc import Iterator
@@ -51,10 +50,11 @@ def run_images(run: Run[ImageSettings]) -> int:
     with run.stop.breaking_off():
         bucket = open_bucket(settings)
     if dry_run:
-        with contextlib.closing(Plan(bucket.name, settings.s3_prefix, interrupted=lambda: run.stop.is_set)) as plan:
+        with contextlib.closing(Plan(bucket.name, settings.s3_prefix)) as plan:
             plan.keep_folders, plan.rule = settings.keep_folders, settings.ambiguous
             report = report_of(run, settings, bucket, layout)
-            analyse(run, settings, bucket, layout, plan)
+            with plan.breaking_off(run.stop):
+                analyse(run, settings, bucket, layout, plan)
             look_at_disk(settings, bucket, plan, run.stop)
             print("\n".join(report.analysis(plan, free_bytes=_free(settings.output_dir), last_rate=0.0)))
             return Exit.ALL_GOOD if plan.counts.found else Exit.NOTHING_WORKED
@@ -67,7 +67,6 @@ def run_images(run: Run[ImageSettings]) -> int:
                 settings.s3_prefix,
                 keep_folders=settings.keep_folders,
                 rule=settings.ambiguous,
-                interrupted=lambda: run.stop.is_set,
             )
         ) as plan,
         contextlib.closing(report_of(run, settings, bucket, layout)) as report,
@@ -128,12 +127,8 @@ def analyse(run: Run[ImageSettings], settings: ImageSettings, bucket: Bucket, la
     log.get().info(
         "bucket_listed", bucket=bucket.name, prefix=settings.s3_prefix, objects=plan.counts.listed, seconds=seconds
     )
-    try:
-        plan.match(check)
-        plan.make_jobs(check)
-    except sqlite3.OperationalError:
-        check()  # a statement that a stop broke off
-        raise
+    plan.match(check)
+    plan.make_jobs(check)
 
 
 def listed(bucket: Bucket, prefix: str, stop: StopSignal) -> Iterator[list[Listed]]:
@@ -240,7 +235,8 @@ class Download:
         """Analysis, question, download, end."""
         report, plan, stop = self.report, self.plan, self.run.stop
         log.get().info("log_file", path=str(report.open_log()))
-        analyse(self.run, self.settings, self.bucket, layout, plan)
+        with plan.breaking_off(stop):
+            analyse(self.run, self.settings, self.bucket, layout, plan)
         # Only now: the listing may have moved us to the bucket's own region, and with it to another address.
         journal = Journal(self.folder, source_of(self.bucket))
         journal.begin()

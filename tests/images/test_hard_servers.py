@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import socket
 import threading
 import time
 
+import pytest
+
+from common.images.plan import Plan
+from common.waiting import Stopped, StopSignal
 from tests.images.conftest import ROOT
 from tests.images.fake_s3 import FakeS3
 
@@ -125,3 +130,10 @@ def test_what_was_fetched_is_known_again_when_the_listing_moved_us_to_another_re
         assert first.code == 0 and there.count("get") == 4, first.said
         again = download(here.url, FEW_NAMES, "--s3-prefix", "p/", **environment)
     assert again.code == 0 and again.state["already_here"] == 4 and there.count("get") == 4, again.said
+
+
+def test_a_stop_breaks_off_a_statement_that_takes_long():
+    stop = StopSignal()
+    with contextlib.closing(Plan("bkt", "p/")) as plan, pytest.raises(Stopped), plan.breaking_off(stop):
+        stop.set(2)
+        plan.add_names(f"{number}.jpg" for number in range(100_000))
