@@ -60,6 +60,9 @@ class Large:
     began: float
     waiting: set[int]
     lock: threading.Lock = field(default_factory=threading.Lock)
+    # Pieces that arrived and are not yet noted, and whether a worker is making such pieces durable.
+    landed: set[int] = field(default_factory=set)
+    syncing: bool = False
     over: bool = False
     settled: bool = False
     encrypted: bool = False
@@ -275,17 +278,29 @@ class Fetcher:
             raise
 
     def _piece_done(self, large: Large, number: int) -> Outcome | None:
-        # Durable before it is noted: a note about bytes that a power cut took would be a lie for good.
-        getattr(os, "fdatasync", os.fsync)(large.file.fileno())
+        # Durable before it is noted: a note about bytes that a power cut took would be a lie for good. One worker at a
+        # time does that, for all pieces that landed before its sync began; the others go on fetching meanwhile.
         with large.lock:
-            if large.over:
+            large.landed.add(number)
+            if large.syncing:
                 return None
-            large.waiting.discard(number)
-            with open(large.done_path, "ab") as done:
-                done.write(number.to_bytes(4, "big"))
-            if large.waiting:
-                return None
-            large.over = True
+            large.syncing = True
+        while True:
+            with large.lock:
+                durable, large.landed = large.landed, set()
+                if large.over or not durable:
+                    large.syncing = False
+                    return None
+            getattr(os, "fdatasync", os.fsync)(large.file.fileno())
+            with large.lock:
+                if large.over:
+                    return None
+                large.waiting -= durable
+                with open(large.done_path, "ab") as done:
+                    done.write(b"".join(piece.to_bytes(4, "big") for piece in sorted(durable)))
+                if not large.waiting:
+                    large.over = True
+                    break
         return self._finish_large(large)
 
     def _finish_large(self, large: Large) -> Outcome:

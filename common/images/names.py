@@ -18,6 +18,8 @@ EXTENSIONS = frozenset(
 LONGEST_NAME_BYTES = 255
 # What file systems of other systems refuse, and what lies in the output folder for our own use.
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"|?*\\/]')
+# What nearly all names are, and what every file system takes as it is: too long for a device, too short to be cut.
+_ORDINARY = re.compile(r"[A-Za-z0-9_-]{5,200}(\.[A-Za-z0-9]{1,8})?")
 _DEVICES = frozenset(("con", "prn", "aux", "nul", *(f"{name}{n}" for name in ("com", "lpt") for n in range(1, 10))))
 RESERVED = frozenset(("logs", ".download", "download_state.json"))
 
@@ -70,6 +72,8 @@ def file_path(name: str, key: str, root: str, *, keep_folders: bool) -> str:
 
 def safe_part(stem: str, extension: str = "") -> str:
     """One part of a path: `stem + extension` with what is unsafe replaced by `_`, cut to 255 bytes with a hash."""
+    if _ORDINARY.fullmatch(stem + extension):
+        return stem + extension
     text = _UNSAFE.sub("_", stem).encode("utf-8", "replace").decode()
     extension = _UNSAFE.sub("_", extension)
     if not extension:

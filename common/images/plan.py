@@ -132,8 +132,8 @@ class Plan:
         """64 bits for each name, so that nearly every object that nobody asked for is passed over at once."""
         bits = max(1024, 1 << (64 * self.counts.wanted).bit_length())
         self._stems, self._mask = bytearray(bits // 8), bits - 1
-        for (key,) in self._db.execute("SELECT key FROM wanted"):
-            at = hash(stem_of(canonical(key).rpartition("/")[2])) & self._mask
+        for key, stem in self._db.execute("SELECT key, stem FROM wanted"):
+            at = hash(stem_of(canonical(key).rpartition("/")[2]) if stem is None else stem) & self._mask
             self._stems[at >> 3] |= 1 << (at & 7)
 
     # --- what the bucket has -------------------------------------------------------------------------------------
@@ -169,8 +169,9 @@ class Plan:
             (self.root,),
         )
         self._match_plain_names()
-        self._db.execute("CREATE INDEX object_whole ON object (whole)")
-        self._db.execute("CREATE INDEX object_stem ON object (stem)")
+        if self._number("SELECT count(*) FROM found") < self.counts.wanted:
+            self._db.execute("CREATE INDEX object_whole ON object (whole)")
+            self._db.execute("CREATE INDEX object_stem ON object (stem)")
         last = 0
         while rows := self._db.execute(
             "SELECT id, key FROM wanted WHERE id > ? AND NOT EXISTS (SELECT 1 FROM found WHERE found.wanted = wanted.id) "
@@ -223,15 +224,16 @@ class Plan:
     def make_jobs(self, check: Callable[[], None] = lambda: None) -> None:
         """Names the files, tells apart those that would be one on some file system, and lists what is to be had."""
         rows = self._db.execute(
-            "SELECT f.wanted, w.key, o.key FROM found f JOIN wanted w ON w.id = f.wanted JOIN object o ON o.id = f.object"
+            "SELECT f.wanted, w.key, w.stem, o.key FROM found f JOIN wanted w ON w.id = f.wanted "
+            "JOIN object o ON o.id = f.object"
         )
         for batch in _batches(rows):
             check()
             named = []
-            for wanted, name, key in batch:
+            for wanted, name, stem, key in batch:
                 path = file_path(name, key, self.root, keep_folders=self.keep_folders)
                 named.append((path, folded(path), wanted))
-                plain = stem_of(canonical(name).rpartition("/")[2])
+                plain = stem_of(canonical(name).rpartition("/")[2]) if stem is None else stem
                 self.counts.renamed += not path.rpartition("/")[2].startswith(plain)
             self._db.executemany("UPDATE found SET path = ?, folded = ? WHERE wanted = ?", named)
         self._db.execute("CREATE INDEX found_folded ON found (folded, object)")
