@@ -46,6 +46,8 @@ _NEEDED = {
     "download": "a project's name or id", "upload": "a folder", "upload-all": "a folder of projects",
     "verify": "a folder", "configure": "a project's name or id", "export-archive": "a project's name or id",
     "import-archive": "an archive's file", "create-from-dataset": "a dataset's folder",
+    "cvat-to-sc": "a project's name or id in CVAT, or a backup file",
+    "sc-to-cvat": "a project's name or id, or a downloaded folder",
 }  # fmt: skip
 
 
@@ -71,7 +73,7 @@ def wrong_arguments(arguments: argparse.Namespace) -> list[str]:
 # --- the frame of every command over several projects ------------------------------------------------------------
 
 
-def _each(run: ScRun, verb: str, work: Iterable[tuple[str, Callable[[], Report]]]) -> int:
+def each_of(run: ScRun, verb: str, work: Iterable[tuple[str, Callable[[], Report]]]) -> int:
     """Does one after another; one that fails never stops the rest. Prints what became of them."""
     reports: list[Report] = []
     try:
@@ -94,7 +96,7 @@ def _each(run: ScRun, verb: str, work: Iterable[tuple[str, Callable[[], Report]]
     return exit_code(reports)
 
 
-def _chosen(client: Client, names: Iterable[str], everything: bool) -> list[Project]:
+def chosen_projects(client: Client, names: Iterable[str], everything: bool) -> list[Project]:
     listed = list_projects(client)
     if everything:
         if not listed:
@@ -103,11 +105,11 @@ def _chosen(client: Client, names: Iterable[str], everything: bool) -> list[Proj
     return [choose(listed, each) for each in names]
 
 
-def _wanted(run: ScRun) -> Wanted:
+def wanted(run: ScRun) -> Wanted:
     return Wanted(run.arguments.predictions, run.arguments.models, int(run.settings.min_free_gb * 1e9))
 
 
-def _if_there(run: ScRun) -> IfThere:
+def if_there(run: ScRun) -> IfThere:
     return "resume" if run.arguments.resume else "merge" if run.arguments.merge else "refuse"
 
 
@@ -136,18 +138,18 @@ def list_all(run: ScRun) -> int:
 def download(run: ScRun) -> int:
     """download, download-all."""
     client = connect(run.settings.source, run.stop)
-    projects = _chosen(client, run.arguments.what, run.arguments.command == "download-all")
+    projects = chosen_projects(client, run.arguments.what, run.arguments.command == "download-all")
     base = Path(run.arguments.into).expanduser().absolute() if run.arguments.into else run.settings.dir
     alone = run.arguments.into and run.arguments.command == "download" and len(projects) == 1
 
     def of(project: Project) -> Callable[[], Report]:
         folder = base if alone else base / project_folder(str(project["id"]), str(project["name"]))
-        return lambda: download_project(client, str(project["id"]), _known_folder(base, folder, project), _wanted(run))
+        return lambda: download_project(client, str(project["id"]), known_folder(base, folder, project), wanted(run))
 
-    return _each(run, "downloaded", ((str(each["name"]), of(each)) for each in projects))
+    return each_of(run, "downloaded", ((str(each["name"]), of(each)) for each in projects))
 
 
-def _known_folder(base: Path, folder: Path, project: Project) -> Path:
+def known_folder(base: Path, folder: Path, project: Project) -> Path:
     """The folder that already holds this project under an earlier name, or the given one."""
     if folder == base or folder.exists() or not base.is_dir():
         return folder
@@ -168,9 +170,9 @@ def upload(run: ScRun) -> int:
             raise RunEnds("There are no projects in there (a project is a folder with a project.json).")
 
     def of(folder: Path) -> Callable[[], Report]:
-        return lambda: upload_project(client, open_source(folder), run.arguments.name or "", _if_there(run))
+        return lambda: upload_project(client, open_source(folder), run.arguments.name or "", if_there(run))
 
-    return _each(run, "uploaded", ((each.name, of(each)) for each in folders))
+    return each_of(run, "uploaded", ((each.name, of(each)) for each in folders))
 
 
 def migrate(run: ScRun) -> int:
@@ -179,23 +181,23 @@ def migrate(run: ScRun) -> int:
     target = connect(run.settings.target, run.stop)
     if (source.url, source.home) == (target.url, target.home):
         raise RunEnds("SC_HOST and SC_TARGET_HOST are the same workspace.", exit_code=Exit.BAD_CONFIGURATION)
-    projects = _chosen(source, run.arguments.what, run.arguments.all)
+    projects = chosen_projects(source, run.arguments.what, run.arguments.all)
     base = run.settings.dir / "spool" / safe_name(server_key(source.url))
 
     def of(project: Project) -> Callable[[], Report]:
         return lambda: _migrated(run, source, target, project, base)
 
-    return _each(run, "migrated", ((str(each["name"]), of(each)) for each in projects))
+    return each_of(run, "migrated", ((str(each["name"]), of(each)) for each in projects))
 
 
 def _migrated(run: ScRun, source: Client, target: Client, project: Project, base: Path) -> Report:
-    folder = _known_folder(base, base / project_folder(str(project["id"]), str(project["name"])), project)
+    folder = known_folder(base, base / project_folder(str(project["id"]), str(project["name"])), project)
     finished = folder / f".migrated-{safe_name(server_key(target.url))}-{safe_name(str(target.workspace['id']))}.json"
     name = run.arguments.name or str(project["name"])
     if finished.exists() and (before := json.loads(finished.read_text(encoding="utf-8"))).get("name") == name:
         return Report(name, where=before["where"], notes=["it was migrated before: nothing was sent again"])
-    downloaded = download_project(source, str(project["id"]), folder, _wanted(run))
-    report = upload_project(target, open_source(folder), name, _if_there(run))
+    downloaded = download_project(source, str(project["id"]), folder, wanted(run))
+    report = upload_project(target, open_source(folder), name, if_there(run))
     report.notes += [each for each in downloaded.notes if each.split(":")[0] not in "".join(report.notes)]
     report.seconds += downloaded.seconds
     if report.outcome == "done":
@@ -223,7 +225,7 @@ def verify(run: ScRun) -> int:
 
         return do
 
-    return _each(run, "verified", ((each.name, of(each)) for each in folders))
+    return each_of(run, "verified", ((each.name, of(each)) for each in folders))
 
 
 def configure(run: ScRun) -> int:
@@ -235,10 +237,10 @@ def configure(run: ScRun) -> int:
         values = {key: _value(text) for key, text in (each.split("=", 1) for each in given)}
         configuration.set_everywhere(client, project, values)
     titles = [str(task["title"]) for task in trainable_tasks(project)]
-    wanted = {name for each in given for name in configuration.ALIASES.get(each.split("=")[0], (each.split("=")[0],))}
+    shown = {name for each in given for name in configuration.ALIASES.get(each.split("=")[0], (each.split("=")[0],))}
     table = Table("task", "name", "value", box=box.SIMPLE_HEAD, pad_edge=False)
     for each in configuration.parameters(configuration.read(client, project)):
-        if not wanted or each.name in wanted or ".".join(each.key) in wanted:
+        if not shown or each.name in shown or ".".join(each.key) in shown:
             where = "" if each.task is None else printable(titles[each.task], 40)
             table.add_row(Text(where), ".".join(each.key), json.dumps(each.value))
     wide_console().print(table)
@@ -260,7 +262,7 @@ def export(run: ScRun) -> int:
     """The server's own archives."""
     client = connect(run.settings.source, run.stop)
     folder = Path(run.arguments.into).expanduser().absolute() if run.arguments.into else run.settings.dir / "archives"
-    projects = _chosen(client, run.arguments.what, run.arguments.all)
+    projects = chosen_projects(client, run.arguments.what, run.arguments.all)
     reserve = int(run.settings.min_free_gb * 1e9)
 
     def of(project: Project) -> Callable[[], Report]:
@@ -268,7 +270,7 @@ def export(run: ScRun) -> int:
             client, project, folder, run.arguments.include_models, run.settings.job_timeout_hours, reserve
         )
 
-    return _each(run, "exported", ((str(each["name"]), of(each)) for each in projects))
+    return each_of(run, "exported", ((str(each["name"]), of(each)) for each in projects))
 
 
 def import_(run: ScRun) -> int:
@@ -279,7 +281,7 @@ def import_(run: ScRun) -> int:
     def of(file: Path) -> Callable[[], Report]:
         return lambda: import_archive(client, file, run.arguments.name or "", run.settings.job_timeout_hours)
 
-    return _each(run, "imported", ((each.name, of(each)) for each in files))
+    return each_of(run, "imported", ((each.name, of(each)) for each in files))
 
 
 def create_from_dataset(run: ScRun) -> int:
@@ -291,11 +293,11 @@ def create_from_dataset(run: ScRun) -> int:
         name = arguments.name or path.name
         return lambda: project_from_dataset(
             client, run.settings.dir / "datasets", path, name, arguments.project_type, data_format=arguments.format or "",
-            labels=arguments.labels or "", order=Order(arguments.images), if_there=_if_there(run),
+            labels=arguments.labels or "", order=Order(arguments.images), if_there=if_there(run),
         )  # fmt: skip
 
     paths = [Path(each).expanduser().absolute() for each in arguments.what]
-    return _each(run, "created", ((each.name, of(each)) for each in paths))
+    return each_of(run, "created", ((each.name, of(each)) for each in paths))
 
 
 def project_from_dataset(
