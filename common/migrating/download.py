@@ -255,11 +255,10 @@ def _is_there(job: _Job, entry: Entry) -> bool:
 
 
 def _scenes_are_there(job: _Job, entry: Entry) -> bool:
+    files = [(entry.scene_file(frame), sha256) for frame, sha256 in (entry.scenes or {}).items()]
+    files += [(entry.ranges_file, entry.ranges)] if entry.ranges else []
     try:
-        return all(
-            sha256_of(job.folder.inside(entry.scene_file(frame))) == sha256
-            for frame, sha256 in (entry.scenes or {}).items()
-        )
+        return all(sha256_of(job.folder.inside(relative)) == sha256 for relative, sha256 in files)
     except OSError:
         return False
 
@@ -295,9 +294,11 @@ def _with_scenes(job: _Job, media: Media, entry: Entry) -> Entry:
                 scenes[str(frame)] = job.folder.write_small(entry.scene_file(str(frame)), scene)
                 shapes += len(scene["annotations"])
         if found := video_ranges(job.client, project_id, media):
-            ranges = job.folder.write_small(f"annotations/{entry.stem}_ranges.json", found)
+            ranges = job.folder.write_small(entry.ranges_file, found)
     for vanished in set(entry.scenes or {}) - set(scenes):
         job.folder.inside(entry.scene_file(vanished)).unlink(missing_ok=True)  # deleted on the server since
+    if entry.ranges and not ranges:
+        job.folder.inside(entry.ranges_file).unlink(missing_ok=True)
     return replace(entry, scenes=scenes, shapes=shapes, ranges=ranges)
 
 
@@ -397,6 +398,7 @@ def read_again(folder: ProjectFolder, entry: Entry) -> list[str]:
     files = [(entry.file, entry.sha256)] if entry.file else []
     files += [(entry.scene_file(frame), sha256) for frame, sha256 in (entry.scenes or {}).items()]
     files += [(entry.prediction_file(frame), sha256) for frame, sha256 in entry.predictions.items()]
+    files += [(entry.ranges_file, entry.ranges)] if entry.ranges else []
     for relative, sha256 in files:
         try:
             if sha256 and sha256_of(folder.inside(relative)) != sha256:

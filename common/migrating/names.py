@@ -13,7 +13,8 @@ from common.sc.media import Media
 LONGEST_BYTES = 120
 # Names that Windows keeps for devices, whatever their extension.
 _DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
-_FRAME = re.compile(r".*_frame_\d+")
+# What follows the name of a video in the files of its annotations.
+_FRAME = re.compile(r".*_(frame_\d+|ranges)", re.IGNORECASE)
 
 
 def safe_name(name: str) -> str:

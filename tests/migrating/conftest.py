@@ -82,7 +82,7 @@ def contents(server: ScSandbox) -> dict:
                         )
                         for each in scene.annotations
                     )
-                    for frame, scene in media.scenes.items()
+                    for frame, scene in sorted(media.scenes.items())
                     if scene.annotations
                 }
                 rows.append((dataset.use_for_training, media.name, media.kind, media.path.read_bytes(), str(scenes)))
