@@ -25,6 +25,7 @@ def main() -> int:
     three = what.add_parser("sc", help="sc_migrate.py beside geti-sdk and bare requests, and with a 2 GB video")
     three.add_argument("--quick", action="store_true", help="40 images and a 200 MB video")
     three.add_argument("--images", type=int, action="append", metavar="N", help="so many; default: 400 and 5000")
+    three.add_argument("--without-geti-sdk", action="store_true", help="leave the peer out: it takes many minutes")
     three.add_argument("--without-video", action="store_true", help="leave the large video out")
     three.add_argument("--work", type=Path, default=Path("/var/tmp"), help="where the files go meanwhile (7 GB)")
     three.add_argument("--write", type=Path, help="also writes the tables to this file, as Markdown")
@@ -38,7 +39,7 @@ def main() -> int:
     if chosen.what == "sc":
         with tempfile.TemporaryDirectory(prefix="bench-", dir=chosen.work) as work:
             for count in chosen.images or ([40] if chosen.quick else [400, 5000]):
-                tables.append(sc.side_by_side(Path(work) / str(count), count))
+                tables.append(sc.side_by_side(Path(work) / str(count), count, with_peer=not chosen.without_geti_sdk))
                 show(tables[-1])
             if not chosen.without_video:
                 tables.append(sc.large_video(Path(work), chosen.quick))

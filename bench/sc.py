@@ -102,8 +102,8 @@ def bare(server: ScServer, what: str, folder: Path) -> Ran:
     return run([sys.executable, ROOT / "bench" / "sc_floor.py", what, server.url, server.token, server.ca_file, folder])
 
 
-def side_by_side(folder: Path, count: int) -> Result:
-    """Download and upload of `count` annotated images by all three."""
+def side_by_side(folder: Path, count: int, *, with_peer: bool = True) -> Result:
+    """Download and upload of `count` annotated images by all three, or by two without geti-sdk."""
     result = Result(
         f"{count:,} annotated images, every answer {LATENCY_SECONDS * 1000:.0f} ms late",
         "Pictures of 320 x 240 with boxes in one project of a played Geti 2.x. The floor is requests with ten threads, one "
@@ -120,7 +120,9 @@ def side_by_side(folder: Path, count: int) -> Result:
             lambda s, d: ours(s, d.parent, "upload", d),
         ),
     ]
-    if (GETI_SDK / "complete").exists():
+    if not with_peer:
+        result.how += " geti-sdk was left out."
+    elif (GETI_SDK / "complete").exists():
         programs.append(("geti-sdk 2.13.1", lambda s, d: geti_sdk(s, "down", d), lambda s, d: geti_sdk(s, "up", d)))
     else:
         result.how += " geti-sdk is not installed here (tests/sandbox/sc/test_sc_geti_sdk.py under --all installs it)."
