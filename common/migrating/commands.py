@@ -16,15 +16,16 @@ from rich.text import Text
 
 from common import log
 from common.exits import Exit, RunEnds, Trouble
+from common.files import DiskFull
 from common.lock import Locked
 from common.migrating.archives import export_archive, import_archive
 from common.migrating.download import Wanted, download_project
 from common.migrating.folder import project_folders
 from common.migrating.making import Order, make_folder
-from common.migrating.names import project_folder, safe_name
+from common.migrating.names import project_folder, safe_id, safe_name
 from common.migrating.pictures import plan_for
 from common.migrating.reading import NoDataset, read_dataset
-from common.migrating.report import Report, exit_code, print_reports, wide_console
+from common.migrating.report import Outcome, Report, exit_code, print_reports, wide_console
 from common.migrating.source import open_source
 from common.migrating.upload import ExistsAlready, IfThere, upload_project
 from common.migrating.verify import verify_files, verify_server
@@ -82,10 +83,14 @@ def each_of(run: ScRun, verb: str, work: Iterable[tuple[str, Callable[[], Report
             try:
                 report = do()
             except (Trouble, Locked, OSError) as error:
-                outcome = "refused" if isinstance(error, ExistsAlready) else "failed"
-                remedy = getattr(error, "remedy", "")
                 log.get().warning("project_failed", project=name, reason=str(error))
-                report = Report(name, outcome, gaps=[str(error)], remedy=remedy)  # type: ignore[arg-type]
+                report = _failed(name, error)
+            except (LookupError, TypeError, ValueError, AttributeError) as error:
+                # An answer that nobody foresaw: the other projects are still carried.
+                log.get().warning(
+                    "unexpected_error", project=name, reason=f"{type(error).__name__}: {error}", exc_info=True
+                )
+                report = Report(name, "failed", gaps=[f"unexpected answer ({type(error).__name__}: {error})"])
             else:
                 log.get().info("project_over", project=name, outcome=report.outcome, verb=verb, where=report.where)
             reports.append(report)
@@ -94,6 +99,16 @@ def each_of(run: ScRun, verb: str, work: Iterable[tuple[str, Callable[[], Report
             run.exit_code = exit_code(reports) or Exit.SOME_FAILED
             print_reports(reports, verb)
     return exit_code(reports)
+
+
+def _failed(name: str, error: Exception) -> Report:
+    """The report of a project that could not be worked on."""
+    outcome: Outcome = "refused" if isinstance(error, ExistsAlready) else "failed"
+    outcome = "locked" if isinstance(error, Locked) else outcome
+    remedy = getattr(error, "remedy", "")
+    if isinstance(error, DiskFull):
+        remedy = "Make room on the disk of SC_DIR, or lower SC_MIN_FREE_GB."
+    return Report(name, outcome, gaps=[str(error)], remedy=remedy)
 
 
 def chosen_projects(client: Client, names: Iterable[str], everything: bool) -> list[Project]:
@@ -153,7 +168,7 @@ def known_folder(base: Path, folder: Path, project: Project) -> Path:
     """The folder that already holds this project under an earlier name, or the given one."""
     if folder == base or folder.exists() or not base.is_dir():
         return folder
-    prefix = safe_name(str(project["id"])) + "_"
+    prefix = safe_id(str(project["id"])) + "_"
     return next((each for each in sorted(base.iterdir()) if each.name.startswith(prefix) and each.is_dir()), folder)
 
 

@@ -12,12 +12,12 @@ from typing import Any
 from PIL import Image, UnidentifiedImageError
 
 from common import log
-from common.files import write_json
+from common.files import DiskFull, write_json
 from common.hashing import sha256_of
 from common.lock import locked
 from common.migrating.crew import side_by_side
 from common.migrating.folder import BadFolder, Entry, ProjectFolder
-from common.migrating.names import dataset_folders, safe_name, stems_of
+from common.migrating.names import dataset_folders, safe_id, safe_name, stems_of
 from common.migrating.report import Report
 from common.progress import Display
 from common.sc import configuration, models
@@ -84,7 +84,10 @@ def _download(client: Client, project_id: str, folder: ProjectFolder, wanted: Wa
     write_json(folder.path / "configuration.json", stored_configuration)
 
     listed = [media for each in datasets for media in list_media(client, project_id, each.id)]
-    stems = stems_of(listed) | {identity: entry.stem for identity, entry in old.items()}
+    fresh = [each for each in listed if each.id not in old]
+    stems = {identity: entry.stem for identity, entry in old.items()}
+    # What is gone on the server stays here: nothing new takes its name.
+    stems |= stems_of(fresh, stems.values()) if stems else stems_of(fresh)
     entries = dict(_fetch_all(job, listed, stems, old, report))
     for identity, entry in old.items():
         if identity not in entries:
@@ -164,6 +167,8 @@ def _fetch_all(
                     entry, gaps = done.made
                     report.gaps += gaps
                     yield entry.id, entry
+                elif isinstance(done.trouble, DiskFull):
+                    raise done.trouble  # all others would meet it too
                 else:
                     log.get().warning("media_failed", media=done.item.id, reason=str(done.trouble))
                     report.gaps.append(f"{done.item.kind} {done.item.name!r} ({done.item.id}): {done.trouble}")
@@ -202,9 +207,10 @@ def _with_file(job: _Job, media: Media, stem: str, old: Entry | None, display: D
     relative = f"{media.kind}s/{job.folders[media.dataset_id]}"
     folder = job.folder.folder_for(relative)
     path = media_path(job.client, str(job.project["id"]), media)
-    part = PartFile(folder / f".{safe_name(media.id)}.part")
+    part = PartFile(folder / f".{safe_id(media.id)}.part")
     fetched: Fetched
     if media.kind == "image":
+        require_room(folder, 0, job.wanted.reserve_bytes)
         try:
             fetched = fetch_image(job.client, path, part.path)
         except BaseException:

@@ -9,9 +9,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Literal
 
 from common import log
 from common.exits import Trouble
@@ -37,7 +36,7 @@ from common.sc.projects import (
     not_restorable,
     statistics,
 )
-from common.sc.scenes import differences, put_ranges, put_scene, translate, video_ranges
+from common.sc.scenes import differences, put_ranges, put_scene, same_ranges, translate, translate_ranges, video_ranges
 from common.text import plural
 from common.waiting import growing_pauses
 from common.web import errors
@@ -306,14 +305,8 @@ def _send_ranges(job: _Job, entry: Entry, media: Media) -> list[str]:
     where = f"labels of stretches of video {entry.name!r}"
     if job.client.generation.era == "SC":
         return [f"{where}: the target has none"]
-    lost: set[str] = set()
-    wanted = []
-    for each in job.source.folder.read_json(entry.ranges_file):
-        lost |= {str(label) for label in each["label_ids"] if str(label) not in job.labels.by_id}
-        ids = [job.labels.by_id[str(label)] for label in each["label_ids"] if str(label) in job.labels.by_id]
-        if ids:
-            wanted.append({"start_frame": each["start_frame"], "end_frame": each["end_frame"], "label_ids": ids})
-    gaps = [f"{where}: label {label} is not in the target" for label in sorted(lost)]
+    wanted, lost = translate_ranges(job.source.folder.read_json(entry.ranges_file), job.labels)
+    gaps = [f"{where}: label {label} is not in the target" for label in lost]
     job.journal.write(again=entry.id)  # what it replaces is sent after it, in whatever run
     try:
         put_ranges(
@@ -322,15 +315,11 @@ def _send_ranges(job: _Job, entry: Entry, media: Media) -> list[str]:
         stored = video_ranges(job.client, job.project_id, media)
     except errors.WebError as error:
         return [*gaps, f"{where}: {error}"]
-    if _stretches(stored) != _stretches(wanted):
+    if not same_ranges(stored, wanted):
         gaps.append(f"{where}: they did not come back as they were sent")
     if not gaps:
         job.journal.write(scene=[entry.id, "ranges", entry.ranges])
     return gaps
-
-
-def _stretches(ranges: Iterable[Mapping[str, Any]]) -> set[tuple[int, int, frozenset[str]]]:
-    return {(int(each["start_frame"]), int(each["end_frame"]), frozenset(each["label_ids"])) for each in ranges}
 
 
 def _sent_media(job: _Job, entry: Entry) -> Media:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -222,6 +222,26 @@ def video_ranges(client: Client, project_id: str, media: Media) -> list[Mapping[
             raise
         return []
     return list((answer or {}).get("range_labels") or []) if isinstance(answer, dict) else []
+
+
+def translate_ranges(ranges: Iterable[Mapping[str, Any]], labels: LabelMap) -> tuple[list[dict[str, Any]], list[str]]:
+    """Labels of stretches for another server, and the ids of labels that have no counterpart there."""
+    wanted, lost = [], set()
+    for each in ranges:
+        ids = [labels.by_id[str(label)] for label in each["label_ids"] if str(label) in labels.by_id]
+        lost |= {str(label) for label in each["label_ids"]} - labels.by_id.keys()
+        if ids:
+            wanted.append({"start_frame": each["start_frame"], "end_frame": each["end_frame"], "label_ids": ids})
+    return wanted, sorted(lost)
+
+
+def same_ranges(one: Iterable[Mapping[str, Any]], other: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether the same stretches have the same labels, in whatever order."""
+
+    def plain(ranges: Iterable[Mapping[str, Any]]) -> set[tuple[int, int, frozenset[str]]]:
+        return {(int(each["start_frame"]), int(each["end_frame"]), frozenset(each["label_ids"])) for each in ranges}
+
+    return plain(one) == plain(other)
 
 
 def put_ranges(client: Client, project_id: str, media: Media, ranges: Sequence[Mapping[str, Any]]) -> None:
