@@ -33,7 +33,15 @@ from common.run import Run
 from common.sc import configuration
 from common.sc.address import server_key
 from common.sc.client import Client
-from common.sc.projects import Project, choose, get_project, list_projects, trainable_tasks
+from common.sc.projects import (
+    Project,
+    choose,
+    datasets_of,
+    get_project,
+    list_projects,
+    statistics,
+    trainable_tasks,
+)
 from common.sc.settings import ScSettings
 from common.sc.signing_in import connect
 from common.text import printable
@@ -42,6 +50,10 @@ PROJECT_TYPES = (
     "detection", "segmentation", "classification", "anomaly", "rotated_detection", "instance_segmentation",
     "keypoint", "detection_to_segmentation", "detection_to_classification",
 )  # fmt: skip
+_MIGRATED_BEFORE = (
+    "it was migrated before, and the source counts as much as then: nothing was sent again "
+    "(annotations that were changed since are not looked for)"
+)
 ScRun = Run[ScSettings]
 _NEEDED = {
     "download": "a project's name or id", "upload": "a folder", "upload-all": "a folder of projects",
@@ -205,18 +217,30 @@ def migrate(run: ScRun) -> int:
     return each_of(run, "migrated", ((str(each["name"]), of(each)) for each in projects))
 
 
+def _counted(client: Client, project_id: str) -> dict[str, dict[str, int] | None]:
+    """What the server counts in each dataset: whether a project that was migrated has changed since."""
+    found = {}
+    for each in datasets_of(client, get_project(client, project_id)):
+        said = statistics(client, project_id, each.id)
+        found[each.id] = None if said is None else dict(said)
+    return found
+
+
 def _migrated(run: ScRun, source: Client, target: Client, project: Project, base: Path) -> Report:
     folder = known_folder(base, base / project_folder(str(project["id"]), str(project["name"])), project)
     finished = folder / f".migrated-{safe_name(server_key(target.url))}-{safe_name(str(target.workspace['id']))}.json"
     name = run.arguments.name or str(project["name"])
+    counted = _counted(source, str(project["id"]))
     if finished.exists() and (before := json.loads(finished.read_text(encoding="utf-8"))).get("name") == name:
-        return Report(name, where=before["where"], notes=["it was migrated before: nothing was sent again"])
+        if before.get("counted") == counted:
+            return Report(name, where=before["where"], notes=[_MIGRATED_BEFORE])
+        log.get().info("source_has_changed", project=name, before=before.get("counted"), now=counted)
     downloaded = download_project(source, str(project["id"]), folder, wanted(run))
     report = upload_project(target, open_source(folder), name, if_there(run))
     report.notes += [each for each in downloaded.notes if each.split(":")[0] not in "".join(report.notes)]
     report.seconds += downloaded.seconds
     if report.outcome == "done":
-        finished.write_text(json.dumps({"name": name, "where": report.where}), encoding="utf-8")
+        finished.write_text(json.dumps({"name": name, "where": report.where, "counted": counted}), encoding="utf-8")
         if not run.arguments.keep_spool:
             for part in ("images", "videos", "models", "predictions"):
                 shutil.rmtree(folder / part, ignore_errors=True)

@@ -232,6 +232,19 @@ def test_a_migration_that_is_disturbed_on_both_sides_is_whole(
     assert without_bytes(contents(target), target) == without_bytes(contents(source), source)
 
 
+def test_what_is_new_in_the_source_since_a_migration_is_migrated_too(pair, tmp_path, monkeypatch, capsys):
+    source, target = pair("2.x")
+    assert whole_run(monkeypatch, tmp_path, source, target) == Exit.ALL_GOOD
+    assert whole_run(monkeypatch, tmp_path, source, target) == Exit.ALL_GOOD
+    assert "migrated before" in capsys.readouterr().out
+    [project] = source.world.projects.values()
+    maker = Maker(source.world, source.generation)
+    media = maker.image(project.datasets[0], "new", size=(64, 48))
+    maker.annotate(project, media, [(box(1, 1, 9, 9), ["thing"])])
+    assert whole_run(monkeypatch, tmp_path, source, target) == Exit.ALL_GOOD
+    assert contents(target) == contents(source)
+
+
 def restarting(server: ScSandbox, after: int, mode: str) -> None:
     """The server goes away while it handles its request of this number, and comes back."""
     original, lock, seen = server.handle, threading.Lock(), [0]
