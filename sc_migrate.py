@@ -11,7 +11,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 
 from common.exits import Exit
-from common.migrating import commands
+from common.migrating import bridge, commands
 from common.run import Run, frame, leave
 from common.sc.settings import ScSettings, missing_server
 
@@ -27,6 +27,8 @@ COMMANDS = {
     "configure": commands.configure,
     "export-archive": commands.export,
     "import-archive": commands.import_,
+    "cvat-to-sc": bridge.cvat_to_sc,
+    "sc-to-cvat": bridge.sc_to_cvat,
 }
 EXAMPLES = """
   sc_migrate.py list
@@ -37,6 +39,8 @@ EXAMPLES = """
   sc_migrate.py verify sc-projects/6255…_Weeds --server
   sc_migrate.py configure Weeds auto_train=false iterations=500
   sc_migrate.py create-from-dataset coco/ --type detection --labels dog,cat --name Pets
+  sc_migrate.py cvat-to-sc "Street scenes"              a project of CVAT_URL, or a backup file of CVAT
+  sc_migrate.py sc-to-cvat "Weeds"                      into CVAT_URL; with --into FOLDER only as a backup file
 """
 
 
@@ -49,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("what", nargs="*", help="projects by name or id; folders; for configure also NAME=VALUE")
     parser.add_argument("--all", action="store_true", help="migrate: every project")
     parser.add_argument(
-        "--into", metavar="FOLDER", help="download, export-archive: this folder (default: below SC_DIR)"
+        "--into", metavar="FOLDER", help="download, export-archive, sc-to-cvat: this folder (default: below SC_DIR)"
     )
     parser.add_argument("--name", help="upload, migrate, import-archive, create-from-dataset: the new project's name")
     there = parser.add_mutually_exclusive_group()
@@ -62,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--include-models", choices=["all", "none", "latest_active"], default="all", help="export-archive"
     )
     parser.add_argument("--keep-spool", action="store_true", help="migrate: keep the files after a complete migration")
-    dataset = parser.add_argument_group("create-from-dataset")
+    dataset = parser.add_argument_group("create-from-dataset, cvat-to-sc")
     dataset.add_argument("--type", dest="project_type", choices=commands.PROJECT_TYPES, help="the tasks of the project")
     dataset.add_argument(
         "--format", metavar="FORMAT", help="coco, voc, yolo, datumaro, cvat, imagenet; default: found out"
@@ -75,7 +79,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def what_is_missing(arguments: argparse.Namespace, raw: Mapping[str, str]) -> list[str]:
     """What this call needs and does not have."""
     problems = commands.wrong_arguments(arguments)
-    if arguments.command != "verify" or arguments.server:
+    if bridge.needs_cvat(arguments.command, arguments.what, arguments.into):
+        problems += bridge.cvat_problems()
+    if arguments.command == "cvat-to-sc" and "_to_" in (arguments.project_type or ""):
+        problems.append(f"cvat-to-sc makes one task: --type is one of {', '.join(bridge.TYPES)}")
+    if (arguments.command != "verify" or arguments.server) and bridge.needs_sc(arguments.command, arguments.what):
         problems += missing_server(raw, "SC_")
     if arguments.command == "migrate":
         problems += missing_server(raw, "SC_TARGET_")

@@ -1,4 +1,4 @@
-"""`python -m bench backup` and `python -m bench sweep`: measures and prints one table per scenario."""
+"""`python -m bench backup`, `sweep` and `sc`: measures and prints one table per scenario."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import backup, downloader, sweep
+from bench import backup, downloader, sc, sweep
 from bench.tables import markdown, show
 
 
@@ -29,6 +29,13 @@ def main() -> int:
     three.add_argument("--rounds", type=int, default=3, help="how often each is measured; medians count")
     three.add_argument("--work", type=Path, default=downloader.TMPFS, help="where the files go meanwhile (4 GB)")
     three.add_argument("--write", type=Path, help="also writes the tables to this file, as Markdown")
+    four = what.add_parser("sc", help="sc_migrate.py beside geti-sdk and bare requests, and with a 2 GB video")
+    four.add_argument("--quick", action="store_true", help="40 images and a 200 MB video")
+    four.add_argument("--images", type=int, action="append", metavar="N", help="so many; default: 400 and 5000")
+    four.add_argument("--without-geti-sdk", action="store_true", help="leave the peer out: it takes many minutes")
+    four.add_argument("--without-video", action="store_true", help="leave the large video out")
+    four.add_argument("--work", type=Path, default=Path("/var/tmp"), help="where the files go meanwhile (7 GB)")
+    four.add_argument("--write", type=Path, help="also writes the tables to this file, as Markdown")
     chosen = parser.parse_args()
     if chosen.what == "downloader":
         with tempfile.TemporaryDirectory(prefix="bench-", dir=chosen.work) as work:
@@ -46,6 +53,17 @@ def main() -> int:
         show(table)
         return 0 if all(goal.met for goal in table.goals) else 1
     tables = []
+    if chosen.what == "sc":
+        with tempfile.TemporaryDirectory(prefix="bench-", dir=chosen.work) as work:
+            for count in chosen.images or ([40] if chosen.quick else [400, 5000]):
+                tables.append(sc.side_by_side(Path(work) / str(count), count, with_peer=not chosen.without_geti_sdk))
+                show(tables[-1])
+            if not chosen.without_video:
+                tables.append(sc.large_video(Path(work), chosen.quick))
+                show(tables[-1])
+        if chosen.write:
+            chosen.write.write_text(markdown("python -m bench sc", tables, quick=chosen.quick), encoding="utf-8")
+        return 0 if all(goal.met for table in tables for goal in table.goals) else 1
     with tempfile.TemporaryDirectory(prefix="bench-", dir=chosen.work) as work:
         for name in chosen.only or sorted(backup.SCENARIOS):
             table = backup.SCENARIOS[name](Path(work) / name, chosen.quick)

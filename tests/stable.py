@@ -62,6 +62,7 @@ class Run:
         self.pid = pid
         self.returncode: int | None = None
         self._stable = stable
+        self._polling = threading.Lock()
         self._texts: dict[int, str] = {}
         self._readers = [
             threading.Thread(target=self._read, args=(number, os.fdopen(fd)), daemon=True)
@@ -75,13 +76,18 @@ class Run:
             self._texts[number] = stream.read()
 
     def poll(self) -> int | None:
-        if self.returncode is None:
-            self.returncode = self._stable.ask({"reap": self.pid})
-        return self.returncode
+        # One at a time: a test's thread may kill the run that another waits for, and it can be reaped only once.
+        with self._polling:
+            if self.returncode is None:
+                self.returncode = self._stable.ask({"reap": self.pid})
+            return self.returncode
 
     def send_signal(self, number: int) -> None:
-        if self.poll() is None:
-            os.kill(self.pid, number)
+        with self._polling:
+            if self.returncode is None:
+                self.returncode = self._stable.ask({"reap": self.pid})
+            if self.returncode is None:
+                os.kill(self.pid, number)
 
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)

@@ -16,15 +16,16 @@ from rich.text import Text
 
 from common import log
 from common.exits import Exit, RunEnds, Trouble
+from common.files import DiskFull
 from common.lock import Locked
 from common.migrating.archives import export_archive, import_archive
 from common.migrating.download import Wanted, download_project
 from common.migrating.folder import project_folders
 from common.migrating.making import Order, make_folder
-from common.migrating.names import project_folder, safe_name
+from common.migrating.names import project_folder, safe_id, safe_name
 from common.migrating.pictures import plan_for
 from common.migrating.reading import NoDataset, read_dataset
-from common.migrating.report import Report, exit_code, print_reports, wide_console
+from common.migrating.report import Outcome, Report, exit_code, print_reports, wide_console
 from common.migrating.source import open_source
 from common.migrating.upload import ExistsAlready, IfThere, upload_project
 from common.migrating.verify import verify_files, verify_server
@@ -32,7 +33,15 @@ from common.run import Run
 from common.sc import configuration
 from common.sc.address import server_key
 from common.sc.client import Client
-from common.sc.projects import Project, choose, get_project, list_projects, trainable_tasks
+from common.sc.projects import (
+    Project,
+    choose,
+    datasets_of,
+    get_project,
+    list_projects,
+    statistics,
+    trainable_tasks,
+)
 from common.sc.settings import ScSettings
 from common.sc.signing_in import connect
 from common.text import printable
@@ -41,11 +50,17 @@ PROJECT_TYPES = (
     "detection", "segmentation", "classification", "anomaly", "rotated_detection", "instance_segmentation",
     "keypoint", "detection_to_segmentation", "detection_to_classification",
 )  # fmt: skip
+_MIGRATED_BEFORE = (
+    "it was migrated before, and the source counts as much as then: nothing was sent again "
+    "(annotations that were changed since are not looked for)"
+)
 ScRun = Run[ScSettings]
 _NEEDED = {
     "download": "a project's name or id", "upload": "a folder", "upload-all": "a folder of projects",
     "verify": "a folder", "configure": "a project's name or id", "export-archive": "a project's name or id",
     "import-archive": "an archive's file", "create-from-dataset": "a dataset's folder",
+    "cvat-to-sc": "a project's name or id in CVAT, or a backup file",
+    "sc-to-cvat": "a project's name or id, or a downloaded folder",
 }  # fmt: skip
 
 
@@ -71,7 +86,7 @@ def wrong_arguments(arguments: argparse.Namespace) -> list[str]:
 # --- the frame of every command over several projects ------------------------------------------------------------
 
 
-def _each(run: ScRun, verb: str, work: Iterable[tuple[str, Callable[[], Report]]]) -> int:
+def each_of(run: ScRun, verb: str, work: Iterable[tuple[str, Callable[[], Report]]]) -> int:
     """Does one after another; one that fails never stops the rest. Prints what became of them."""
     reports: list[Report] = []
     try:
@@ -80,10 +95,14 @@ def _each(run: ScRun, verb: str, work: Iterable[tuple[str, Callable[[], Report]]
             try:
                 report = do()
             except (Trouble, Locked, OSError) as error:
-                outcome = "refused" if isinstance(error, ExistsAlready) else "failed"
-                remedy = getattr(error, "remedy", "")
                 log.get().warning("project_failed", project=name, reason=str(error))
-                report = Report(name, outcome, gaps=[str(error)], remedy=remedy)  # type: ignore[arg-type]
+                report = _failed(name, error)
+            except (LookupError, TypeError, ValueError, AttributeError) as error:
+                # An answer that nobody foresaw: the other projects are still carried.
+                log.get().warning(
+                    "unexpected_error", project=name, reason=f"{type(error).__name__}: {error}", exc_info=True
+                )
+                report = Report(name, "failed", gaps=[f"unexpected answer ({type(error).__name__}: {error})"])
             else:
                 log.get().info("project_over", project=name, outcome=report.outcome, verb=verb, where=report.where)
             reports.append(report)
@@ -94,7 +113,17 @@ def _each(run: ScRun, verb: str, work: Iterable[tuple[str, Callable[[], Report]]
     return exit_code(reports)
 
 
-def _chosen(client: Client, names: Iterable[str], everything: bool) -> list[Project]:
+def _failed(name: str, error: Exception) -> Report:
+    """The report of a project that could not be worked on."""
+    outcome: Outcome = "refused" if isinstance(error, ExistsAlready) else "failed"
+    outcome = "locked" if isinstance(error, Locked) else outcome
+    remedy = getattr(error, "remedy", "")
+    if isinstance(error, DiskFull):
+        remedy = "Make room on the disk of SC_DIR, or lower SC_MIN_FREE_GB."
+    return Report(name, outcome, gaps=[str(error)], remedy=remedy)
+
+
+def chosen_projects(client: Client, names: Iterable[str], everything: bool) -> list[Project]:
     listed = list_projects(client)
     if everything:
         if not listed:
@@ -103,11 +132,11 @@ def _chosen(client: Client, names: Iterable[str], everything: bool) -> list[Proj
     return [choose(listed, each) for each in names]
 
 
-def _wanted(run: ScRun) -> Wanted:
+def wanted(run: ScRun) -> Wanted:
     return Wanted(run.arguments.predictions, run.arguments.models, int(run.settings.min_free_gb * 1e9))
 
 
-def _if_there(run: ScRun) -> IfThere:
+def if_there(run: ScRun) -> IfThere:
     return "resume" if run.arguments.resume else "merge" if run.arguments.merge else "refuse"
 
 
@@ -136,22 +165,22 @@ def list_all(run: ScRun) -> int:
 def download(run: ScRun) -> int:
     """download, download-all."""
     client = connect(run.settings.source, run.stop)
-    projects = _chosen(client, run.arguments.what, run.arguments.command == "download-all")
+    projects = chosen_projects(client, run.arguments.what, run.arguments.command == "download-all")
     base = Path(run.arguments.into).expanduser().absolute() if run.arguments.into else run.settings.dir
     alone = run.arguments.into and run.arguments.command == "download" and len(projects) == 1
 
     def of(project: Project) -> Callable[[], Report]:
         folder = base if alone else base / project_folder(str(project["id"]), str(project["name"]))
-        return lambda: download_project(client, str(project["id"]), _known_folder(base, folder, project), _wanted(run))
+        return lambda: download_project(client, str(project["id"]), known_folder(base, folder, project), wanted(run))
 
-    return _each(run, "downloaded", ((str(each["name"]), of(each)) for each in projects))
+    return each_of(run, "downloaded", ((str(each["name"]), of(each)) for each in projects))
 
 
-def _known_folder(base: Path, folder: Path, project: Project) -> Path:
+def known_folder(base: Path, folder: Path, project: Project) -> Path:
     """The folder that already holds this project under an earlier name, or the given one."""
     if folder == base or folder.exists() or not base.is_dir():
         return folder
-    prefix = safe_name(str(project["id"])) + "_"
+    prefix = safe_id(str(project["id"])) + "_"
     return next((each for each in sorted(base.iterdir()) if each.name.startswith(prefix) and each.is_dir()), folder)
 
 
@@ -168,9 +197,9 @@ def upload(run: ScRun) -> int:
             raise RunEnds("There are no projects in there (a project is a folder with a project.json).")
 
     def of(folder: Path) -> Callable[[], Report]:
-        return lambda: upload_project(client, open_source(folder), run.arguments.name or "", _if_there(run))
+        return lambda: upload_project(client, open_source(folder), run.arguments.name or "", if_there(run))
 
-    return _each(run, "uploaded", ((each.name, of(each)) for each in folders))
+    return each_of(run, "uploaded", ((each.name, of(each)) for each in folders))
 
 
 def migrate(run: ScRun) -> int:
@@ -179,27 +208,39 @@ def migrate(run: ScRun) -> int:
     target = connect(run.settings.target, run.stop)
     if (source.url, source.home) == (target.url, target.home):
         raise RunEnds("SC_HOST and SC_TARGET_HOST are the same workspace.", exit_code=Exit.BAD_CONFIGURATION)
-    projects = _chosen(source, run.arguments.what, run.arguments.all)
+    projects = chosen_projects(source, run.arguments.what, run.arguments.all)
     base = run.settings.dir / "spool" / safe_name(server_key(source.url))
 
     def of(project: Project) -> Callable[[], Report]:
         return lambda: _migrated(run, source, target, project, base)
 
-    return _each(run, "migrated", ((str(each["name"]), of(each)) for each in projects))
+    return each_of(run, "migrated", ((str(each["name"]), of(each)) for each in projects))
+
+
+def _counted(client: Client, project_id: str) -> dict[str, dict[str, int] | None]:
+    """What the server counts in each dataset: whether a project that was migrated has changed since."""
+    found = {}
+    for each in datasets_of(client, get_project(client, project_id)):
+        said = statistics(client, project_id, each.id)
+        found[each.id] = None if said is None else dict(said)
+    return found
 
 
 def _migrated(run: ScRun, source: Client, target: Client, project: Project, base: Path) -> Report:
-    folder = _known_folder(base, base / project_folder(str(project["id"]), str(project["name"])), project)
+    folder = known_folder(base, base / project_folder(str(project["id"]), str(project["name"])), project)
     finished = folder / f".migrated-{safe_name(server_key(target.url))}-{safe_name(str(target.workspace['id']))}.json"
     name = run.arguments.name or str(project["name"])
+    counted = _counted(source, str(project["id"]))
     if finished.exists() and (before := json.loads(finished.read_text(encoding="utf-8"))).get("name") == name:
-        return Report(name, where=before["where"], notes=["it was migrated before: nothing was sent again"])
-    downloaded = download_project(source, str(project["id"]), folder, _wanted(run))
-    report = upload_project(target, open_source(folder), name, _if_there(run))
+        if before.get("counted") == counted:
+            return Report(name, where=before["where"], notes=[_MIGRATED_BEFORE])
+        log.get().info("source_has_changed", project=name, before=before.get("counted"), now=counted)
+    downloaded = download_project(source, str(project["id"]), folder, wanted(run))
+    report = upload_project(target, open_source(folder), name, if_there(run))
     report.notes += [each for each in downloaded.notes if each.split(":")[0] not in "".join(report.notes)]
     report.seconds += downloaded.seconds
     if report.outcome == "done":
-        finished.write_text(json.dumps({"name": name, "where": report.where}), encoding="utf-8")
+        finished.write_text(json.dumps({"name": name, "where": report.where, "counted": counted}), encoding="utf-8")
         if not run.arguments.keep_spool:
             for part in ("images", "videos", "models", "predictions"):
                 shutil.rmtree(folder / part, ignore_errors=True)
@@ -223,7 +264,7 @@ def verify(run: ScRun) -> int:
 
         return do
 
-    return _each(run, "verified", ((each.name, of(each)) for each in folders))
+    return each_of(run, "verified", ((each.name, of(each)) for each in folders))
 
 
 def configure(run: ScRun) -> int:
@@ -235,10 +276,10 @@ def configure(run: ScRun) -> int:
         values = {key: _value(text) for key, text in (each.split("=", 1) for each in given)}
         configuration.set_everywhere(client, project, values)
     titles = [str(task["title"]) for task in trainable_tasks(project)]
-    wanted = {name for each in given for name in configuration.ALIASES.get(each.split("=")[0], (each.split("=")[0],))}
+    shown = {name for each in given for name in configuration.ALIASES.get(each.split("=")[0], (each.split("=")[0],))}
     table = Table("task", "name", "value", box=box.SIMPLE_HEAD, pad_edge=False)
     for each in configuration.parameters(configuration.read(client, project)):
-        if not wanted or each.name in wanted or ".".join(each.key) in wanted:
+        if not shown or each.name in shown or ".".join(each.key) in shown:
             where = "" if each.task is None else printable(titles[each.task], 40)
             table.add_row(Text(where), ".".join(each.key), json.dumps(each.value))
     wide_console().print(table)
@@ -260,7 +301,7 @@ def export(run: ScRun) -> int:
     """The server's own archives."""
     client = connect(run.settings.source, run.stop)
     folder = Path(run.arguments.into).expanduser().absolute() if run.arguments.into else run.settings.dir / "archives"
-    projects = _chosen(client, run.arguments.what, run.arguments.all)
+    projects = chosen_projects(client, run.arguments.what, run.arguments.all)
     reserve = int(run.settings.min_free_gb * 1e9)
 
     def of(project: Project) -> Callable[[], Report]:
@@ -268,7 +309,7 @@ def export(run: ScRun) -> int:
             client, project, folder, run.arguments.include_models, run.settings.job_timeout_hours, reserve
         )
 
-    return _each(run, "exported", ((str(each["name"]), of(each)) for each in projects))
+    return each_of(run, "exported", ((str(each["name"]), of(each)) for each in projects))
 
 
 def import_(run: ScRun) -> int:
@@ -279,7 +320,7 @@ def import_(run: ScRun) -> int:
     def of(file: Path) -> Callable[[], Report]:
         return lambda: import_archive(client, file, run.arguments.name or "", run.settings.job_timeout_hours)
 
-    return _each(run, "imported", ((each.name, of(each)) for each in files))
+    return each_of(run, "imported", ((each.name, of(each)) for each in files))
 
 
 def create_from_dataset(run: ScRun) -> int:
@@ -291,11 +332,11 @@ def create_from_dataset(run: ScRun) -> int:
         name = arguments.name or path.name
         return lambda: project_from_dataset(
             client, run.settings.dir / "datasets", path, name, arguments.project_type, data_format=arguments.format or "",
-            labels=arguments.labels or "", order=Order(arguments.images), if_there=_if_there(run),
+            labels=arguments.labels or "", order=Order(arguments.images), if_there=if_there(run),
         )  # fmt: skip
 
     paths = [Path(each).expanduser().absolute() for each in arguments.what]
-    return _each(run, "created", ((each.name, of(each)) for each in paths))
+    return each_of(run, "created", ((each.name, of(each)) for each in paths))
 
 
 def project_from_dataset(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Generic, TypeVar
 
+from common import log
 from common.exits import Trouble
 from common.waiting import StopSignal
 
@@ -58,6 +59,10 @@ def side_by_side(
                         yield Done(item, future.result(), None)
                     except Trouble as trouble:
                         yield Done(item, None, trouble)
+                    except (OSError, LookupError, TypeError, ValueError, AttributeError) as error:
+                        # A file that cannot be written, or an answer of the server that nobody foresaw.
+                        log.get().warning("unexpected_error", reason=f"{type(error).__name__}: {error}", exc_info=True)
+                        yield Done(item, None, Trouble(f"{type(error).__name__}: {error}"))
         finally:
             for future in waiting:
                 future.cancel()

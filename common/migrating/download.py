@@ -12,12 +12,12 @@ from typing import Any
 from PIL import Image, UnidentifiedImageError
 
 from common import log
-from common.files import write_json
+from common.files import DiskFull, write_json
 from common.hashing import sha256_of
 from common.lock import locked
 from common.migrating.crew import side_by_side
 from common.migrating.folder import BadFolder, Entry, ProjectFolder
-from common.migrating.names import dataset_folders, safe_name, stems_of
+from common.migrating.names import dataset_folders, safe_id, safe_name, stems_of
 from common.migrating.report import Report
 from common.progress import Display
 from common.sc import configuration, models
@@ -84,7 +84,10 @@ def _download(client: Client, project_id: str, folder: ProjectFolder, wanted: Wa
     write_json(folder.path / "configuration.json", stored_configuration)
 
     listed = [media for each in datasets for media in list_media(client, project_id, each.id)]
-    stems = stems_of(listed) | {identity: entry.stem for identity, entry in old.items()}
+    fresh = [each for each in listed if each.id not in old]
+    stems = {identity: entry.stem for identity, entry in old.items()}
+    # What is gone on the server stays here: nothing new takes its name.
+    stems |= stems_of(fresh, stems.values()) if stems else stems_of(fresh)
     entries = dict(_fetch_all(job, listed, stems, old, report))
     for identity, entry in old.items():
         if identity not in entries:
@@ -164,6 +167,8 @@ def _fetch_all(
                     entry, gaps = done.made
                     report.gaps += gaps
                     yield entry.id, entry
+                elif isinstance(done.trouble, DiskFull):
+                    raise done.trouble  # all others would meet it too
                 else:
                     log.get().warning("media_failed", media=done.item.id, reason=str(done.trouble))
                     report.gaps.append(f"{done.item.kind} {done.item.name!r} ({done.item.id}): {done.trouble}")
@@ -202,9 +207,10 @@ def _with_file(job: _Job, media: Media, stem: str, old: Entry | None, display: D
     relative = f"{media.kind}s/{job.folders[media.dataset_id]}"
     folder = job.folder.folder_for(relative)
     path = media_path(job.client, str(job.project["id"]), media)
-    part = PartFile(folder / f".{safe_name(media.id)}.part")
+    part = PartFile(folder / f".{safe_id(media.id)}.part")
     fetched: Fetched
     if media.kind == "image":
+        require_room(folder, 0, job.wanted.reserve_bytes)
         try:
             fetched = fetch_image(job.client, path, part.path)
         except BaseException:
@@ -255,11 +261,10 @@ def _is_there(job: _Job, entry: Entry) -> bool:
 
 
 def _scenes_are_there(job: _Job, entry: Entry) -> bool:
+    files = [(entry.scene_file(frame), sha256) for frame, sha256 in (entry.scenes or {}).items()]
+    files += [(entry.ranges_file, entry.ranges)] if entry.ranges else []
     try:
-        return all(
-            sha256_of(job.folder.inside(entry.scene_file(frame))) == sha256
-            for frame, sha256 in (entry.scenes or {}).items()
-        )
+        return all(sha256_of(job.folder.inside(relative)) == sha256 for relative, sha256 in files)
     except OSError:
         return False
 
@@ -295,9 +300,11 @@ def _with_scenes(job: _Job, media: Media, entry: Entry) -> Entry:
                 scenes[str(frame)] = job.folder.write_small(entry.scene_file(str(frame)), scene)
                 shapes += len(scene["annotations"])
         if found := video_ranges(job.client, project_id, media):
-            ranges = job.folder.write_small(f"annotations/{entry.stem}_ranges.json", found)
+            ranges = job.folder.write_small(entry.ranges_file, found)
     for vanished in set(entry.scenes or {}) - set(scenes):
         job.folder.inside(entry.scene_file(vanished)).unlink(missing_ok=True)  # deleted on the server since
+    if entry.ranges and not ranges:
+        job.folder.inside(entry.ranges_file).unlink(missing_ok=True)
     return replace(entry, scenes=scenes, shapes=shapes, ranges=ranges)
 
 
@@ -397,6 +404,7 @@ def read_again(folder: ProjectFolder, entry: Entry) -> list[str]:
     files = [(entry.file, entry.sha256)] if entry.file else []
     files += [(entry.scene_file(frame), sha256) for frame, sha256 in (entry.scenes or {}).items()]
     files += [(entry.prediction_file(frame), sha256) for frame, sha256 in entry.predictions.items()]
+    files += [(entry.ranges_file, entry.ranges)] if entry.ranges else []
     for relative, sha256 in files:
         try:
             if sha256 and sha256_of(folder.inside(relative)) != sha256:

@@ -61,11 +61,15 @@ class Entry:
     scenes: dict[str, str] | None = None  # None: not fetched yet
     shapes: int = 0
     predictions: dict[str, str] = field(default_factory=dict)
-    ranges: str = ""
+    ranges: str = ""  # SHA-256 of the labels of stretches of a video; "" where there are none
     gone: bool = False  # no longer on the server
 
     def scene_file(self, frame: str) -> str:
         return f"annotations/{self.stem}.json" if frame == "" else f"annotations/{self.stem}_frame_{int(frame)}.json"
+
+    @property
+    def ranges_file(self) -> str:
+        return f"annotations/{self.stem}_ranges.json"
 
     def prediction_file(self, frame: str) -> str:
         return f"predictions/{self.stem}.json" if frame == "" else f"predictions/{self.stem}_frame_{int(frame)}.json"
@@ -220,8 +224,13 @@ class ProjectFolder:
 
     def read_json(self, relative: str) -> Any:
         """Raises BadFolder."""
+        return self.read_json_and_hash(relative)[0]
+
+    def read_json_and_hash(self, relative: str) -> tuple[Any, str]:
+        """The content of a file, and the SHA-256 of its bytes. Raises BadFolder."""
         try:
-            return json.loads(self.inside(relative).read_bytes())
+            data = self.inside(relative).read_bytes()
+            return json.loads(data), hashlib.sha256(data).hexdigest()
         except (OSError, ValueError) as error:
             raise BadFolder(f"{relative} cannot be read: {error}") from None
 

@@ -41,7 +41,7 @@ class Journal:
         self.datasets: dict[str, str] = {}
         self.already: dict[str, list[str]] = {}  # target dataset -> media that others had put there
         self.media: dict[str, str] = {}  # source id -> target id
-        self.scenes: set[tuple[str, str]] = set()
+        self.scenes: dict[tuple[str, str], str] = {}  # (source id, frame) -> hash of what was sent
         self.sending: set[str] = set()
         self.doubted: set[str] = set()
         self.auto_training: dict[str, bool] | None = None
@@ -78,11 +78,17 @@ class Journal:
                 case "media":
                     self.media[value[0]] = value[1]
                 case "scene":
-                    self.scenes.add((value[0], value[1]))
+                    self.scenes[(value[0], value[1])] = str(value[2])
+                case "again":
+                    self.forget_scenes(value)
                 case "auto_training":
                     self.auto_training = value
                 case "done":
                     self.done = bool(value)
+
+    def forget_scenes(self, source_id: str) -> None:
+        """All of this image or video are sent once more."""
+        self.scenes = {key: value for key, value in self.scenes.items() if key[0] != source_id}
 
     def write(self, **line: Any) -> None:
         """Takes and appends one line; it survives a kill of this process at once."""

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from PIL import Image, UnidentifiedImageError
 
@@ -85,34 +85,52 @@ def make_folder(
         write_json(path / "project.json", project)
         lost: list[str] = []
         chosen = list(_chosen(pictures, plan, order, lost, stop))
-        stems = stems_of(Media(str(at), "0", each.name, "image") for at, (each, *_) in enumerate(chosen))
+        stems = stems_of(Media(str(at), "0", each.name, _kind(each)) for at, (each, *_) in enumerate(chosen))
         entries = []
         numbers = [at for at, task in enumerate(project["pipeline"]["tasks"]) if task.get("labels")]
-        for at, (picture, width, height, annotations) in enumerate(chosen):
+        for at, (picture, width, height, found) in enumerate(chosen):
             stop.check()
             annotated = not order.annotated or at < order.annotated
-            scene = _scene(annotations, numbers) if annotated and annotations else None
-            entries.append(_entry(folder, picture, str(at), stems[str(at)], (width, height), scene))
+            scenes = {frame: _scene(each, numbers) for frame, each in found.items()} if annotated else {}
+            entries.append(_entry(folder, picture, str(at), stems[str(at)], (width, height), scenes))
         folder.finish(
             entries,
             {
                 "tool": f"cvat-backups {VERSION}", "source": source, "generation": "dataset", "normalised": False,
                 "project": _with_ids(project), "finished_at": iso(now()), "left_out": lost, "gaps": [], "complete": True,
-                "counts": {"images": len(entries), "videos": 0},
+                "counts": {
+                    "images": sum(each.kind == "image" for each in entries),
+                    "videos": sum(each.kind == "video" for each in entries),
+                },
             },
         )  # fmt: skip
         return lost
 
 
+def _kind(picture: Picture) -> Literal["image", "video"]:
+    return "image" if picture.frames is None else "video"
+
+
 def _chosen(
     pictures: Iterable[Picture], plan: Plan, order: Order, lost: list[str], stop: StopSignal
-) -> Iterable[tuple[Picture, int, int, list[dict[str, Any]]]]:
+) -> Iterable[tuple[Picture, int, int, dict[str, list[dict[str, Any]]]]]:
+    """Each with its size and its annotations, by "" or the index of the frame; without those that have none."""
     count = 0
     for picture in pictures:
         stop.check()
         if order.images and count >= order.images:
             return
         if order.only_labelled and not any(each.label in plan.classes for each in picture.figures):
+            continue
+        if picture.frames is not None:
+            found = {}
+            for frame, figures in sorted(picture.frames.items()):
+                annotations, why = annotations_of(Picture(picture.path, picture.name, figures), plan, *picture.size)
+                lost += why
+                if annotations:
+                    found[str(frame)] = annotations
+            count += 1
+            yield picture, *picture.size, found
             continue
         if picture.path.suffix.lower() not in IMAGES:
             lost.append(f"an image of a kind that the server does not take ({picture.path.suffix})")
@@ -128,7 +146,7 @@ def _chosen(
         if order.only_labelled and not annotations:
             continue
         count += 1
-        yield picture, width, height, annotations
+        yield picture, width, height, {"": annotations} if annotations else {}
 
 
 def _scene(annotations: list[dict[str, Any]], numbers: list[int]) -> dict[str, Any]:
@@ -153,19 +171,20 @@ def _entry(
     identity: str,
     stem: str,
     size: tuple[int, int],
-    scene: dict[str, Any] | None,
+    scenes: dict[str, dict[str, Any]],
 ) -> Entry:
-    relative = f"images/Dataset/{stem}{picture.path.suffix.lower()}"
-    final = folder.folder_for("images/Dataset") / Path(relative).name
+    kind = _kind(picture)
+    relative = f"{kind}s/Dataset/{stem}{picture.path.suffix.lower()}"
+    final = folder.folder_for(f"{kind}s/Dataset") / Path(relative).name
     temporary = final.with_name(f".{final.name}.tmp")
     with disk_full_named(final.parent):
         shutil.copyfile(picture.path, temporary)
         os.replace(temporary, final)
     entry = Entry(
-        id=identity, dataset_id="0", dataset="Dataset", name=picture.name, kind="image", stem=stem, file=relative,
-        size_bytes=final.stat().st_size, sha256=sha256_of(final), width=size[0], height=size[1], scenes={},
+        id=identity, dataset_id="0", dataset="Dataset", name=picture.name, kind=kind, stem=stem, file=relative,
+        size_bytes=final.stat().st_size, sha256=sha256_of(final), width=size[0], height=size[1],
+        frame_count=picture.frame_count,
     )  # fmt: skip
-    if scene is not None:
-        entry.scenes = {"": folder.write_small(entry.scene_file(""), scene)}
-        entry.shapes = len(scene["annotations"])
+    entry.scenes = {frame: folder.write_small(entry.scene_file(frame), scene) for frame, scene in scenes.items()}
+    entry.shapes = sum(len(scene["annotations"]) for scene in scenes.values())
     return entry

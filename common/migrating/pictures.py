@@ -30,11 +30,17 @@ class Figure:
 
 @dataclass(frozen=True)
 class Picture:
-    """One image of a dataset on disk."""
+    """One image of a dataset on disk; or a video, which has `frames`: the figures of each annotated frame by its index.
+
+    Of a video `size` (pixels) and `frame_count` are told, since nothing here opens it.
+    """
 
     path: Path
     name: str
     figures: tuple[Figure, ...] = ()
+    frames: Mapping[int, tuple[Figure, ...]] | None = None
+    size: tuple[int, int] = (0, 0)
+    frame_count: int = 0
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,7 @@ class Plan:
     tasks: list[dict[str, Any]] = field(default_factory=list)
     classes: dict[str, list[str | None]] = field(default_factory=dict)
     keypoints: Keypoints | None = None
+    several: bool = False  # an image may have several of the classes
     lost: list[str] = field(default_factory=list)
 
 
@@ -210,6 +217,8 @@ def _global(figures: Sequence[Figure], plan: Plan, whole: Mapping[str, Any]) -> 
     names = list(dict.fromkeys(str(plan.classes[each.label][0]) for each in figures))
     if plan.project_type == "anomaly" and "Anomalous" in names:
         names = ["Anomalous"]
+    if plan.several and names:
+        return [{"shape": dict(whole), "labels": [{"task": 0, "name": name} for name in names]}], []
     if len(names) > 1:
         return [], ["an image with several of the labels: only one can be its class"]
     return [{"shape": dict(whole), "labels": [{"task": 0, "name": name}]} for name in names], []

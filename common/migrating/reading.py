@@ -59,6 +59,7 @@ def read_dataset(path: Path, data_format: str = "") -> ReadDataset:
         raise NoDataset(f"{path} is not there")
     name = FORMATS.get(data_format.lower(), data_format.lower()) or None
     try:
+        name = name or _found_out(datumaro.Environment().detect_dataset(str(path)))
         dataset = datumaro.Dataset.import_from(str(path), name)
         categories = dataset.categories()
     except Exception as error:  # noqa: BLE001 - its readers raise whatever their parsers raise
@@ -74,6 +75,14 @@ def read_dataset(path: Path, data_format: str = "") -> ReadDataset:
         offset = 1 if joints and max(max(each) for each in joints) >= len(first.labels) else 0
         keypoints = Keypoints(tuple(first.labels), tuple((a - offset, b - offset) for a, b in joints))
     return ReadDataset(labels, keypoints, dataset)
+
+
+def _found_out(matches: list[str]) -> str | None:
+    """The format of a dataset: the plain one where only its own variants fit as well (voc beside voc_detection)."""
+    plainest = min(matches, key=len, default=None)
+    if plainest is None or not all(each == plainest or each.startswith(f"{plainest}_") for each in matches):
+        return None
+    return plainest
 
 
 def _figures(forms: Any, annotation: Any, labels: list[str]) -> Iterator[Figure]:

@@ -16,7 +16,7 @@ from common.exits import Exit
 from common.run import say
 from common.text import duration, plural, printable, size
 
-Outcome = Literal["done", "incomplete", "failed", "refused"]
+Outcome = Literal["done", "incomplete", "failed", "refused", "locked"]
 MOST_LINES = 40
 
 
@@ -49,10 +49,12 @@ def grouped(lines: list[str]) -> list[str]:
 
 
 def exit_code(reports: list[Report]) -> int:
-    """0 all good, 1 nothing worked, 3 some failed or have gaps."""
+    """0 all good, 1 nothing worked, 3 some failed or have gaps, 11 another run is at work on all of them."""
     if all(each.outcome == "done" for each in reports):
         return Exit.ALL_GOOD
-    if all(each.outcome in ("failed", "refused") for each in reports):
+    if all(each.outcome == "locked" for each in reports):
+        return Exit.LOCKED
+    if all(each.outcome in ("failed", "refused", "locked") for each in reports):
         return Exit.NOTHING_WORKED
     return Exit.SOME_FAILED
 

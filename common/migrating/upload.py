@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from common import log
@@ -36,7 +36,7 @@ from common.sc.projects import (
     not_restorable,
     statistics,
 )
-from common.sc.scenes import differences, put_ranges, put_scene, translate
+from common.sc.scenes import differences, put_ranges, put_scene, same_ranges, translate, translate_ranges, video_ranges
 from common.text import plural
 from common.waiting import growing_pauses
 from common.web import errors
@@ -233,7 +233,7 @@ def _look_around(job: _Job, if_there: IfThere) -> None:
     gone = [source for source, target in job.journal.media.items() if target not in job.there]
     for source in gone:  # deleted on the target since
         del job.journal.media[source]
-        job.journal.scenes = {each for each in job.journal.scenes if each[0] != source}
+        job.journal.forget_scenes(source)
 
 
 def _meet(
@@ -291,19 +291,34 @@ def _send(job: _Job, entry: Entry, display: Display) -> list[str]:
         job.report.videos += entry.kind == "video"
         job.report.bytes += entry.size_bytes
     gaps: list[str] = []
+    if entry.ranges:
+        gaps += _send_ranges(job, entry, media)  # before the scenes: it may replace some
     for frame in entry.scenes or {}:
         gaps += _send_scene(job, entry, media, frame)
-    if entry.ranges and (entry.id, "ranges") not in job.journal.scenes:
-        ranges = job.source.folder.read_json(entry.ranges)
-        mapped = [
-            {**each, "label_ids": [job.labels.by_id[label] for label in each["label_ids"] if label in job.labels.by_id]}
-            for each in ranges
-        ]
-        if job.client.generation.era == "Geti 2":
-            put_ranges(job.client, job.project_id, media, mapped)
-            job.journal.write(scene=[entry.id, "ranges"])
-        else:
-            gaps.append(f"labels of stretches of video {entry.name!r}: the target has none")
+    return gaps
+
+
+def _send_ranges(job: _Job, entry: Entry, media: Media) -> list[str]:
+    """The labels of stretches of a video; what of them did not get there."""
+    if job.journal.scenes.get((entry.id, "ranges")) == entry.ranges:
+        return []
+    where = f"labels of stretches of video {entry.name!r}"
+    if job.client.generation.era == "SC":
+        return [f"{where}: the target has none"]
+    wanted, lost = translate_ranges(job.source.folder.read_json(entry.ranges_file), job.labels)
+    gaps = [f"{where}: label {label} is not in the target" for label in lost]
+    job.journal.write(again=entry.id)  # what it replaces is sent after it, in whatever run
+    try:
+        put_ranges(
+            job.client, job.project_id, replace(media, frame_count=media.frame_count or entry.frame_count), wanted
+        )
+        stored = video_ranges(job.client, job.project_id, media)
+    except errors.WebError as error:
+        return [*gaps, f"{where}: {error}"]
+    if not same_ranges(stored, wanted):
+        gaps.append(f"{where}: they did not come back as they were sent")
+    if not gaps:
+        job.journal.write(scene=[entry.id, "ranges", entry.ranges])
     return gaps
 
 
@@ -349,14 +364,14 @@ def _taken_all_the_same(job: _Job, entry: Entry, dataset: str) -> Media | None:
 
 
 def _send_scene(job: _Job, entry: Entry, media: Media, frame: str) -> list[str]:
-    scene = job.source.folder.read_json(entry.scene_file(frame))
+    scene, sha256 = job.source.folder.read_json_and_hash(entry.scene_file(frame))
     where = f"{entry.kind} {entry.name!r}" + (f" frame {frame}" if frame else "")
     count = len(scene.get("annotations") or [])
     if not count:
         with job.lock:
             job.empty_scenes += 1
         return []
-    if (entry.id, frame) in job.journal.scenes:
+    if job.journal.scenes.get((entry.id, frame)) == sha256:
         with job.lock:
             job.report.scenes += 1
             job.report.shapes += count
@@ -380,7 +395,7 @@ def _send_scene(job: _Job, entry: Entry, media: Media, frame: str) -> list[str]:
         job.report.scenes += 1
         job.report.shapes += len(translated.annotations)
     if not gaps:
-        job.journal.write(scene=[entry.id, frame])
+        job.journal.write(scene=[entry.id, frame, sha256])
     return gaps
 
 
@@ -423,8 +438,13 @@ def _compare(job: _Job) -> None:
                 )
             elif entry.name != media.name:
                 job.report.notes.append(f"{entry.kind} {entry.name!r} is called {media.name!r} there")
-        if job.journal.created and (extra := len(there) - len({sent[each.id] for each in own} & set(there))) > 0:
+        if job.journal.created and (extra := len(there.keys() - set(sent.values()))):
             job.report.gaps.append(f"the target holds {plural(extra, 'file')} that this upload did not send")
+        ours = {sent[each.id] for each in own}
+        if gone := len((there.keys() & set(sent.values())) - ours):
+            job.report.notes.append(
+                f"{plural(gone, 'file')} of an earlier upload, gone in the source since, stay there"
+            )
         said = statistics(job.client, job.project_id, dataset)
         if said is None:
             continue

@@ -20,7 +20,15 @@ from common.sc.client import Client
 from common.sc.labels import LabelMap, map_labels
 from common.sc.media import Media, list_media, media_path
 from common.sc.projects import Project, datasets_of, get_project, list_projects, portable
-from common.sc.scenes import differences, image_scene, translate, video_scenes
+from common.sc.scenes import (
+    differences,
+    image_scene,
+    same_ranges,
+    translate,
+    translate_ranges,
+    video_ranges,
+    video_scenes,
+)
 from common.waiting import StopSignal
 from common.web import errors
 
@@ -208,6 +216,14 @@ def _differences(pair: _Pair, entry: Entry, media: Media) -> list[str]:
             wrong.append(f"{at}: no annotations there")
             continue
         wrong += [f"{at}: {each}" for each in differences(wanted.annotations, scenes[frame], normalised=normalised)]
+    for frame in scenes.keys() - (entry.scenes or {}).keys():
+        if scenes[frame].get("annotations"):
+            at = where + (f" frame {frame}" if frame else "")
+            wrong.append(f"{at}: annotations there that the folder does not have")
+    if entry.ranges:
+        wanted_ranges, lost = translate_ranges(pair.source.folder.read_json(entry.ranges_file), pair.labels)
+        if lost or not same_ranges(video_ranges(pair.client, project_id, media), wanted_ranges):
+            wrong.append(f"{where}: other labels of stretches there")
     return wrong
 
 

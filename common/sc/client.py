@@ -6,6 +6,7 @@ for. Credentials go to the configured origin only: a redirect to another host go
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -67,6 +68,7 @@ class Client(Connection):
         self.ca_setting = f"{server.prefix}CA_BUNDLE"
         self.access = Access()
         self._renewing = threading.Lock()
+        self._locked_since: dict[str, float] = {}
         if not server.verify_tls and not server.ca_bundle:
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
             log.get().warning(
@@ -125,13 +127,16 @@ class Client(Connection):
     ) -> requests.Response:
         """Asks, waiting out restarts, throttling and locks, and signing in again once. Raises WebError and RunEnds."""
         patience = Patience(deadline or Deadline(QUESTION_SECONDS), self._silence)
-        locks = _Locks()
+        pauses_of_lock = growing_pauses(0.5, longest=10)
         renewed = False
         while True:
             self.stop.check()
             access = self.access
             try:
-                return self._follow(method, path, access, patience.deadline, stream, params, headers, body)
+                response = self._follow(method, path, access, patience.deadline, stream, params, headers, body)
+                if method != "GET":
+                    self._locked_since.pop(_what_is_locked(path), None)
+                return response
             except (errors.Unauthorized, errors.Forbidden, errors.Redirected) as error:
                 # SC answers 403 to a cookie that has expired, or sends us to its login page.
                 if renewed or not self._may_mean_expired(error, access):
@@ -141,7 +146,11 @@ class Client(Connection):
             except errors.Refused as error:
                 if not _is_lock(error):
                     raise
-                self.stop.sleep(locks.pause_after(error))
+                # Since when, for all questions to one project together: thousands must not wait one after another.
+                since = self._locked_since.setdefault(_what_is_locked(path), time.monotonic())
+                if time.monotonic() - since > LONGEST_LOCK_SECONDS:
+                    raise
+                self.stop.sleep(next(pauses_of_lock))
             except errors.WebError as error:
                 if not repeat and errors.may_have_happened(error):
                     raise errors.OutcomeUnknown(str(error)) from None
@@ -209,17 +218,10 @@ class Client(Connection):
                 self.access = used.renew()
 
 
-class _Locks:
-    """How long one request waits for a lock of the server."""
-
-    def __init__(self) -> None:
-        self._pauses = growing_pauses(0.5, longest=10)
-        self._until = time.monotonic() + LONGEST_LOCK_SECONDS
-
-    def pause_after(self, error: errors.Refused) -> float:
-        if time.monotonic() > self._until:
-            raise error
-        return next(self._pauses)
+def _what_is_locked(path: str) -> str:
+    """The image or video, else the project, that a request is about."""
+    found = re.search(r"/media/(images|videos)/[^/?]+", path) or re.search(r"/projects/[^/?:]+", path)
+    return found[0] if found else ""
 
 
 def _is_login_page(address: str) -> bool:

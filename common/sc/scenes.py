@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,8 @@ from common.web import errors
 Scene = Mapping[str, Any]
 # What Geti gives of a video in one answer at most; the answer does not say that it was cut off.
 MOST_SCENES = 500
+# What a server says of a project or a video that has no labels of stretches at all.
+NO_RANGES = (400, 405, 422, 501)
 
 
 def image_scene(client: Client, project_id: str, media: Media) -> Scene | None:
@@ -209,16 +211,45 @@ def differences(sent: Sequence[Mapping[str, Any]], stored: Scene, *, normalised:
 
 def video_ranges(client: Client, project_id: str, media: Media) -> list[Mapping[str, Any]]:
     """The labels of whole stretches of a video (classification); none on servers without them. Raises WebError."""
-    if client.generation.era != "Geti 2":
+    if client.generation.era == "SC":
         return []
     try:
         answer = client.get(f"{media_path(client, project_id, media)}/range_annotation")
-    except (errors.NotFound, errors.Refused, errors.NotJson):
+    except (errors.NotFound, errors.NotJson):
+        return []
+    except errors.Refused as error:
+        if error.status not in NO_RANGES:  # a lock, say: then there may be some
+            raise
         return []
     return list((answer or {}).get("range_labels") or []) if isinstance(answer, dict) else []
 
 
+def translate_ranges(ranges: Iterable[Mapping[str, Any]], labels: LabelMap) -> tuple[list[dict[str, Any]], list[str]]:
+    """Labels of stretches for another server, and the ids of labels that have no counterpart there."""
+    wanted, lost = [], set()
+    for each in ranges:
+        ids = [labels.by_id[str(label)] for label in each["label_ids"] if str(label) in labels.by_id]
+        lost |= {str(label) for label in each["label_ids"]} - labels.by_id.keys()
+        if ids:
+            wanted.append({"start_frame": each["start_frame"], "end_frame": each["end_frame"], "label_ids": ids})
+    return wanted, sorted(lost)
+
+
+def same_ranges(one: Iterable[Mapping[str, Any]], other: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether the same stretches have the same labels, in whatever order."""
+
+    def plain(ranges: Iterable[Mapping[str, Any]]) -> set[tuple[int, int, frozenset[str]]]:
+        return {(int(each["start_frame"]), int(each["end_frame"]), frozenset(each["label_ids"])) for each in ranges}
+
+    return plain(one) == plain(other)
+
+
 def put_ranges(client: Client, project_id: str, media: Media, ranges: Sequence[Mapping[str, Any]]) -> None:
-    """Stores the labels of stretches; repeating changes nothing. Raises WebError."""
+    """Stores the labels of stretches; repeating changes nothing. Raises WebError.
+
+    The server gives every `skip_frame`th frame of a stretch annotations of its own, in place of what the frame has:
+    with a step longer than the video as few as it can. Whoever stores scenes too stores them afterwards.
+    """
     path = f"{media_path(client, project_id, media)}/range_annotation"
-    client.json("POST", path, {"range_labels": list(ranges)}, repeat=True)
+    params = {"skip_frame": max(1, media.frame_count)}
+    client.json("POST", path, {"range_labels": list(ranges)}, params=params, repeat=True)

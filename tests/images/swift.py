@@ -85,9 +85,12 @@ class Swift:
         self._processes.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
 
     def _await(self) -> None:
+        # The proxy answers before those behind it do: then it says that it is busy.
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             try:
+                for port in self.ports.values():
+                    socket.create_connection(("127.0.0.1", port), 5).close()
                 with urllib.request.urlopen(f"{self.url}/auth/v1.0", timeout=5):
                     return
             except urllib.error.HTTPError:

@@ -30,7 +30,14 @@ def sc() -> Iterator[Callable[..., ScSandbox]]:
 def signed_in() -> Callable[..., Client]:
     """A client of a server; with a token where the generation has them, or `token=False`."""
 
-    def make(server: ScSandbox, *, token: bool = True, connections: int = 4, wait_seconds: float = 20) -> Client:
+    def make(
+        server: ScSandbox,
+        *,
+        token: bool = True,
+        connections: int = 4,
+        wait_seconds: float = 20,
+        timeout_seconds: float = 20,
+    ) -> Client:
         with_token = token and server.generation.name != "1.1"
         who = {"token": SecretStr(server.token)} if with_token else {}
         if not with_token:
@@ -38,7 +45,7 @@ def signed_in() -> Callable[..., Client]:
         found = Server(
             server.url,
             ca_bundle=server.ca_file,
-            timeout_seconds=20,
+            timeout_seconds=timeout_seconds,
             wait_seconds=wait_seconds,
             connections=connections,
             **who,
@@ -75,7 +82,7 @@ def contents(server: ScSandbox) -> dict:
                         )
                         for each in scene.annotations
                     )
-                    for frame, scene in media.scenes.items()
+                    for frame, scene in sorted(media.scenes.items())
                     if scene.annotations
                 }
                 rows.append((dataset.use_for_training, media.name, media.kind, media.path.read_bytes(), str(scenes)))

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from losses import Contents, came_back, column, contents
 
 from sandbox.sc import ScSandbox
-from sandbox.sc.world import Project
 
 VERSION = "2.13.1"
 HERE = Path(__file__).parent
@@ -45,28 +45,6 @@ def python() -> Path:
         pytest.skip(f"geti-sdk {VERSION} cannot be installed here: {installed.stderr.strip()[-300:]}")
     (HOME / "complete").touch()
     return found
-
-
-@dataclass(frozen=True)
-class Contents:
-    images: int
-    videos: int
-    scenes: int  # with annotations
-    hotkeys: int
-    titles: tuple[str, ...]
-
-
-def contents(project: Project | None) -> Contents | None:
-    if project is None:
-        return None
-    media = [one for dataset in project.datasets for one in dataset.media.values()]
-    return Contents(
-        sum(one.kind == "image" for one in media),
-        sum(one.kind == "video" for one in media),
-        sum(bool(scene.annotations) for one in media for scene in one.scenes.values()),
-        sum(bool(label.hotkey) for task in project.trainable for label in task.labels),
-        tuple(task.title for task in project.trainable),
-    )
 
 
 @dataclass(frozen=True)
@@ -152,3 +130,7 @@ def test_h_hotkeys_and_titles_are_lost(visited: Visited) -> None:
     assert (before.hotkeys, before.titles) == (2, ("Find the vehicles",))
     assert after.hotkeys == 0
     assert after.titles != before.titles
+
+
+def test_the_table_in_the_documentation_says_what_came_back(visited: Visited) -> None:
+    assert came_back(visited.before, visited.after, visited.errors) == column("geti-sdk 2.13.1")
