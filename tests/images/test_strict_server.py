@@ -24,7 +24,8 @@ def test_a_strict_server_takes_our_signatures_for_every_odd_key_and_refuses_a_wr
         client = boto3.client(
             "s3", endpoint_url=server.url, region_name="us-east-1", aws_access_key_id=swift.KEY,
             aws_secret_access_key=swift.SECRET,
-            config=Config(s3={"addressing_style": "path"}, request_checksum_calculation="when_required", retries={"max_attempts": 10}),
+            config=Config(s3={"addressing_style": "path"}, request_checksum_calculation="when_required",
+                          retries={"max_attempts": 10}),
         )  # fmt: skip
         client.create_bucket(Bucket="bkt")
         for key, data in ODD.items():
