@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import running as tools
-from running import ROOT, add_project, environment
+from running import add_project, environment
 
 from sandbox.cvat import CvatSandbox
 from tests.downloading.datasets import Downloaded
+from tests.reader import python_with_datumaro
 
-VENV = ROOT / ".venvs" / "merge"
 READ = """
 import json, sys, datumaro
 found = []
@@ -42,20 +39,7 @@ READERS = {
 
 @pytest.fixture(scope="module")
 def python() -> str:
-    """A Python with datumaro: this one, or that of .venvs/merge, which ./run-tests.sh --all makes."""
-    if importlib.util.find_spec("datumaro"):
-        return sys.executable
-    there = VENV / "bin" / "python"
-    if not there.exists():
-        if not os.environ.get("CVAT_TESTS_ALL"):
-            pytest.skip(
-                "datumaro is not installed (CVAT_TESTS_ALL=1 installs requirements-merge.txt into .venvs/merge)"
-            )
-        subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=True, timeout=120)
-        for name in ("requirements.txt", "requirements-merge.txt"):
-            command = [str(there), "-m", "pip", "install", "-q", "-r", str(ROOT / name)]
-            subprocess.run(command, check=True, timeout=280)
-    return str(there)
+    return python_with_datumaro()
 
 
 def run(python: str, server: CvatSandbox, tmp_path: Path, *arguments: str) -> Downloaded:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -14,8 +12,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from tests.reader import python_with_datumaro
+
 ROOT = Path(__file__).resolve().parents[2]
-VENV = ROOT / ".venvs" / "merge"
 NAMES = ("dog", "cat")
 SIZE = (200, 100)
 BOX = (20, 30, 60, 40)  # x, y, width, height
@@ -23,21 +22,7 @@ BOX = (20, 30, 60, 40)  # x, y, width, height
 
 @pytest.fixture(scope="module")
 def python() -> str:
-    """A Python with datumaro: this one, or that of .venvs/merge, which CVAT_TESTS_ALL=1 makes."""
-    if importlib.util.find_spec("datumaro"):
-        return sys.executable
-    there = VENV / "bin" / "python"
-    if not there.exists():
-        if not os.environ.get("CVAT_TESTS_ALL"):
-            pytest.skip("datumaro is not installed (CVAT_TESTS_ALL=1 installs it into .venvs/merge)")
-        subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=True, timeout=120)
-        pinned = ROOT / "requirements-merge.txt"
-        datumaro = ["-r", str(pinned)] if pinned.exists() else ["datumaro==1.13.12"]
-        for what in (["-r", str(ROOT / "requirements.txt")], datumaro):
-            subprocess.run([str(there), "-m", "pip", "install", "-q", *what], check=True, timeout=280)
-    if subprocess.run([str(there), "-c", "import datumaro"], capture_output=True, timeout=60, check=False).returncode:
-        pytest.skip(f"{VENV} has no datumaro")
-    return str(there)
+    return python_with_datumaro()
 
 
 def picture(path: Path, number: int) -> None:
