@@ -191,6 +191,7 @@ def test_exit_codes_say_how_it_went(outcomes, code):
 def test_no_credential_is_in_the_logs_the_output_or_any_file(sc, tmp_path, monkeypatch, capsys, no_waiting):
     for generation in ("1.1", "2.x"):
         server = simple(sc(generation, "none"))
+        (tmp_path / generation).mkdir()
         run_here(monkeypatch, server, tmp_path / generation)
         monkeypatch.setenv("LOG_LEVEL", "DEBUG")
         if generation == "1.1":

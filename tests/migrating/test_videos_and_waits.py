@@ -120,7 +120,7 @@ def cars(server):
 
 
 def test_media_that_are_still_being_prepared_are_waited_for_on_both_sides(sc, signed_in, tmp_path):
-    source, target = cars(sc(samples="none")), sc(samples="none", preprocessing_seconds=0.3)
+    source, target = cars(sc(samples="none")), sc(samples="none", preprocessing_seconds=1.5)
     source.faults.add(
         Fault(
             "GET .*/display/(full|stream)", "status", status=412, times=3,
