@@ -12,7 +12,7 @@ from typing import ClassVar
 from pydantic import Field, field_validator
 
 from common.cvat.settings import CvatSettings, missing_server_settings
-from common.settings import ROOT
+from common.settings import ROOT, absolute
 from common.text import parse_time
 
 TASK_STATUSES = ("annotation", "validation", "completed")
@@ -190,10 +190,7 @@ class DatasetSettings(CvatSettings):
     @field_validator("output_dir")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
-        try:
-            return value.expanduser().absolute()
-        except RuntimeError:
-            raise ValueError("begins with a ~ that stands for nobody's home") from None
+        return absolute(value)
 
     @property
     def folder(self) -> Path:

@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from common.s3.settings import S3Settings
+from common.settings import absolute
 
 
 class ImageSettings(S3Settings):
@@ -67,10 +68,7 @@ class ImageSettings(S3Settings):
     @field_validator("csv_file", "output_dir")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
-        try:
-            return value.expanduser().absolute() if value else None
-        except RuntimeError:
-            raise ValueError("begins with a ~ that stands for nobody's home") from None
+        return absolute(value) if value else None
 
 
 def add_image_arguments(parser: argparse.ArgumentParser) -> None:

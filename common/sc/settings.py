@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import Field, SecretStr, field_validator
 
 from common.sc.address import base_url
-from common.settings import ROOT, Settings
+from common.settings import ROOT, Settings, absolute
 
 
 @dataclass(frozen=True)
@@ -97,10 +97,7 @@ class ScSettings(Settings):
     @field_validator("dir")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
-        try:
-            return value.expanduser().absolute()
-        except RuntimeError:
-            raise ValueError("begins with a ~ that stands for nobody's home") from None
+        return absolute(value)
 
     @property
     def source(self) -> Server:
