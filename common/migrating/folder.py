@@ -32,6 +32,7 @@ from common.sc.media import Kind
 
 MANIFEST_VERSION = 1
 FLUSH_LINES = 200
+SMALL_FILES = ("annotations", "predictions", "models")  # the folders that `write_small` writes to
 
 
 class BadFolder(Trouble):
@@ -112,6 +113,9 @@ class ProjectFolder:
         an update that breaks off must not make a good folder unusable.
         """
         self.path.mkdir(parents=True, exist_ok=True)
+        for folder in (self.path, *(self.path / each for each in SMALL_FILES)):
+            for left in folder.glob(".*.tmp"):  # half a file of a run that was killed while it wrote
+                left.unlink(missing_ok=True)
         write_json(self.path / ".download.json", dict(source))
 
     def entries(self) -> dict[str, Entry]:
