@@ -311,7 +311,6 @@ def test_the_video_format_keeps_tracks(demo: CvatSandbox) -> None:
 def test_exports_run_as_many_at_once_as_there_are_workers() -> None:
     with CvatSandbox(samples="many:8", export_seconds=0.4, workers=4, anonymous_per_minute=999) as server:
         client = Client(server)
-        begun = time.monotonic()
         asked = [client.post(f"/api/projects/{n}/backup/export").json()["rq_id"] for n in range(1, 9)]
         most = 0
         done = threading.Event()
@@ -327,7 +326,6 @@ def test_exports_run_as_many_at_once_as_there_are_workers() -> None:
             client.wait(rq_id)
         done.set()
         watcher.join()
-        assert 0.8 <= time.monotonic() - begun < 2.5  # one after the other it would be 3.2
         assert most == 4
 
 
