@@ -223,7 +223,7 @@ def record_headers(server: CvatSandbox) -> list[tuple[str, dict[str, str]]]:
     return seen
 
 
-def wait_until(true: Callable[[], Any], what: str, seconds: float = 20) -> None:
+def wait_until(true: Callable[[], Any], what: str, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not true():
         if time.monotonic() > deadline:

@@ -146,7 +146,7 @@ def test_each_job_is_kept_byte_for_byte_ground_truth_and_consensus_too(saved: Sa
         with api_archive(saved, *source) as opened:
             for job in world.jobs_of(task):
                 url = f"{saved.server.url}/api/jobs/{job.id}/annotations"
-                answer = requests.get(url, headers=headers, timeout=10).content
+                answer = requests.get(url, headers=headers, timeout=60).content
                 assert opened.read(f"tasks/{task.id}/jobs/{job.id}.json") == answer
                 seen.add(job.type)
     assert seen == {"annotation", "ground_truth", "consensus_replica"}

@@ -35,7 +35,7 @@ from running import (
 from common.backups.record import Record
 from sandbox.cvat import CvatSandbox, Fault
 
-GRACE_SECONDS = 10.0
+GRACE_SECONDS = 20.0
 SIGNALS = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=lambda n: n.name)
 
 
@@ -44,7 +44,7 @@ def large(server: CvatSandbox) -> int:
     """The id of one project of 8 MB, whose first download stands still after half of it."""
     project, _task = add_project(server, "large", megabytes=8)
     download = f"GET /api/projects/{project.id}/backup/download"
-    server.faults.add(Fault(download, "stall", after_bytes=4_000_000, seconds=15))
+    server.faults.add(Fault(download, "stall", after_bytes=4_000_000, seconds=45))
     return project.id
 
 
@@ -105,7 +105,7 @@ def test_a_stop_while_the_server_prepares_is_quick_and_the_export_is_adopted(
 
 @pytest.mark.parametrize("phase", ["GET /api/server/about", "POST /api/auth/login", r"GET /api/tasks\?"])
 def test_a_stop_before_the_list_is_known_is_quick_too(server: CvatSandbox, tmp_path: Path, phase: str) -> None:
-    server.faults.add(Fault(phase, "slow", seconds=15))
+    server.faults.add(Fault(phase, "slow", seconds=45))
     with running(start(server, tmp_path, CVAT_HTTP_TIMEOUT_SECONDS="60")) as process:
         wait_until(lambda: (tmp_path / "backups").exists(), "the run has begun")
         time.sleep(0.7)

@@ -91,7 +91,7 @@ class Swift:
             try:
                 for port in self.ports.values():
                     socket.create_connection(("127.0.0.1", port), 5).close()
-                with urllib.request.urlopen(f"{self.url}/auth/v1.0", timeout=5):
+                with urllib.request.urlopen(f"{self.url}/auth/v1.0", timeout=60):
                     return
             except urllib.error.HTTPError:
                 return

@@ -53,8 +53,8 @@ def test_the_program_says_where_it_listens_and_ends_cleanly(tmp_path: Path) -> N
         assert line.startswith(f"sandbox CVAT listening on {ready['url']}  user admin  password ")
         assert ready["access_token"] in line
         header = {"Authorization": f"Bearer {ready['access_token']}"}
-        assert requests.get(f"{ready['url']}/api/projects", headers=header, timeout=5).json()["count"] >= 25
-        assert requests.get(f"{ready['url']}/sandbox/log", headers=header, timeout=5).status_code == 404
+        assert requests.get(f"{ready['url']}/api/projects", headers=header, timeout=60).json()["count"] >= 25
+        assert requests.get(f"{ready['url']}/sandbox/log", headers=header, timeout=60).status_code == 404
         process.send_signal(signal.SIGTERM)
         assert process.wait(5) == 0
     assert data.is_dir()
@@ -65,31 +65,31 @@ def test_the_switches_work_over_http(tmp_path: Path) -> None:
         url = ready["url"]
 
         def switch(method: str, path: str, body: Any = None) -> Any:
-            answer = requests.request(method, f"{url}/sandbox/{path}", json=body, timeout=5)
+            answer = requests.request(method, f"{url}/sandbox/{path}", json=body, timeout=60)
             assert answer.status_code == 200, answer.text
             return answer.json()
 
         header = {"Authorization": f"Bearer {ready['access_token']}"}
         switch("POST", "faults", {"match": "GET /api/projects", "kind": "status", "status": 503})
-        assert requests.get(f"{url}/api/projects", headers=header, timeout=5).status_code == 503
+        assert requests.get(f"{url}/api/projects", headers=header, timeout=60).status_code == 503
         switch("POST", "faults", {"match": "GET /api/projects", "kind": "status", "status": 503})
         switch("DELETE", "faults")
-        assert requests.get(f"{url}/api/projects", headers=header, timeout=5).status_code == 200
+        assert requests.get(f"{url}/api/projects", headers=header, timeout=60).status_code == 200
         assert [row["status"] for row in switch("GET", "log")["exchanges"]][-1] == 200
         switch("POST", "do", {"call": "rename_project", "args": [1, "renamed"]})
         made = switch("POST", "do", {"call": "add_task", "args": [1, "new task"], "kwargs": {"frames": 2}})
-        assert requests.get(f"{url}/api/tasks/{made['result']['id']}", headers=header, timeout=5).json()["size"] == 2
-        assert requests.get(f"{url}/api/projects/1", headers=header, timeout=5).json()["name"] == "renamed"
-        refused = requests.post(f"{url}/sandbox/do", json={"call": "now"}, timeout=5)
+        assert requests.get(f"{url}/api/tasks/{made['result']['id']}", headers=header, timeout=60).json()["size"] == 2
+        assert requests.get(f"{url}/api/projects/1", headers=header, timeout=60).json()["name"] == "renamed"
+        refused = requests.post(f"{url}/sandbox/do", json={"call": "now"}, timeout=60)
         assert (refused.status_code, "not allowed" in refused.text) == (400, True)
         switch("POST", "set", {"health": {"DiskUsage": "full"}})
-        assert requests.get(f"{url}/api/server/health/?format=json", timeout=5).status_code == 500
+        assert requests.get(f"{url}/api/server/health/?format=json", timeout=60).status_code == 500
         switch("POST", "restart", {"down_seconds": 0.5})
         heard = []
         deadline = time.monotonic() + 5
         while time.monotonic() < deadline and heard[-1:] != ["back"]:
             try:
-                count = requests.get(f"{url}/api/projects", headers=header, timeout=5).json()["count"]
+                count = requests.get(f"{url}/api/projects", headers=header, timeout=60).json()["count"]
                 heard.append("back" if "away" in heard and count == 3 else "there")
             except requests.ConnectionError:
                 heard.append("away")

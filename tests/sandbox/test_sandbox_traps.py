@@ -23,46 +23,46 @@ def ids(answer: requests.Response) -> list[int]:
 
 
 def test_a_wrong_password_is_a_400_at_login_and_a_401_elsewhere(server: CvatSandbox) -> None:
-    wrong = requests.post(f"{server.url}/api/auth/login", json={"username": "admin", "password": "no"}, timeout=5)
+    wrong = requests.post(f"{server.url}/api/auth/login", json={"username": "admin", "password": "no"}, timeout=60)
     assert wrong.status_code == 400
     assert wrong.json() == {"non_field_errors": ["Unable to log in with provided credentials."]}
-    basic = requests.get(f"{server.url}/api/users/self", auth=("admin", "no"), timeout=5)
+    basic = requests.get(f"{server.url}/api/users/self", auth=("admin", "no"), timeout=60)
     assert (basic.status_code, basic.json()) == (401, {"detail": "Invalid username/password."})
     assert basic.headers["WWW-Authenticate"] == "Token"
     for scheme in ("Token 0000", "Bearer abc.def", f"Token {server.access_token}"):
-        answer = requests.get(f"{server.url}/api/users/self", headers={"Authorization": scheme}, timeout=5)
+        answer = requests.get(f"{server.url}/api/users/self", headers={"Authorization": scheme}, timeout=60)
         assert (answer.status_code, answer.json()) == (401, {"detail": "Invalid token."})
-    none = requests.get(f"{server.url}/api/projects", timeout=5)
+    none = requests.get(f"{server.url}/api/projects", timeout=60)
     assert (none.status_code, none.json()) == (401, {"detail": "Authentication credentials were not provided."})
 
 
 def test_a_user_has_one_key_which_a_logout_ends_for_everybody(server: CvatSandbox) -> None:
     credentials = {"username": server.username, "password": server.password}
-    first, second = (requests.post(f"{server.url}/api/auth/login", json=credentials, timeout=5) for _ in range(2))
+    first, second = (requests.post(f"{server.url}/api/auth/login", json=credentials, timeout=60) for _ in range(2))
     assert first.json() == second.json()
     header = {"Authorization": f"Token {first.json()['key']}"}
-    assert requests.get(f"{server.url}/api/users/self", headers=header, timeout=5).status_code == 200
-    assert requests.post(f"{server.url}/api/auth/logout", headers=header, timeout=5).status_code == 200
-    assert requests.get(f"{server.url}/api/users/self", headers=header, timeout=5).status_code == 401
+    assert requests.get(f"{server.url}/api/users/self", headers=header, timeout=60).status_code == 200
+    assert requests.post(f"{server.url}/api/auth/logout", headers=header, timeout=60).status_code == 200
+    assert requests.get(f"{server.url}/api/users/self", headers=header, timeout=60).status_code == 401
 
 
 def test_basic_authentication_and_the_session_cookie_work_everywhere(server: CvatSandbox) -> None:
     basic = base64.b64encode(f"{server.username}:{server.password}".encode()).decode()
-    answer = requests.get(f"{server.url}/api/projects", headers={"Authorization": f"Basic {basic}"}, timeout=5)
+    answer = requests.get(f"{server.url}/api/projects", headers={"Authorization": f"Basic {basic}"}, timeout=60)
     assert answer.status_code == 200
     session = requests.Session()
     session.post(
-        f"{server.url}/api/auth/login", json={"email": "admin@example.com", "password": server.password}, timeout=5
+        f"{server.url}/api/auth/login", json={"email": "admin@example.com", "password": server.password}, timeout=60
     )
-    assert session.get(f"{server.url}/api/projects", timeout=5).status_code == 200
+    assert session.get(f"{server.url}/api/projects", timeout=60).status_code == 200
 
 
 def test_signing_in_is_throttled_like_any_stranger() -> None:
     with CvatSandbox(samples="none", anonymous_per_minute=3) as server:
         for _ in range(3):
-            assert requests.get(f"{server.url}/api/server/about", timeout=5).status_code == 200
+            assert requests.get(f"{server.url}/api/server/about", timeout=60).status_code == 200
         credentials = {"username": server.username, "password": server.password}
-        refused = requests.post(f"{server.url}/api/auth/login", json=credentials, timeout=5)
+        refused = requests.post(f"{server.url}/api/auth/login", json=credentials, timeout=60)
         assert refused.status_code == 429
         assert 1 <= int(refused.headers["Retry-After"]) <= 60
         assert refused.json()["detail"].startswith("Request was throttled. Expected available in ")
@@ -101,19 +101,19 @@ def test_these_accept_headers_are_fine(server: CvatSandbox, accept: str) -> None
 
 def test_health_is_no_api_endpoint(server: CvatSandbox) -> None:
     url = f"{server.url}/api/server/health/"
-    refused = requests.get(url, headers={"Accept": "application/vnd.cvat+json"}, timeout=5)
+    refused = requests.get(url, headers={"Accept": "application/vnd.cvat+json"}, timeout=60)
     assert (refused.status_code, refused.text) == (
         406,
         "Not Acceptable: Supported content types: text/html, application/json",
     )
     for answer in (
-        requests.get(url, params={"format": "json"}, headers={"Accept": "application/vnd.cvat+json"}, timeout=5),
-        requests.get(url, headers={"Accept": "application/json"}, timeout=5),
+        requests.get(url, params={"format": "json"}, headers={"Accept": "application/vnd.cvat+json"}, timeout=60),
+        requests.get(url, headers={"Accept": "application/json"}, timeout=60),
     ):
         assert answer.status_code == 200
         assert set(answer.json().values()) == {"working"}
     server.world.health["DiskUsage"] = "warning: sandbox 95.1% disk usage exceeds 90%"
-    sick = requests.get(url, params={"format": "json"}, timeout=5)
+    sick = requests.get(url, params={"format": "json"}, timeout=60)
     assert sick.status_code == 500
     assert sick.json()["DiskUsage"].startswith("warning")
 
@@ -204,10 +204,10 @@ def test_an_empty_organization_means_the_personal_space(demo: CvatSandbox) -> No
 def test_a_worker_sees_nothing_and_no_error(demo: CvatSandbox) -> None:
     bob = ("bob", demo.password)
     for path in ("/api/projects", "/api/tasks", "/api/jobs"):
-        answer = requests.get(f"{demo.url}{path}", auth=bob, timeout=5)
+        answer = requests.get(f"{demo.url}{path}", auth=bob, timeout=60)
         assert (answer.status_code, answer.json()["count"]) == (200, 0)
-    assert requests.get(f"{demo.url}/api/projects?org=beta-lab", auth=bob, timeout=5).status_code == 403
-    assert requests.get(f"{demo.url}/api/projects/1", auth=bob, timeout=5).json() == NOT_ALLOWED
+    assert requests.get(f"{demo.url}/api/projects?org=beta-lab", auth=bob, timeout=60).status_code == 403
+    assert requests.get(f"{demo.url}/api/projects/1", auth=bob, timeout=60).json() == NOT_ALLOWED
 
 
 # --- tasks without data -----------------------------------------------------------------------------------------------
