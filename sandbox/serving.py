@@ -99,9 +99,15 @@ class SocketServer:
         return f"{'https' if self.tls is not None else 'http'}://{self.host}:{self.port}"
 
     def start(self) -> None:
+        self._listen(self._bound())
+
+    def _bound(self) -> socket.socket:
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((self.host, self.port))
+        return listener
+
+    def _listen(self, listener: socket.socket) -> None:
         listener.listen(256)
         self.port = listener.getsockname()[1]
         self._listener = listener
@@ -121,10 +127,14 @@ class SocketServer:
             self._down = (int(mode), time.monotonic() + down_seconds)
             return
         self._close_everything()
+        # Bound but not listening: connections are refused, and nobody else gets the port meanwhile.
+        reserved = self._bound()
 
         def come_back() -> None:
-            if not self._stopped.wait(down_seconds):
-                self.start()
+            if self._stopped.wait(down_seconds):
+                reserved.close()
+            else:
+                self._listen(reserved)
 
         threading.Thread(target=come_back, name="restart", daemon=True).start()
 

@@ -114,7 +114,7 @@ def environment(server: CvatSandbox | str, tmp_path: Path, **changes: str | None
         "HOME": str(tmp_path / "home"),
         "CVAT_BACKUP_DIR": str(tmp_path / "backups"),
         "CVAT_BACKUP_MIN_FREE_GB": "0",
-        "CVAT_SERVER_WAIT_SECONDS": "8",
+        "CVAT_SERVER_WAIT_SECONDS": "30",
         "CVAT_HTTP_TIMEOUT_SECONDS": "20",
         "LOG_FORMAT": "json",
     }
