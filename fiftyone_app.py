@@ -14,7 +14,6 @@ from typing import NoReturn
 from common.annotating.app import (
     Launch,
     handed_on,
-    interpreter,
     launch,
     of_the_running_app,
     shown_masked,
@@ -22,6 +21,7 @@ from common.annotating.app import (
 )
 from common.annotating.app_settings import AppSettings
 from common.exits import Exit
+from common.fiftyone.interpreter import interpreter
 from common.run import Run, frame, leave, say
 
 

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
 from common.annotating.app_settings import AppSettings
-from common.exits import Exit, RunEnds
+from common.fiftyone import process
 from common.settings import ENV_DIR, MASK, ROOT
 
 SERVER = ROOT / "common" / "fiftyone" / "app.py"
 OF_FIFTYONE = "FIFTYONE_CVAT_"
 # Settings and secrets of ours; also what is meant for FiftyOne about CVAT, until it is handed on anew.
-OURS = ("CVAT_", "SC_", OF_FIFTYONE)
+OURS = ("CVAT_", "SC_", "FIFTYONE_SYNC_", OF_FIFTYONE)
 NO_SECRETS = ("URL", "USERNAME", "EMAIL")
 FILE_SECRETS = Path("/run/secrets")
 
@@ -38,14 +36,15 @@ def handed_on(settings: AppSettings, environ: Mapping[str, str]) -> dict[str, st
     if not settings.cvat_sync:
         return {}
     password = settings.password.get_secret_value() if settings.password else ""
-    ours = {"URL": settings.url, "USERNAME": settings.username, "PASSWORD": password, "EMAIL": settings.email}
     theirs = {name: value for name, value in environ.items() if name.startswith(OF_FIFTYONE) and value}
-    return theirs | {OF_FIFTYONE + name: value for name, value in ours.items() if value}
+    return theirs | process.handed_on(settings.url, settings.username, password, settings.email)
 
 
 def launch(settings: AppSettings, python: Path, do: str, script: Sequence[str], environ: Mapping[str, str]) -> Launch:
     """The App (`do` is "serve"), or FiftyOne's Python with a script of the user's."""
     kept = {name: value for name, value in environ.items() if not name.startswith(OURS)}
+    if settings.database_uri:
+        kept["FIFTYONE_DATABASE_URI"] = settings.database_uri.get_secret_value()
     environment = kept | handed_on(settings, environ)
     if do == "python":
         return Launch((str(python), *script), environment)
@@ -63,26 +62,6 @@ def secret_places(environ: Mapping[str, str]) -> list[Path]:
     named = environ.get(ENV_DIR)
     places = [Path(named).absolute()] if named else [ROOT / ".env.local"]
     return [place for place in (*places, FILE_SECRETS) if place.exists()]
-
-
-def interpreter(named: Path | None) -> Path:
-    """The Python that has fiftyone. Raises RunEnds with the commands that make one."""
-    if named is not None:
-        if not named.is_file():
-            raise RunEnds(f"FIFTYONE_SYNC_PYTHON={str(named)!r} is not a file.", exit_code=Exit.BAD_CONFIGURATION)
-        return named
-    beside = ROOT / ".venvs" / "fiftyone" / "bin" / "python"
-    with contextlib.suppress(metadata.PackageNotFoundError):
-        metadata.distribution("fiftyone")
-        return Path(sys.executable)
-    if beside.is_file():
-        return beside
-    raise RunEnds(
-        "FiftyOne is not installed.",
-        "It wants an environment of its own (1 GB): python3 -m venv .venvs/fiftyone && "
-        ".venvs/fiftyone/bin/python -m pip install -r requirements-fiftyone.txt",
-        exit_code=Exit.BAD_CONFIGURATION,
-    )
 
 
 def what_is_missing(settings: AppSettings, environ: Mapping[str, str]) -> list[str]:

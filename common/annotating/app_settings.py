@@ -14,9 +14,7 @@ class AppSettings(Settings):
     """Where the FiftyOne App listens, whose files it shows, and what it may know of CVAT."""
 
     cvat_sync: bool = Field(
-        False,
-        alias="CVAT_SYNC",
-        description="hands address and credentials of CVAT on to FiftyOne; false = nothing of them",
+        True, alias="CVAT_SYNC", description="false: nothing goes to CVAT and nothing of CVAT reaches FiftyOne"
     )
     url: str = Field("", alias="CVAT_URL", description="address of the CVAT server, e.g. https://cvat.example.com")
     username: str = Field("", alias="CVAT_USERNAME", description="user that FiftyOne signs in as; it takes no tokens")
@@ -31,16 +29,24 @@ class AppSettings(Settings):
     media: Path | None = Field(
         None, alias="FIFTYONE_MEDIA", description="folder of the images and videos; the App shows no others"
     )
+    database_uri: SecretStr | None = Field(
+        None, alias="FIFTYONE_DATABASE_URI", description="MongoDB of FiftyOne; empty = the one that it brings along"
+    )
     python: Path | None = Field(
         None,
         alias="FIFTYONE_SYNC_PYTHON",
-        description="the Python that has fiftyone; empty = this one, or that of .venvs/fiftyone beside the scripts",
+        description="the Python that has FiftyOne; empty = found out",
     )
 
     @field_validator("url")
     @classmethod
     def _understand_url(cls, value: str) -> str:
         return base_url(value)
+
+    @field_validator("python")
+    @classmethod
+    def _where_the_python_is(cls, value: Path | None) -> Path | None:
+        return absolute(value) if value else None  # not resolved: the link in a venv is what makes it one
 
     @field_validator("media")
     @classmethod

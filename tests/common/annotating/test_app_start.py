@@ -14,7 +14,6 @@ import pytest
 import fiftyone_app
 from common.annotating import app
 from common.annotating.app_settings import AppSettings
-from common.exits import RunEnds
 
 ROOT = Path(app.__file__).resolve().parents[2]
 SECRET = "0012345,$x"
@@ -42,9 +41,13 @@ def test_what_else_is_set_for_the_backend_goes_along_but_ours_wins():
     assert "FIFTYONE_CVAT_EMAIL" not in found
 
 
-@pytest.mark.parametrize("switch", [{"CVAT_SYNC": "false"}, {}], ids=["off", "not set"])
-def test_with_the_switch_off_nothing_of_cvat_reaches_fiftyone(switch: dict[str, str]):
-    values = {"CVAT_URL": "https://cvat.example.com", "CVAT_USERNAME": "alice", "CVAT_PASSWORD": SECRET} | switch
+def test_with_the_switch_off_nothing_of_cvat_reaches_fiftyone():
+    values = {
+        "CVAT_URL": "https://cvat.example.com",
+        "CVAT_USERNAME": "alice",
+        "CVAT_PASSWORD": SECRET,
+        "CVAT_SYNC": "false",
+    }
     environ = {
         "PATH": "/bin", "CVAT_ACCESS_TOKEN": "t", "CVAT_PASSWORD_FILE": "/x", "FIFTYONE_CVAT_PASSWORD": "p",
         "SC_TOKEN": "s", "FIFTYONE_DATABASE_URI": "mongodb://mongo:27017",
@@ -73,6 +76,12 @@ def test_a_script_of_the_users_gets_the_same_environment():
     assert begin.environment == {"PATH": "/bin"} | app.handed_on(settings(), {})
 
 
+def test_the_database_of_the_settings_is_that_of_the_app():
+    begin = app.launch(settings(FIFTYONE_DATABASE_URI="mongodb://u:p@db"), Path("/opt/python"), "serve", (), {})
+    assert begin.environment["FIFTYONE_DATABASE_URI"] == "mongodb://u:p@db"
+    assert "u:p" not in " ".join(begin.command)
+
+
 def test_what_keeps_annotating_from_working_is_said():
     [line] = app.what_is_missing(settings(CVAT_URL="http://cvat", CVAT_USERNAME=""), {"CVAT_ACCESS_TOKEN": "t"})
     assert "CVAT_USERNAME is not set" in line and "takes no access token" in line
@@ -95,22 +104,6 @@ def test_the_running_app_is_found_and_what_it_has_of_cvat(tmp_path: Path):
         (tmp_path / number / "cmdline").write_text("\0".join(words) + "\0")
         (tmp_path / number / "environ").write_text("PATH=/bin\0FIFTYONE_CVAT_URL=http://a=b\0\0")
     assert app.of_the_running_app(tmp_path) == {"FIFTYONE_CVAT_URL": "http://a=b"}
-
-
-def test_a_python_that_is_not_there_is_bad_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    with pytest.raises(RunEnds, match=r"FIFTYONE_SYNC_PYTHON=.* is not a file") as caught:
-        app.interpreter(tmp_path / "python")
-    assert caught.value.exit_code == 2
-    (tmp_path / "python").touch()
-    assert app.interpreter(tmp_path / "python") == tmp_path / "python"
-    monkeypatch.setattr(app, "ROOT", tmp_path)
-    with pytest.raises(RunEnds) as caught:
-        app.interpreter(None)
-    assert "python3 -m venv .venvs/fiftyone" in caught.value.remedy
-    there = tmp_path / ".venvs" / "fiftyone" / "bin" / "python"
-    there.parent.mkdir(parents=True)
-    there.touch()
-    assert app.interpreter(None) == there
 
 
 @pytest.fixture
