@@ -338,6 +338,7 @@ def _attach(call: Call, task: Task, files: dict[str, MediaFile], settings: dict[
         frame_filter=str(settings.get("frame_filter") or ""),
         zip_chunks=str(settings.get("use_zip_chunks", "false")).lower() == "true",
     )
+    task.assignee_updated_date = None  # recorded: the import forgets it, and the assignee stays
     world.touch(world.project_of(task))
 
 

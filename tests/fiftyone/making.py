@@ -112,6 +112,23 @@ class Annotator:
         self._patch(job, "update", kind, [row])
         return dict(row)
 
+    def relabel(self, kind: str, which: Callable[[Json], bool] | int, label: str, job: int | None = None) -> Json:
+        """Another label, as the editor does it: attributes of the same name go along."""
+        labels = self.labels(self.tasks[0])
+        names = {spec["id"]: spec["name"] for row in labels.values() for spec in row["attributes"]}
+        specs = {spec["name"]: spec["id"] for spec in labels[label]["attributes"]}
+
+        def change(row: Json) -> None:
+            row["label_id"] = labels[label]["id"]
+            for item in (row, *row.get("shapes", [])):
+                item["attributes"] = [
+                    {"spec_id": specs[names[one["spec_id"]]], "value": one["value"]}
+                    for one in item["attributes"]
+                    if names[one["spec_id"]] in specs
+                ]
+
+        return self.change(kind, which, change, job)
+
     def add(self, kind: str, *rows: Json, job: int | None = None) -> None:
         """PATCH action=create; `label` and `attributes` may be given by name."""
         self._patch(job or self.jobs()[0], "create", kind, [self._by_id(row) for row in rows])

@@ -32,7 +32,7 @@ OURS = {
 # The one upload that was recorded whole has these; of the others the first of them are there.
 SETTINGS = {"image_quality": "75", "use_cache": "True", "use_zip_chunks": "True", "sorting_method": "predefined"}
 # Between these requests somebody changed labels in CVAT; which of them is not in the recordings.
-EDITED = {"fo_detections.json", "fo_instances.json", "fo_project_existing.json", "fo_video.json"}
+EDITED = {"fo_detections.json", "fo_instances.json", "fo_project.json", "fo_project_existing.json", "fo_video.json"}
 
 
 def mp4(frames: int, width: int = 320, height: int = 240) -> bytes:
