@@ -24,7 +24,7 @@ from sandbox.cvat.http import (
 from sandbox.cvat.media import MediaFile
 from sandbox.cvat.restore import restore_project, restore_task
 from sandbox.cvat.routes import Call, Router
-from sandbox.cvat.world import Project, Task
+from sandbox.cvat.world import NoSuchObject, Project, Task
 
 GONE = """This endpoint is no longer supported.
 To initiate the export process, use POST /api/{target}/id/{new}.
@@ -308,6 +308,8 @@ def _check_settings(settings: dict[str, Any]) -> None:
 def _attach(call: Call, task: Task, files: dict[str, MediaFile], settings: dict[str, Any]) -> None:
     """What the import worker does with uploaded files."""
     world = call.world
+    if task.id not in world.tasks:
+        raise NoSuchObject("cvat.apps.engine.models.Task.DoesNotExist: Task matching query does not exist.")
     sound = [file for file in files.values() if file.width]
     broken = [file for file in files.values() if not file.width]
     if broken or not sound:

@@ -104,8 +104,7 @@ def _part_of_track(whole: Json, first: int, last: int) -> Json:
     kept = _visible_from(track["shapes"], first, last)
     if len(kept) < len(track["shapes"]):
         scoped = _visible_from(frames_of(track, last + 1), first, last)
-        if scoped and not scoped[0]["keyframe"]:
-            kept.insert(0, scoped[0])
+        kept = [shape for place, shape in enumerate(scoped) if not place or shape["keyframe"]]
     for shape in track["shapes"] + kept:
         shape.pop("keyframe", None)
     track["shapes"] = kept

@@ -10,6 +10,15 @@ from environment import RealFiftyOne, fiftyone_environment, python_with_fiftyone
 
 from sandbox.cvat import CvatSandbox
 
+# The first test of a session may have to wait until FiftyOne is installed.
+TIMEOUT_SECONDS = 1800
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "fiftyone_python" in getattr(item, "fixturenames", ()) and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(TIMEOUT_SECONDS))
+
 
 @pytest.fixture(scope="session")
 def fiftyone_python() -> str:
