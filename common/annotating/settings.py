@@ -39,7 +39,9 @@ class View:
 
 def read_view(text: str) -> View:
     """A view from `limit=10; tag=a,b; ids=…`. Raises ValueError."""
-    limit, tags, ids = 0, (), ()
+    limit = 0
+    tags: tuple[str, ...] = ()
+    ids: tuple[str, ...] = ()
     for part in filter(None, (each.strip() for each in text.split(";"))):
         name, equals, value = (each.strip() for each in part.partition("="))
         values = tuple(filter(None, (each.strip() for each in value.split(","))))
@@ -124,7 +126,9 @@ class FiftyoneSettings(CvatSettings):
         "", alias="FIFTYONE_SYNC_LABEL_TYPE", description=f"one of {', '.join(LABEL_TYPES)}; empty = the field's own"
     )
     classes: tuple[Any, ...] = Field(
-        (), alias="FIFTYONE_SYNC_CLASSES", description="classes: a,b,c or a JSON list; empty = those that are in the field"
+        (),
+        alias="FIFTYONE_SYNC_CLASSES",
+        description="classes: a,b,c or a JSON list; empty = those that are in the field",
     )
     attributes: Json = Field(
         None,
@@ -183,7 +187,9 @@ class FiftyoneSettings(CvatSettings):
         (), alias="FIFTYONE_SYNC_TASK_ASSIGNEE", description="user or users (a,b) that the tasks are given to, in turn"
     )
     job_assignees: tuple[str, ...] = Field(
-        (), alias="FIFTYONE_SYNC_JOB_ASSIGNEES", description="users that the jobs are given to, in turn, first job first"
+        (),
+        alias="FIFTYONE_SYNC_JOB_ASSIGNEES",
+        description="users that the jobs are given to, in turn, first job first",
     )
     image_quality: int = Field(
         75, alias="FIFTYONE_SYNC_IMAGE_QUALITY", ge=1, le=100, description="quality of images in CVAT. 1 to 100"
