@@ -39,7 +39,9 @@ class View:
 
 def read_view(text: str) -> View:
     """A view from `limit=10; tag=a,b; ids=…`. Raises ValueError."""
-    limit, tags, ids = 0, (), ()
+    limit = 0
+    tags: tuple[str, ...] = ()
+    ids: tuple[str, ...] = ()
     for part in filter(None, (each.strip() for each in text.split(";"))):
         name, equals, value = (each.strip() for each in part.partition("="))
         values = tuple(filter(None, (each.strip() for each in value.split(","))))
