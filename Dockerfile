@@ -84,7 +84,8 @@ RUN apt-get update \
     && mkdir -p /fiftyone \
     && chown "${UID}:${GID}" /fiftyone
 COPY --from=fiftyone-builder /opt/fiftyone /opt/fiftyone
-ENV FIFTYONE_SYNC_PYTHON=/opt/fiftyone/bin/python \
+ENV PATH=$PATH:/opt/fiftyone/bin \
+    FIFTYONE_SYNC_PYTHON=/opt/fiftyone/bin/python \
     FIFTYONE_APP_ADDRESS=0.0.0.0 \
     FIFTYONE_DO_NOT_TRACK=true
 USER ${UID}:${GID}

@@ -22,16 +22,21 @@ import sys
 from typing import Any
 
 # --- edit these ---
-DATASET_NAME = (
-    "my-dataset"  # an existing dataset: fiftyone_app.py python -- -c "import fiftyone as fo; print(fo.list_datasets())"
-)
-ANNO_KEY = "my_annotation_run"  # name of this run: letters, digits and _; create refuses one that exists
-LABEL_FIELD = "ground_truth"  # the field to label; a new one, or one whose labels are to be edited
-LABEL_TYPE = "detections"  # what the field holds: see the table in docs/fiftyone.md
-CLASSES = ["class1", "class2", "class3"]  # labels of other classes are not sent, and stay as they are
-PROJECT_NAME = None  # e.g. "my_project": a project that exists rules over CLASSES, and keeps a new attribute for good
-SAMPLES = 10  # only so many, to try it
-LAUNCH_EDITOR = False  # True opens CVAT in a browser: only for somebody who sits before this machine
+# An existing dataset. Which there are: python fiftyone_app.py python -- -c "import fiftyone as fo; print(fo.list_datasets())"
+DATASET_NAME = "my-dataset"
+# The name of this run: letters, digits and _; create refuses one that exists.
+ANNO_KEY = "my_annotation_run"
+# The field to label: a new one, or one whose labels are to be edited; and what it holds (the table in docs/fiftyone.md).
+LABEL_FIELD = "ground_truth"
+LABEL_TYPE = "detections"
+# Labels of other classes are not sent, and stay as they are.
+CLASSES = ["class1", "class2", "class3"]
+# None, or "my_project": a project that exists rules over CLASSES, and its labels keep a new attribute for good.
+PROJECT_NAME = None
+# Only so many, to try it.
+SAMPLES = 10
+# True opens CVAT in a browser: only for somebody who sits before this machine.
+LAUNCH_EDITOR = False
 # --- until here ---
 
 NAMES = ("url", "username", "password", "email")

@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     keep_texts(fo.annotation_config.backends, os.environ)
     folders = [*arguments.media, fo.config.default_dataset_dir]
-    server.app = guarded(server.app, folders, os.environ.get("FIFTYONE_ALLOWED_ORIGINS", ""))
+    server.app = guarded(server.app, folders, arguments.closed, os.environ.get("FIFTYONE_ALLOWED_ORIGINS", ""))
     tell("app_begins", address=arguments.address, port=arguments.port, media=arguments.media, version=fo.__version__)
     server.start_server(port=arguments.port, address=arguments.address)
 
@@ -66,9 +66,10 @@ def keep_texts(backends: MutableMapping[str, Any], environ: MutableMapping[str, 
 # --- the door ---------------------------------------------------------------------------------------------------
 
 
-def guarded(app: Application, folders: Iterable[str], allowed_origins: str) -> Application:
-    """`app`, asked only for media below `folders`, and only by its own pages."""
+def guarded(app: Application, folders: Iterable[str], closed: Iterable[str], allowed_origins: str) -> Application:
+    """`app`, asked only for media below `folders`, for nothing at `closed`, and only by its own pages."""
     roots = [os.path.realpath(folder) for folder in folders]
+    never = [os.path.realpath(path) for path in closed]
     friends = {each.strip() for each in allowed_origins.split(",")}
     told: set[str] = set()
 
@@ -82,7 +83,7 @@ def guarded(app: Application, folders: Iterable[str], allowed_origins: str) -> A
             await refuse(scope, send, 403, f"{origin} is not this App's address: see docs/fiftyone.md")
             return
         for path in paths_asked_for(scope):
-            if not lies_below(path, roots):
+            if not lies_below(path, roots) or lies_below(path, never):
                 folder = str(Path(path).parent)
                 if folder not in told and len(told) < MOST_TOLD:
                     told.add(folder)

@@ -27,6 +27,7 @@ def ask(
     query: str = "",
     *,
     folders: list[str] | None = None,
+    closed: tuple[str, ...] = (),
     allowed: str = "",
     kind: str = "http",
     **headers: str,
@@ -39,7 +40,7 @@ def ask(
 
     pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
     scope = {"type": kind, "path": path, "query_string": query.encode(), "headers": pairs}
-    asyncio.run(app.guarded(shows_everything, folders or [], allowed)(scope, None, send))
+    asyncio.run(app.guarded(shows_everything, folders or [], closed, allowed)(scope, None, send))
     return sent[0].get("status", sent[0])
 
 
@@ -76,13 +77,21 @@ def test_a_file_named_beside_an_allowed_one_is_not_shown_either(media: Path):
     assert ask("/media", f"filepath=/etc/passwd&{allowed}", folders=[str(media)]) == 404
 
 
+def test_what_is_closed_is_not_shown_even_below_the_media(media: Path):
+    (media / "config").mkdir()
+    query = f"filepath={media}/config/.env.local"
+    assert ask("/media", query, folders=["/"]) == 200
+    assert ask("/media", query, folders=["/"], closed=(f"{media}/config",)) == 404
+    assert ask("/media", query, folders=["/"], closed=(f"{media}/config/.env.local",)) == 404
+
+
 def test_a_stranger_cannot_fill_the_log(media: Path, capsys: pytest.CaptureFixture[str]):
     sent: list[Any] = []
 
     async def send(message: Any) -> None:
         sent.append(message)
 
-    door = app.guarded(shows_everything, [str(media)], "")
+    door = app.guarded(shows_everything, [str(media)], [], "")
 
     async def ask_often() -> None:
         for number in range(200):
