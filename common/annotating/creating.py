@@ -229,7 +229,7 @@ def _undo(desk: Desk, state: Round, error: BaseException) -> None:
         log.get().warning("not_cleared_away", reason=printable(str(other), 300))
         say("What was made could not be removed now; the next create with the same key does it.")
         return
-    say("Nothing of it was left in CVAT or in FiftyOne.")
+    say("The create failed; what it had made was removed again, in CVAT and in FiftyOne.")
     project = state.project
     if project is not None and not project.made_by_us and project.labels and isinstance(error, WorkerFailed):
         say(f"Labels of project {project.name!r} may have kept the attribute label_id: FiftyOne adds it first.")
