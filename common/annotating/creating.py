@@ -36,7 +36,7 @@ def create(run: SyncRun) -> int:
             )
             return Exit.BAD_CONFIGURATION
         state = new_round(desk.server, desk.settings.dataset, desk.settings.anno_key)
-        state.fields = list(schema)
+        state.fields, state.permissions = list(schema), checks.permissions_of(schema)
         state.media_type = seen["media_type"]
         state.organization = desk.settings.where
         if facts.project_id is not None:
