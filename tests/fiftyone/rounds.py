@@ -108,7 +108,7 @@ def rows(collection):
     return found
 result = {"samples": rows(d._sample_collection),
           "frames": rows(d._frame_collection) if d.media_type == "video" else {},
-          "runs": d.list_annotation_runs()}
+          "runs": sorted(fo.core.odm.get_db_conn()["datasets"].find_one({"name": name}).get("annotation_runs", {}))}
 """
 
 
