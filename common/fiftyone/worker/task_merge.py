@@ -216,9 +216,8 @@ class TaskMerge:
         if one.field.kind in (SCALAR, SEGMENTATION):
             together = Together(context, one.permissions, run.counts, told_as)
             if one.field.kind == SCALAR:
-                merged = together.scalar(
-                    one.redrawn, original, present, earlier, self._scalar_type(path, one, together)
-                )
+                kind = self._scalar_type(path, one, together)
+                merged = together.scalar(one.redrawn, original, present, earlier, kind)
             else:
                 new_id = label_id(run.server, self.task, SEGMENTATION, 0, number, path)
                 merged = together.segmentation(one.redrawn, original, present, earlier, new_id)
