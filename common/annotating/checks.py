@@ -86,12 +86,15 @@ def permissions_of(schema: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[st
     }
 
 
-def permissions_now(settings: FiftyoneSettings, at_create: Mapping[str, Mapping[str, bool]]) -> dict[str, dict[str, bool]]:
+def permissions_now(
+    settings: FiftyoneSettings, at_create: Mapping[str, Mapping[str, bool]]
+) -> dict[str, dict[str, bool]]:
     """What a load may take: what was allowed at create and still is."""
     now = permissions_of(schema_of(settings))
     return {
         name: {
-            each: allowed and now.get(name, settings.permissions).get(each, True) for each, allowed in permissions.items()
+            each: allowed and now.get(name, settings.permissions).get(each, True)
+            for each, allowed in permissions.items()
         }
         for name, permissions in at_create.items()
     }
