@@ -78,6 +78,28 @@ def schema_of(settings: FiftyoneSettings) -> dict[str, dict[str, Any]]:
     return schema
 
 
+def permissions_of(schema: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, bool]]:
+    """What may come back, by field."""
+    return {
+        name: {each: bool(allowed) for each, allowed in info.items() if each.startswith("allow_")}
+        for name, info in schema.items()
+    }
+
+
+def permissions_now(
+    settings: FiftyoneSettings, at_create: Mapping[str, Mapping[str, bool]]
+) -> dict[str, dict[str, bool]]:
+    """What a load may take: what was allowed at create and still is."""
+    now = permissions_of(schema_of(settings))
+    return {
+        name: {
+            each: allowed and now.get(name, settings.permissions).get(each, True)
+            for each, allowed in permissions.items()
+        }
+        for name, permissions in at_create.items()
+    }
+
+
 def fill_in(attribute: Any) -> None:
     """What FiftyOne wants of a CVAT since 2.5 and everybody forgets: values of text and checkbox attributes."""
     if isinstance(attribute, dict) and not attribute.get("values"):

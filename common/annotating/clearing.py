@@ -40,7 +40,7 @@ def cleanup(run: SyncRun) -> int:
             log.get().info("task_removed", task=made.id, name=made.name)
         code = _end_project(desk, state.project) if state.project is not None else Exit.ALL_GOOD
         forgotten = desk.worker.ask(
-            {"do": "forget", "dataset": state.dataset, "anno_key": state.anno_key, "since": state.recorded_at}
+            {"do": "forget", "dataset": state.dataset, "anno_key": state.anno_key, "since": state.recorded_at - 1}
         )["forgotten"]
         state.phase, state.cleaned_at = "cleaned", iso(now())
         desk.folder.write(state)

@@ -36,7 +36,7 @@ def create(run: SyncRun) -> int:
             )
             return Exit.BAD_CONFIGURATION
         state = new_round(desk.server, desk.settings.dataset, desk.settings.anno_key)
-        state.fields = list(schema)
+        state.fields, state.permissions = list(schema), checks.permissions_of(schema)
         state.media_type = seen["media_type"]
         state.organization = desk.settings.where
         if facts.project_id is not None:
@@ -229,7 +229,7 @@ def _undo(desk: Desk, state: Round, error: BaseException) -> None:
         log.get().warning("not_cleared_away", reason=printable(str(other), 300))
         say("What was made could not be removed now; the next create with the same key does it.")
         return
-    say("Nothing of it was left in CVAT or in FiftyOne.")
+    say("The create failed; what it had made was removed again, in CVAT and in FiftyOne.")
     project = state.project
     if project is not None and not project.made_by_us and project.labels and isinstance(error, WorkerFailed):
         say(f"Labels of project {project.name!r} may have kept the attribute label_id: FiftyOne adds it first.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from common import log
-from common.annotating import report, server
+from common.annotating import checks, report, server
 from common.annotating.creating import heard, tls_remark
 from common.annotating.desk import Desk, SyncRun
 from common.annotating.state import Made, Round, fingerprint
@@ -95,7 +95,7 @@ def _request(desk: Desk, state: Round, tasks: list[int]) -> dict[str, Any]:
         "do": "load", "dataset": state.dataset, "anno_key": state.anno_key, "folder": str(desk.folder.path),
         "tasks": tasks, "label_schema": state.label_schema, "classes": state.classes,
         "dest_field": settings.dest_field or None, "unexpected": settings.unexpected,
-        "permissions": settings.permissions, "server": state.server,
+        "permissions": checks.permissions_now(settings, state.permissions), "server": state.server,
     }  # fmt: skip
 
 
@@ -123,9 +123,16 @@ def undo(run: SyncRun) -> int:
         state = desk.round_to_work_on()
         request = _request(desk, state, [each.id for each in state.tasks]) | {"do": "undo"}
         result = desk.worker.ask(request, heard)
-        state.loaded = {}
+        if not result.get("undone"):
+            say("There is no load to take back.")
+            return Exit.ALL_GOOD
+        state.loaded, state.loaded_at = {}, ""  # what is in CVAT is not in FiftyOne any more
         desk.folder.write(state)
-        for name, value in result.items():
-            print(f"{name.replace('_', ' ')}: {report.shown(value)}")
-        say("The labels are as they were before the last load.")
+        for name in result.get("fields_kept") or ():
+            print(f"FIELD KEPT  {name}: other labels are in it by now")
+        missing = int(result.get("missing") or 0)
+        say(
+            f"The load of {result['undone']} was taken back: {plural(int(result['put_back']), 'value')} put back."
+            + (f" {plural(missing, 'sample')} of it not there any more." if missing else "")
+        )
     return Exit.ALL_GOOD

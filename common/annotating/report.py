@@ -59,6 +59,8 @@ def print_load(result: Mapping[str, Any]) -> None:
     )
     for name, each in fields.items():
         for kind, count in (each.get("ignored") or {}).items():
+            if not number(count):
+                continue
             print(f"IGNORED        {name}: {words_of(kind)} ({number(count):,}), because {permission_of(kind)}")
         for kind, count in (each.get("unexpected") or {}).items():
             print(f"UNEXPECTED     {name}: {printable(str(kind), 60)} ({shown(count)})")

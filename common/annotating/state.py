@@ -66,6 +66,7 @@ class Round:
     fields: list[str] = field(default_factory=list)
     label_schema: dict[str, Any] = field(default_factory=dict)
     classes: dict[str, dict[str, str]] = field(default_factory=dict)
+    permissions: dict[str, dict[str, bool]] = field(default_factory=dict)  # by field, as they were at create
     media_type: str = ""
     samples: int = 0
     recorded_at: float = 0.0

@@ -23,7 +23,8 @@ def interpreter(named: Path | None) -> Path:
                 Exit.BAD_CONFIGURATION,
             )
         return named
-    if importlib.util.find_spec("fiftyone") is not None:
+    here = importlib.util.find_spec("fiftyone")
+    if here is not None and here.origin is not None:  # a mere folder of that name has no origin
         return Path(sys.executable)
     own = OWN_ENVIRONMENT / "bin" / "python"
     if own.is_file():

@@ -41,10 +41,10 @@ def write_originals(samples: Any, fields: Mapping[str, Mapping[str, Any]], path:
         for document in documents(samples._dataset, samples.values("id"), of_samples):
             size = size_of(document.get("metadata"))
             sample = str(document["_id"])
-            if of_samples:
-                values = {name: document.get(stored_as(samples._dataset, name)) for name in of_samples}
-                file.write(_line(sample, None, None, values, size))
-                lines += 1
+            # Also without fields: readers know by it that they have met the sample.
+            values = {name: document.get(stored_as(samples._dataset, name)) for name in of_samples}
+            file.write(_line(sample, None, None, values, size))
+            lines += 1
             for frame in _frames_of(samples._dataset, document["_id"], of_frames):
                 values = {name: frame.get(stored_as(samples._dataset, name)) for name in of_frames}
                 file.write(_line(sample, frame["frame_number"], str(frame["_id"]), values, size))
