@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from common.annotating.settings import FiftyoneSettings
 from common.datasets.settings import DatasetSettings
 from common.envfile import read_env_file
 from common.health.settings import HealthSettings
@@ -28,6 +29,7 @@ SCRIPTS = (
     HealthSettings,
     SchedulerSettings,
     ScSettings,
+    FiftyoneSettings,
 )
 SETTINGS = {name: field for script in SCRIPTS for name, field in variables(script).items()}
 
