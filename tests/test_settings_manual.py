@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from common.annotating.app_settings import AppSettings
 from common.annotating.settings import FiftyoneSettings
 from common.datasets.settings import DatasetSettings
 from common.envfile import read_env_file
@@ -30,6 +31,7 @@ SCRIPTS = (
     SchedulerSettings,
     ScSettings,
     FiftyoneSettings,
+    AppSettings,
 )
 SETTINGS = {name: field for script in SCRIPTS for name, field in variables(script).items()}
 
