@@ -1,0 +1,194 @@
+"""Brings what people did in CVAT into FiftyOne, and takes it back: the requests `load` and `undo`.
+
+The law: what nobody touched in CVAT stays as it is, to the bit; what was touched changes only in what was touched.
+The parent has written baseline/ and current/ of the tasks into the run's folder; FIFTYONE.md's file formats hold.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import fiftyone as fo
+from pymongo import UpdateOne
+
+from common.fiftyone.permissions import permissions_of
+from common.fiftyone.schema import fields_of
+from common.fiftyone.worker import dataset_fields
+from common.fiftyone.worker.counting import Counts
+from common.fiftyone.worker.originals import FRAMES
+from common.fiftyone.worker.records import Records
+from common.fiftyone.worker.task_files import OriginalValues, held_by, tasks_of
+from common.fiftyone.worker.task_merge import IGNORE, KEEP, REFUSE, Run, TaskMerge, UnexpectedRefused
+
+# tell("task_loaded", task=7, done=1, of=3)
+Tell = Callable[..., None]
+PUT_BACK_AT_ONCE = 200
+
+
+class BadRequest(ValueError):
+    """The request cannot be carried out."""
+
+    kind = "bad_request"
+
+
+def load(request: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
+    """Merges the tasks named in the request, one after the other. Nothing is changed that was not saved before.
+
+    Returns {"fields": {field: counts}, "deleted_frames": […], "missing": […], "missing_count", "saved": file or null}.
+    Raises BadRequest, UnexpectedRefused, FieldRefused, and what the database raises.
+    """
+    folder = Path(request["folder"])
+    records = Records(folder)
+    run = _run(request, records)
+    wanted = {int(task) for task in request["tasks"]}
+    if run.unexpected == REFUSE:
+        _refuse_unexpected(run, folder, wanted)
+    records.begin()
+    for done, merge in enumerate(_merges(run, folder, wanted), 1):
+        merge.apply()
+        tell("task_loaded", task=merge.task, done=done, of=len(wanted))
+    saved = records.saved_path
+    records.finish()
+    return {
+        "fields": run.counts.told(),
+        "deleted_frames": run.counts.deleted_frames,
+        "missing": run.counts.missing,
+        "missing_count": run.counts.missing_count,
+        "saved": str(saved.relative_to(folder)) if saved else None,
+    }
+
+
+def undo(request: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
+    """Puts back what the newest load replaced, one that was killed half way included, and forgets that load.
+
+    Returns {"undone": its stamp or null, "put_back": values, "missing": values whose sample is gone, "saved": file}.
+    """
+    records = Records(Path(request["folder"]))
+    newest = records.newest()
+    if newest is None:
+        return {"undone": None, "put_back": 0, "missing": 0, "saved": None}
+    dataset = _dataset(request)
+    states: dict[int, Any] = {}
+    done = missing = 0
+    waiting = records.entries_of(newest)
+    while some := list(islice(waiting, PUT_BACK_AT_ONCE)):
+        states.update({int(entry["task"]): entry["state"] for entry in some if "task" in entry})
+        values = [entry for entry in some if "task" not in entry]
+        found = _put_back(dataset, values)
+        done, missing = done + found, missing + len(values) - found
+        tell("values_put_back", done=done)
+    for task, state in states.items():
+        records.keep_state(task, state)
+    fields_kept = [path for path in newest["fields_made"] if not dataset_fields.unmake(dataset, path)]
+    records.forget(newest)
+    told = {"undone": newest["stamp"], "put_back": done, "missing": missing, "saved": newest["saved"]}
+    return {**told, "fields_kept": fields_kept}
+
+
+def _put_back(dataset: Any, entries: list[dict[str, Any]]) -> int:
+    now, found = datetime.now(UTC), 0
+    by_collection: dict[str, list[UpdateOne]] = defaultdict(list)
+    for entry in entries:
+        change: dict[str, Any] = {"$set": {"last_modified_at": now}}
+        if entry["there"]:
+            change["$set"][entry["key"]] = entry["value"]
+        else:
+            change["$unset"] = {entry["key"]: ""}
+        by_collection[entry["collection"]].append(UpdateOne({"_id": entry["id"]}, change))
+    for name, changes in by_collection.items():
+        collection = dataset._frame_collection if name == "frames" else dataset._sample_collection
+        found += int(collection.bulk_write(changes, ordered=False).matched_count)
+    return found
+
+
+def _merges(run: Run, folder: Path, wanted: set[int]) -> Iterator[TaskMerge]:
+    """The tasks, read one at a time; one without its files is told as missing."""
+    values = OriginalValues(folder)
+    try:
+        met = set()
+        for task, frames in tasks_of(folder, wanted):
+            met.add(task)
+            baseline, current = held_by(folder, "baseline", task), held_by(folder, "current", task)
+            if baseline is None or current is None:
+                run.counts.miss(task=task)
+                continue
+            originals = values.of([frame.place for frame in frames])
+            yield TaskMerge(run, task, frames, (baseline, current), originals)
+        for task in sorted(wanted - met):
+            run.counts.miss(task=task)
+    finally:
+        values.close()
+
+
+def _refuse_unexpected(run: Run, folder: Path, wanted: set[int]) -> None:
+    for merge in _merges(run, folder, wanted):
+        if found := merge.unexpected():
+            thing = found[0].thing
+            raise UnexpectedRefused(
+                f"task {merge.task} holds a {thing.shape or 'tag'} of class {thing.label!r} on frame {thing.frame}, "
+                f"which no field of the run expects ({len(found)} such things in this task)"
+            )
+    run.counts.missing.clear()
+    run.counts.missing_count = 0
+
+
+def _run(request: Mapping[str, Any], records: Records) -> Run:
+    dataset = _dataset(request)
+    infos = request["label_schema"]
+    try:
+        fields = fields_of(infos, request.get("classes") or {})
+    except (KeyError, ValueError) as error:
+        raise BadRequest(str(error)) from error
+    unexpected = request.get("unexpected") or KEEP
+    if unexpected not in (KEEP, IGNORE, REFUSE):
+        raise BadRequest(f"unexpected is {unexpected!r}; it can be {KEEP}, {IGNORE} or {REFUSE}")
+    names = [field.name for field in fields]
+    run = Run(
+        dataset=dataset,
+        server=str(request["server"]),
+        fields=fields,
+        infos=infos,
+        targets=_targets(names, request.get("dest_field")),
+        permissions={name: permissions_of(name, request.get("permissions"), infos[name]) for name in names},
+        unexpected=unexpected,
+        occluded_attribute=request.get("occluded_attr"),
+        group_attribute=request.get("group_id_attr"),
+        records=records,
+        counts=Counts(names),
+    )
+    for field in fields:
+        if dataset_fields.holds(dataset, run.targets[field.name], field) is False:
+            raise dataset_fields.FieldRefused(
+                f"labels of field {field.name!r} cannot go into {run.targets[field.name]!r}: it is of another type"
+            )
+    return run
+
+
+def _targets(names: list[str], told: Any) -> dict[str, str]:
+    """{field: where its labels go}. Raises BadRequest."""
+    if isinstance(told, str) and told and len(names) > 1:
+        raise BadRequest(f"one destination {told!r} for {len(names)} fields: name one for each")
+    asked = {names[0]: told} if isinstance(told, str) and told else dict(told or {})
+    if unknown := sorted(set(asked) - set(names)):
+        raise BadRequest(f"a destination is told for {unknown[0]!r}, which is no field of the run")
+    targets = {}
+    for name in names:
+        target = str(asked.get(name) or name)
+        if name.startswith(FRAMES) and not target.startswith(FRAMES):
+            target = FRAMES + target
+        targets[name] = target
+    if len(set(targets.values())) < len(targets):
+        raise BadRequest("two fields have the same destination")
+    return targets
+
+
+def _dataset(request: Mapping[str, Any]) -> Any:
+    name = str(request["dataset"])
+    if name not in fo.list_datasets():
+        raise BadRequest(f"there is no dataset {name!r}")
+    return fo.load_dataset(name)
