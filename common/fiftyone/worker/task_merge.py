@@ -22,7 +22,15 @@ from common.fiftyone.things import TRACK, Held, Thing, read_task
 from common.fiftyone.worker import dataset_fields
 from common.fiftyone.worker.counting import SAME, Counts
 from common.fiftyone.worker.interpolation import between
-from common.fiftyone.worker.labels import STORED, Context, NotRepresentable, labels_in, new_label, originals_in
+from common.fiftyone.worker.labels import (
+    STORED,
+    Context,
+    NotRepresentable,
+    labels_in,
+    new_label,
+    not_held,
+    originals_in,
+)
 from common.fiftyone.worker.merging import Memory, Merge, Merged
 from common.fiftyone.worker.originals import FRAMES, stored_as
 from common.fiftyone.worker.records import Records, State
@@ -225,6 +233,8 @@ class TaskMerge:
             additions = {}
             for thing in one.additions:
                 name = label_id(run.server, self.task, thing.kind, thing.server_id, number, _more(one, path, run))
+                for what in not_held(thing, context):
+                    run.counts.not_supported(told_as, what)
                 try:
                     additions[name] = new_label(name, thing, one.field.kind, context, self._index(thing))
                 except NotRepresentable as error:
