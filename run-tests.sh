@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs the tests:  ./run-tests.sh          under ten minutes, touches nothing outside this folder
-#                  ./run-tests.sh --all    also the long kill tests
+#                  ./run-tests.sh --all    also the long kill tests, and the real geti-sdk, datumaro and FiftyOne,
+#                                         each installed once into .venvs
 # Further arguments go to pytest:  ./run-tests.sh -k retention
 set -u
 self=${BASH_SOURCE[0]}
@@ -20,7 +21,7 @@ for argument in "$@"; do
 done
 # The developer's own settings must not reach the tests; neither must temporary files leave this folder.
 for name in $(compgen -e); do
-    case $name in CVAT_TESTS_ALL) ;; CVAT_* | SC_* | LOG_*) unset "$name" ;; esac
+    case $name in CVAT_TESTS_ALL) ;; CVAT_* | SC_* | LOG_* | FIFTYONE_*) unset "$name" ;; esac
 done
 mkdir -p .pytest_cache/tmp
 exec .venv/bin/python -m pytest -q -n 2 --basetemp .pytest_cache/tmp/run ${arguments[@]+"${arguments[@]}"}

@@ -24,7 +24,7 @@ from pydantic.fields import FieldInfo
 from common.envfile import EnvFileError, read_env_file, without_quotes
 
 ROOT = Path(__file__).resolve().parent.parent
-PREFIXES = ("CVAT_", "SC_", "LOG_")
+PREFIXES = ("CVAT_", "SC_", "LOG_", "FIFTYONE_SYNC_")
 # The settings of all scripts, and what CVAT's own tools read: never a typing error, also where this script ignores them.
 ELSEWHERE = frozenset(
     """
@@ -64,6 +64,15 @@ ELSEWHERE = frozenset(
     SC_TARGET_WORKSPACE SC_TARGET_CA_BUNDLE SC_TARGET_VERIFY_TLS
     SC_ALLOW_HTTP SC_DIR SC_CONNECTIONS SC_HTTP_TIMEOUT_SECONDS SC_SERVER_WAIT_SECONDS SC_JOB_TIMEOUT_HOURS
     SC_MIN_FREE_GB
+    CVAT_SYNC CVAT_EMAIL FIFTYONE_SYNC_ORGANIZATION FIFTYONE_SYNC_PYTHON FIFTYONE_SYNC_DATASET FIFTYONE_SYNC_MEDIA_DIR
+    FIFTYONE_SYNC_ANNO_KEY FIFTYONE_SYNC_VIEW FIFTYONE_SYNC_LABEL_FIELD FIFTYONE_SYNC_LABEL_TYPE FIFTYONE_SYNC_CLASSES
+    FIFTYONE_SYNC_ATTRIBUTES FIFTYONE_SYNC_MASK_TARGETS FIFTYONE_SYNC_LABEL_SCHEMA FIFTYONE_SYNC_OCCLUDED_ATTR
+    FIFTYONE_SYNC_GROUP_ID_ATTR FIFTYONE_SYNC_ALLOW_ADDITIONS FIFTYONE_SYNC_ALLOW_DELETIONS
+    FIFTYONE_SYNC_ALLOW_LABEL_EDITS FIFTYONE_SYNC_ALLOW_INDEX_EDITS FIFTYONE_SYNC_ALLOW_SPATIAL_EDITS
+    FIFTYONE_SYNC_PROJECT_NAME FIFTYONE_SYNC_EXISTING_PROJECT FIFTYONE_SYNC_REMOVE_LABEL_ID FIFTYONE_SYNC_TASK_SIZE
+    FIFTYONE_SYNC_SEGMENT_SIZE FIFTYONE_SYNC_TASK_ASSIGNEE FIFTYONE_SYNC_JOB_ASSIGNEES FIFTYONE_SYNC_IMAGE_QUALITY
+    FIFTYONE_SYNC_FRAME_START FIFTYONE_SYNC_FRAME_STOP FIFTYONE_SYNC_FRAME_STEP FIFTYONE_SYNC_DEST_FIELD
+    FIFTYONE_SYNC_UNEXPECTED FIFTYONE_SYNC_DEADLINE FIFTYONE_SYNC_JOBS_DEADLINE FIFTYONE_SYNC_LAUNCH_EDITOR
     """.split()
 )
 MASK = "********"
@@ -168,6 +177,11 @@ def is_secret(field: FieldInfo) -> bool:
     return SecretStr in (field.annotation, *typing.get_args(field.annotation))
 
 
+def has_no_flag(field: FieldInfo) -> bool:
+    """Whether another setting of the same script has the flag that this one's name would give."""
+    return isinstance(field.json_schema_extra, dict) and bool(field.json_schema_extra.get("has_no_flag"))
+
+
 def older_name(field: FieldInfo) -> str | None:
     """What a variable was called before; still understood."""
     extra = field.json_schema_extra
@@ -184,7 +198,7 @@ def joined_from(field: FieldInfo, environ: Mapping[str, str]) -> str | None:
 
 def flag_name(variable: str) -> str:
     """The command-line flag of a variable: CVAT_BACKUP_DIR and SC_DIR are --dir, CVAT_URL is --url."""
-    for prefix in ("CVAT_BACKUP_", "CVAT_DOWNLOAD_", "CVAT_IMAGES_", "CVAT_", "SC_"):
+    for prefix in ("CVAT_BACKUP_", "CVAT_DOWNLOAD_", "CVAT_IMAGES_", "CVAT_", "SC_", "FIFTYONE_SYNC_"):
         variable = variable.removeprefix(prefix)
     return "--" + variable.lower().replace("_", "-")
 
@@ -195,7 +209,7 @@ def add_flags(parser: argparse.ArgumentParser, cls: type[Settings]) -> None:
         "settings", "Each is also an environment variable (in brackets) and stands in .env; a flag wins."
     )
     for variable, field in variables(cls).items():
-        if is_secret(field):
+        if is_secret(field) or has_no_flag(field):
             continue
         boolean = field.annotation is bool
         group.add_argument(

@@ -53,7 +53,7 @@ class Fault:
       header        sets `name` to `value`
       result_host   result_url (SC: a redirect to stored files) points at `host`
       drop_range    ignores Range: 200 and the whole file
-    and on the POST that asks for an export:
+    and on the POST that asks for an export, or sends a task's data:
       fail          the request fails with `message`
       kill_work_horse  fails at once, as after an OOM kill
       hang          stays "started" for `seconds` (None: for ever) and holds its worker

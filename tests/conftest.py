@@ -33,7 +33,7 @@ settings.load_profile("tests")
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No setting of the person who runs the tests leaks in, and what one test hides or configures ends with it."""
     for name in list(os.environ):
-        if name.startswith(("CVAT_", "SC_", "LOG_")):
+        if name.startswith(("CVAT_", "SC_", "LOG_", "FIFTYONE_")):
             monkeypatch.delenv(name)
     for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)

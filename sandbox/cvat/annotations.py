@@ -89,6 +89,44 @@ class Annotations:
         for items in (self.tags, self.shapes, self.tracks):
             walk(items)
 
+    def completed(self, labels: LabelIndex) -> Annotations:
+        """As they are read: attributes that nobody sent have their defaults, also those that a label got later.
+
+        A shape of a track takes them from the shape before.
+        """
+
+        def filled(item: Json, known: Iterable[Json]) -> Json:
+            present = {attribute["spec_id"] for attribute in item["attributes"]}
+            more = [dict(one) for one in known if one["spec_id"] not in present]
+            return item | {"attributes": [*item["attributes"], *more]}
+
+        def defaults(item: Json, *, mutable: bool | None = None) -> list[Json]:
+            label = labels.by_id.get(item["label_id"])
+            return [
+                {"spec_id": spec.id, "value": spec.default_value}
+                for spec in (label.attributes if label else ())
+                if mutable is None or spec.mutable == mutable
+            ]
+
+        def shape(item: Json) -> Json:
+            whole = filled(item, defaults(item))
+            return whole | {"elements": [shape(one) for one in item["elements"]]} if "elements" in item else whole
+
+        def track(item: Json) -> Json:
+            whole = filled(item, defaults(item, mutable=False))
+            known, shapes = defaults(item, mutable=True), []
+            for one in item["shapes"]:
+                shapes.append(filled(one, known))
+                known = shapes[-1]["attributes"]
+            whole["shapes"] = shapes
+            return whole | {"elements": [track(one) for one in item["elements"]]} if "elements" in item else whole
+
+        return Annotations(
+            [filled(item, defaults(item)) for item in self.tags],
+            [shape(item) for item in self.shapes],
+            [track(item) for item in self.tracks],
+        )
+
     def without_ids(self, ids: Mapping[str, set[int]]) -> Annotations:
         return Annotations(
             *(
@@ -98,17 +136,13 @@ class Annotations:
         )
 
 
-def clamp_to_frames(annotations: Annotations, first: int) -> Annotations:
-    """Only what begins at `first` or later, for the merge of overlapping jobs."""
-    if first <= 0:
-        return annotations
-    return annotations.within(first, INTEGER_LIMIT)
+def stored_annotations(
+    raw: Any, labels: LabelIndex, next_id: Callable[[str], int], *, ids: bool = False
+) -> Annotations:
+    """What PUT stores: everything checked first, new ids, defaults of fields filled in.
 
-
-def stored_annotations(raw: Any, labels: LabelIndex, next_id: Callable[[], int], *, ids: bool = False) -> Annotations:
-    """What PUT stores: everything checked first, new ids, defaults filled in. A missing key means none of that kind.
-
-    With `ids` the items must carry their ids (PATCH action=update).
+    A missing key means none of that kind. `next_id` is given what is counted: tags, shapes, tracks, tracked shapes.
+    With `ids` the items must carry their ids (PATCH action=update). Attributes are as they came; see `completed`.
     """
     if not isinstance(raw, Mapping):
         raise ServerTripped("a list as body")
@@ -138,7 +172,7 @@ def holds_poison(annotations: Annotations) -> bool:
 
 
 class _Check:
-    def __init__(self, labels: LabelIndex, next_id: Callable[[], int], ids: bool) -> None:
+    def __init__(self, labels: LabelIndex, next_id: Callable[[str], int], ids: bool) -> None:
         self.labels = labels
         self.next_id = next_id
         self.ids = ids
@@ -175,8 +209,8 @@ class _Check:
 
     # What is stored, in the order of keys the server answers with --------------------------------------------
 
-    def _id(self, item: Mapping[str, Any]) -> int:
-        return int(item["id"]) if self.ids and item.get("id") is not None else self.next_id()
+    def _id(self, item: Mapping[str, Any], kind: str) -> int:
+        return int(item["id"]) if self.ids and item.get("id") is not None else self.next_id(kind)
 
     def _label(self, item: Mapping[str, Any]) -> Label:
         label = self.labels.by_id.get(item["label_id"])
@@ -184,26 +218,19 @@ class _Check:
             raise BadAnnotations([f"label_id `{item['label_id']}` is invalid"])
         return label
 
-    def _attributes(self, item: Mapping[str, Any], label: Label | None, *, mutable: bool | None = None) -> list[Json]:
+    def _attributes(self, item: Mapping[str, Any], label: Label, *, mutable: bool | None = None) -> list[Json]:
         given = []
-        known = {spec.id: spec for spec in label.attributes} if label else self.labels.specs
+        known = {spec.id for spec in label.attributes if mutable is None or spec.mutable == mutable}
         for attribute in item.get("attributes") or []:
             if attribute["spec_id"] not in known:
                 raise BadAnnotations([f"spec_id `{attribute['spec_id']}` is invalid"])
             given.append({"spec_id": attribute["spec_id"], "value": _text(attribute["value"])})
-        if label is not None:
-            present = {attribute["spec_id"] for attribute in given}
-            given += [
-                {"spec_id": spec.id, "value": spec.default_value}
-                for spec in label.attributes
-                if spec.id not in present and (mutable is None or spec.mutable == mutable)
-            ]
         return given
 
     def tag(self, item: Mapping[str, Any]) -> Json:
         label = self._label(item)
         return {
-            "id": self._id(item),
+            "id": self._id(item, "tags"),
             "label_id": label.id,
             "frame": item["frame"],
             "group": item.get("group"),
@@ -214,7 +241,7 @@ class _Check:
     def shape(self, item: Mapping[str, Any], *, element: bool = False) -> Json:
         label = self._label(item)
         stored: Json = {
-            "id": self._id(item),
+            "id": self._id(item, "shapes"),
             "label_id": label.id,
             "type": item["type"],
             "frame": item["frame"],
@@ -230,7 +257,7 @@ class _Check:
     def track(self, item: Mapping[str, Any], *, element: bool = False) -> Json:
         label = self._label(item)
         stored: Json = {
-            "id": self._id(item),
+            "id": self._id(item, "tracks"),
             "label_id": label.id,
             "frame": item["frame"],
             "group": item.get("group"),
@@ -238,11 +265,11 @@ class _Check:
             "attributes": self._attributes(item, label, mutable=False),
             "shapes": [
                 {
-                    "id": self._id(shape),
+                    "id": self._id(shape, "tracked shapes"),
                     "type": shape["type"],
                     "frame": shape["frame"],
                     **_geometry(shape),
-                    "attributes": self._attributes(shape, None),
+                    "attributes": self._attributes(shape, label, mutable=True),
                 }
                 for shape in item.get("shapes") or []
             ],

@@ -293,7 +293,7 @@ class Answers:
             if included is not None:
                 size = job.stop_frame - job.start_frame + 1
         return {
-            "chapters": None,
+            "chapters": [] if data.kind == "video" else None,
             "chunks_updated_date": None if data.failed else iso(data.created_date),
             "chunk_size": data.chunk_size,
             "size": size,

@@ -172,7 +172,7 @@ class _TaskPlan:
             if job.included_frames is not None:
                 row["frames"] = job.included_frames
             self.description["jobs"].append(row)
-        self.annotations = [portable(job.annotations.as_json(), index) for job in jobs]
+        self.annotations = [portable(job.annotations.completed(index).as_json(), index) for job in jobs]
 
     def write(self, archive: Archive) -> None:
         self.guide.write(archive)

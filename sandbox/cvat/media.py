@@ -12,13 +12,14 @@ import json
 import os
 import random
 import shutil
-import struct
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from PIL import Image, ImageDraw
+
+from sandbox.cvat.film import film_facts, is_mp4
 
 ASSETS = Path(__file__).parent / "assets"
 CHUNK = 1024 * 1024
@@ -145,10 +146,14 @@ def measured(name: str, path: Path) -> MediaFile:
     """The file with its dimensions; a file that is neither picture nor MP4 has none (width 0)."""
     with path.open("rb") as stream:
         head = stream.read(12)
-        if head[4:8] == b"ftyp":
+        if is_mp4(head):
             stream.seek(0)
-            width, height, count = _mp4_facts(stream.read())
-            return MediaFile(name, path, width, height, count)
+            facts = film_facts(stream.read())
+            return (
+                MediaFile(name, path, facts.width, facts.height, facts.frame_count)
+                if facts
+                else MediaFile(name, path, 0, 0)
+            )
     try:
         with Image.open(path) as picture:
             return MediaFile(name, path, picture.width, picture.height)
@@ -158,21 +163,6 @@ def measured(name: str, path: Path) -> MediaFile:
 
 def renamed(file: MediaFile, name: str) -> MediaFile:
     return replace(file, name=name)
-
-
-def _mp4_facts(content: bytes) -> tuple[int, int, int]:
-    """Width, height and number of frames from the boxes of the first track that has pictures."""
-    width = height = count = 0
-    at = content.find(b"tkhd")
-    while at >= 0 and not width:
-        box_size = struct.unpack(">I", content[at - 4 : at])[0]
-        fixed = content[at - 4 + box_size - 8 : at - 4 + box_size]
-        width, height = (value >> 16 for value in struct.unpack(">II", fixed))
-        at = content.find(b"tkhd", at + 4)
-    at = content.find(b"stsz")
-    if at >= 0:
-        count = struct.unpack(">I", content[at + 12 : at + 16])[0]
-    return width, height, count
 
 
 def draw_street(number: int, size: tuple[int, int], kind: str = "JPEG") -> bytes:

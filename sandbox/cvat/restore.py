@@ -192,7 +192,7 @@ def _restore_jobs(world: World, task: Task, rows: list[Json], annotations: list[
             parent_id = job.id
         if number < len(annotations):
             raw = _with_ids(annotations[number], index.top, None)
-            job.annotations = stored_annotations(raw, index, lambda: world.next_id("annotation"))
+            job.annotations = stored_annotations(raw, index, world.annotation_id).completed(index)
 
 
 def _with_ids(item: Any, labels: Mapping[str, Label], parent: Label | None) -> Any:

@@ -254,6 +254,8 @@ def _handle(call: Call, route: Route, groups: tuple[str, ...]) -> Response:
         call.server.doorman.throttle(request)
     elif call.identity.read_only and request.method not in SAFE_METHODS and not route.by_read_only:
         raise detail(403, FORBIDDEN)
+    if not route.anonymous and request.path != "/api/users/self":
+        call.org()  # an organization that does not exist is refused whatever is asked for (of users/self: not recorded)
     value = handler(call, *groups)
     response = value if isinstance(value, Response) else json_response(value)
     accept = request.headers.get("accept", "")

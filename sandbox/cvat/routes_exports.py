@@ -24,7 +24,7 @@ from sandbox.cvat.http import (
 from sandbox.cvat.media import MediaFile
 from sandbox.cvat.restore import restore_project, restore_task
 from sandbox.cvat.routes import Call, Router
-from sandbox.cvat.world import Project, Task
+from sandbox.cvat.world import NoSuchObject, Project, Task
 
 GONE = """This endpoint is no longer supported.
 To initiate the export process, use POST /api/{target}/id/{new}.
@@ -276,6 +276,7 @@ def _register_task_data(router: Router) -> None:
             if parts
             else call.request.json()
         )
+        _check_settings(settings)
         for upload in list(call.server.uploads.known.values()):
             if upload.place == f"tasks/{task.id}/data" and upload.offset == upload.length:
                 taken = call.server.uploads.take(upload.id, call.user.id)
@@ -293,9 +294,22 @@ def _register_task_data(router: Router) -> None:
     _register_pieces(router, "/api/tasks/{id}/data/{uuid}", "")
 
 
+def _check_settings(settings: dict[str, Any]) -> None:
+    """What the serializer of the data refuses; the task stays without data."""
+    quality = str(settings.get("image_quality") or 70)
+    if not re.fullmatch(r"-?\d+", quality):
+        raise refuse(400, {"image_quality": ["A valid integer is required."]})
+    if int(quality) > 100:
+        raise refuse(400, {"image_quality": ["Ensure this value is less than or equal to 100."]})
+    if int(quality) < 0:
+        raise refuse(400, {"image_quality": ["Ensure this value is greater than or equal to 0."]})
+
+
 def _attach(call: Call, task: Task, files: dict[str, MediaFile], settings: dict[str, Any]) -> None:
     """What the import worker does with uploaded files."""
     world = call.world
+    if task.id not in world.tasks:
+        raise NoSuchObject("cvat.apps.engine.models.Task.DoesNotExist: Task matching query does not exist.")
     sound = [file for file in files.values() if file.width]
     broken = [file for file in files.values() if not file.width]
     if broken or not sound:
@@ -304,7 +318,9 @@ def _attach(call: Call, task: Task, files: dict[str, MediaFile], settings: dict[
         if broken:
             assert task.data is not None
             task.data.files = broken
-        raise OSError(f"cannot identify image file '{name}'")
+            path = f"/home/django/data/data/{task.data.id}/raw/{name}"
+            raise OSError(f"PIL.UnidentifiedImageError: cannot identify image file '{path}'\n")
+        raise OSError("No media data found")
     video = sound[0].frame_count > 1
     order = settings.get("upload_file_order")
     sorting = str(settings.get("sorting_method") or "lexicographical")
@@ -322,7 +338,9 @@ def _attach(call: Call, task: Task, files: dict[str, MediaFile], settings: dict[
         start_frame=int(settings.get("start_frame") or 0),
         stop_frame=int(settings["stop_frame"]) if settings.get("stop_frame") else None,
         frame_filter=str(settings.get("frame_filter") or ""),
+        zip_chunks=str(settings.get("use_zip_chunks", "false")).lower() == "true",
     )
+    task.assignee_updated_date = None  # recorded: the import forgets it, and the assignee stays
     world.touch(world.project_of(task))
 
 

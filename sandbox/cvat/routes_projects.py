@@ -17,6 +17,7 @@ from sandbox.cvat.downloads import file_response
 from sandbox.cvat.http import FORBIDDEN, Response, detail, json_response, plain, refuse, server_error
 from sandbox.cvat.media import draw_street
 from sandbox.cvat.routes import Call, Router, required
+from sandbox.cvat.spreading import part_of
 from sandbox.cvat.world import STAGES, STATES, Job, Project, Task
 
 PROJECT_FIELDS = {
@@ -425,10 +426,10 @@ def list_labels(call: Call) -> Response:
 @routes.add("GET", "/api/jobs/{id}/annotations")
 def job_annotations(call: Call, job_id: str) -> Any:
     with call.world.lock:
-        held = call.job(job_id).annotations
-        if holds_poison(held):
+        job = call.job(job_id)
+        if holds_poison(job.annotations):
             raise server_error()
-        return json_response(held.sorted_by_frame().as_json())
+        return json_response(call.world.held(job).as_json())
 
 
 @routes.add("PUT", "/api/jobs/{id}/annotations")
@@ -537,11 +538,7 @@ def _change_task_annotations(call: Call, task: Task, action: str) -> Response:
             if action == "put":
                 answer = world.put_task_annotations(task, raw).as_json()
             elif action == "create":
-                checked = stored_annotations(raw, world.label_index(task), lambda: world.next_id("annotation"))
-                for job in jobs:
-                    job.annotations = job.annotations.joined(checked.within(job.start_frame, job.stop_frame))
-                world.touch(*jobs, task, world.project_of(task))
-                answer = checked.as_json()
+                answer = world.put_task_annotations(task, raw, keep=True).as_json()
             else:
                 answer = _update_or_delete(call, jobs, raw, action)
         except BadAnnotations as error:
@@ -555,15 +552,17 @@ def _update_or_delete(call: Call, jobs: list[Job], raw: Json, action: str) -> Js
     world = call.world
     ids = {kind: {item["id"] for item in raw.get(kind) or []} for kind in ("tags", "shapes", "tracks")}
     fresh = Annotations()
+    index = world.label_index(jobs[0])
     if action == "update":
-        index = world.label_index(jobs[0])
-        fresh = stored_annotations(raw, index, lambda: world.next_id("annotation"), ids=True)
-    for job in jobs:
+        fresh = stored_annotations(raw, index, world.annotation_id, ids=True)
+    parts = [fresh if len(jobs) == 1 else part_of(fresh, job.start_frame, job.stop_frame) for job in jobs]
+    if sum(len(part.tracks) for part in parts) > len(fresh.tracks):
+        # Measured: the second part of the track is stored under the id of the first.
+        raise refuse(400, ["duplicate key value violates unique constraint engine_labeledtrack_pkey"])
+    for job, part in zip(jobs, parts, strict=True):
         job.annotations = job.annotations.without_ids(ids)
         if action == "update":
-            job.annotations = job.annotations.joined(
-                fresh if len(jobs) == 1 else fresh.within(job.start_frame, job.stop_frame)
-            )
+            job.annotations = job.annotations.joined(part.completed(index))
         world.annotations_changed(job)
     return fresh.as_json() if action == "update" else {"version": 0, **{kind: raw.get(kind) or [] for kind in ids}}
 

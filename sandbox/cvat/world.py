@@ -17,8 +17,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sandbox.cvat.annotations import Annotations, Json, LabelIndex, clamp_to_frames, stored_annotations
+from sandbox.cvat.annotations import Annotations, Json, LabelIndex, stored_annotations
 from sandbox.cvat.media import MediaFile, MediaStore
+from sandbox.cvat.spreading import part_of, put_together, with_new_ids
 
 PALETTE = (
     "#2080c0", "#20e0e0", "#1f8b51", "#b3eb6f", "#f5fef4", "#6ec4d1", "#66be96", "#5f7550", "#c06060", "#d0a030",
@@ -665,21 +666,25 @@ class World:
         stop_frame: int | None = None,
         frame_filter: str = "",
         manifest: bytes | None = None,
+        zip_chunks: bool = False,
         make_jobs: bool = True,
     ) -> None:
         """Gives a task its media and cuts it into jobs."""
         with self.lock:
             if kind == "video":
                 video = files[0]
-                last = video.frame_count - 1 if stop_frame is None else stop_frame
+                last = video.frame_count - 1
+                last = last if stop_frame is None else min(stop_frame, last)
                 frames = [Frame(video.name, video.width, video.height)]
             else:
                 if sorting_method == "lexicographical":
                     files = sorted(files, key=lambda file: file.name)
-                last = len(files) - 1 if stop_frame is None else stop_frame
+                last = len(files) - 1 if stop_frame is None else min(stop_frame, len(files) - 1)
                 shown = range(start_frame, last + 1, _step(frame_filter))
                 frames = [Frame(files[n].name, files[n].width, files[n].height) for n in shown]
-            size = len(range(start_frame, last + 1, _step(frame_filter)))
+            numbers = range(start_frame, last + 1, _step(frame_filter))
+            size = len(numbers)
+            compressed = "video" if kind == "video" and not zip_chunks else "imageset"
             task.data = TaskData(
                 id=self.next_id("data"),
                 kind=kind,
@@ -689,17 +694,18 @@ class World:
                 manifest=self.media.manifest(files, kind) if manifest is None else manifest,
                 created_date=self.now(),
                 start_frame=start_frame,
-                stop_frame=last,
+                stop_frame=numbers[-1] if numbers else last,
                 frame_filter=frame_filter,
-                chunk_size=chunk_size or (36 if kind == "video" else 72),
+                chunk_size=chunk_size or (36 if compressed == "video" else 72),
                 image_quality=image_quality,
                 original_chunk_type="video" if kind == "video" else "imageset",
-                compressed_chunk_type="video" if kind == "video" else "imageset",
+                compressed_chunk_type=compressed,
                 sorting_method=sorting_method,
             )
             task.mode = "interpolation" if kind == "video" else "annotation"
             task.overlap = overlap if overlap is not None else (5 if kind == "video" else 0)
             task.segment_size = min(segment_size or task.segment_size or size, size)
+            task.overlap = min(task.overlap, task.segment_size // 2)
             if make_jobs:
                 step = max(1, task.segment_size - (task.overlap if task.segment_size < size else 0))
                 first = 0
@@ -932,11 +938,10 @@ class World:
         """Replaces (or with `keep` adds to) what a job holds; the answer is what was stored by this call."""
         with self.lock:
             job = self.job(job) if isinstance(job, int) else job
-            added = stored_annotations(raw, self.label_index(job), lambda: self.next_id("annotation"))
-            if keep:
-                job.annotations = job.annotations.joined(added)
-            else:
-                job.annotations = added
+            labels = self.label_index(job)
+            added = stored_annotations(raw, labels, self.annotation_id)
+            stored = added.completed(labels)
+            job.annotations = job.annotations.joined(stored) if keep else stored
             self.annotations_changed(job)
             return added
 
@@ -971,27 +976,37 @@ class World:
             }
             return self.put_annotations(job, {"shapes": [shape]}, keep=True)
 
+    def annotation_id(self, kind: str) -> int:
+        """Tags, shapes, tracks and the shapes of tracks are counted apart: their ids can be equal."""
+        return self.next_id(f"annotation: {kind}")
+
+    def held(self, job: Job) -> Annotations:
+        """What a job holds, as it is read: also with the defaults of attributes that its labels got later."""
+        return job.annotations.completed(self.label_index(job)).sorted_by_frame()
+
     def task_annotations(self, task: Task) -> Annotations:
         """The task-level merge: it leaves out ground truth and consensus replicas."""
         with self.lock:
-            merged = Annotations()
-            seen_until = -1
-            for job in self.jobs_of(task):
-                if job.type == "annotation":
-                    # On frames two jobs share, one of the two is shown: here the earlier one.
-                    merged = merged.joined(clamp_to_frames(job.annotations, seen_until + 1))
-                    seen_until = max(seen_until, job.stop_frame)
-            return merged.sorted_by_frame()
+            parts = [(job.start_frame, self.held(job)) for job in self.jobs_of(task) if job.type == "annotation"]
+            return put_together(parts, task.overlap or 0)
 
-    def put_task_annotations(self, task: Task, raw: Mapping[str, Any]) -> Annotations:
-        """Spreads annotations over the jobs that hold their frames; what is beyond the task is dropped."""
+    def put_task_annotations(self, task: Task, raw: Mapping[str, Any], *, keep: bool = False) -> Annotations:
+        """Spreads annotations over the jobs that hold their frames; what is beyond the task is dropped.
+
+        With `keep` what is there stays. The answer is what was stored by this call.
+        """
         with self.lock:
-            checked = stored_annotations(raw, self.label_index(task), lambda: self.next_id("annotation"))
+            labels = self.label_index(task)
+            whole = stored_annotations(raw, labels, lambda kind: 0)
+            added = []
             jobs = [job for job in self.jobs_of(task) if job.type == "annotation"]
             for job in jobs:
-                job.annotations = checked.within(job.start_frame, job.stop_frame)
+                part = with_new_ids(part_of(whole, job.start_frame, job.stop_frame), self.annotation_id)
+                stored = part.completed(labels)
+                job.annotations = job.annotations.joined(stored) if keep else stored
+                added.append((job.start_frame, part))
             self.touch(*jobs, task, self.project_of(task))
-            return self.task_annotations(task)
+            return put_together(added, task.overlap or 0)
 
 
 def job_status(stage: str, state: str) -> str:

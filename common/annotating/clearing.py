@@ -1,0 +1,93 @@
+"""`cleanup`: ends a round. What it did not make stays; what was changed and not loaded is not thrown away unasked."""
+
+from __future__ import annotations
+
+from common import log
+from common.annotating import server
+from common.annotating.creating import clear_away
+from common.annotating.desk import Desk, SyncRun
+from common.annotating.state import Made, Project, Round, fingerprint
+from common.exits import Exit
+from common.run import say
+from common.text import iso, now, plural, printable
+
+
+def cleanup(run: SyncRun) -> int:
+    """Removes the tasks, the project if it was made by this round and is empty, and FiftyOne's record. Raises RunEnds,
+    Stopped, CvatError."""
+    desk = Desk(run)
+    with desk.folder.held("cleanup", run.patience):
+        state = desk.round_to_work_on()
+        if state.phase == "cleaned":
+            say(f"There is nothing to do: this round was cleaned up at {state.cleaned_at}.")
+            return Exit.ALL_GOOD
+        if state.phase == "creating":
+            clear_away(desk, state)
+            say("What a broken-off create had left was removed.")
+            return Exit.ALL_GOOD
+        there = [made for made in state.tasks if server.task_of(desk.client, made) is not None]
+        changed = [] if run.arguments.discard else [made for made in there if _has_unloaded(desk, state, made)]
+        if changed:
+            for made in changed:
+                print(
+                    f"NOT LOADED  task {made.id} ({printable(made.name, 60)}) was changed in CVAT since the last load"
+                )
+            say(f"{plural(len(changed), 'task')} with changes that were not loaded; nothing was removed.")
+            say("load brings them into FiftyOne; cleanup --discard throws them away.")
+            return Exit.NOTHING_WORKED
+        for made in there:
+            server.delete(desk.client, f"/api/tasks/{made.id}")
+            log.get().info("task_removed", task=made.id, name=made.name)
+        code = _end_project(desk, state.project) if state.project is not None else Exit.ALL_GOOD
+        forgotten = desk.worker.ask(
+            {"do": "forget", "dataset": state.dataset, "anno_key": state.anno_key, "since": state.recorded_at - 1}
+        )["forgotten"]
+        state.phase, state.cleaned_at = "cleaned", iso(now())
+        desk.folder.write(state)
+        record = "FiftyOne's record of it removed" if forgotten else "FiftyOne had no record of it any more"
+        say(f"Cleaned up: {plural(len(there), 'task')} removed, {record}. The labels in FiftyOne stay.")
+    return code
+
+
+def _has_unloaded(desk: Desk, state: Round, made: Made) -> bool:
+    """Whether the server holds something else than the last load took, or than the upload left when nothing was loaded.
+
+    Its dates change with a job's state or assignee, too: what counts is the content.
+    """
+    known = state.loaded.get(str(made.id))
+    if known is None:
+        baseline = desk.folder.held_by_server("baseline", made.id)
+        known = fingerprint(baseline) if baseline is not None else ""
+    return fingerprint(server.held(desk.client, made.id)) != known
+
+
+def _end_project(desk: Desk, project: Project) -> Exit:
+    found = server.project_of(desk.client, project)
+    if found is None:
+        return Exit.ALL_GOOD
+    name = printable(project.name, 60)
+    if project.made_by_us:
+        left = int((found.get("tasks") or {}).get("count") or 0)
+        if left:
+            say(f"Project {name!r} has {plural(left, 'task')} of others: it stays.")
+        else:
+            server.delete(desk.client, f"/api/projects/{project.id}")
+            log.get().info("project_removed", project=project.id, name=name)
+        return Exit.ALL_GOOD
+    if not project.labels:
+        return Exit.ALL_GOOD
+    if not desk.settings.remove_label_id:
+        say(
+            f"{plural(len(project.labels), 'label')} of project {name!r} keep the attribute label_id that FiftyOne added "
+            "(FIFTYONE_SYNC_REMOVE_LABEL_ID=true tries to take it off)."
+        )
+        return Exit.ALL_GOOD
+    still = server.without_label_id(desk.client, project)
+    if still:
+        say(
+            f"This server does not take attributes off labels: {plural(len(still), 'label')} of project {name!r} keep label_id "
+            f"({printable(', '.join(still), 100)}). It is an empty text there and does no harm."
+        )
+        return Exit.SOME_FAILED
+    say(f"The attribute label_id was taken off the labels of project {name!r} again.")
+    return Exit.ALL_GOOD

@@ -1,0 +1,138 @@
+"""`load` and `undo`: brings back what changed in CVAT, and takes a load back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from common import log
+from common.annotating import checks, report, server
+from common.annotating.creating import heard, tls_remark
+from common.annotating.desk import Desk, SyncRun
+from common.annotating.state import Made, Round, fingerprint
+from common.cvat.client import Client
+from common.exits import Exit, RunEnds
+from common.run import say
+from common.text import iso, now, plural
+
+
+def load(run: SyncRun) -> int:
+    """Loads every task of the round that is there, with `--when completed` those whose jobs are done. Raises RunEnds,
+    Stopped, CvatError."""
+    desk = Desk(run)
+    with desk.folder.held("load", run.patience):
+        state = made_round(desk)
+        tls_remark(desk)
+        there, gone = _there(desk.client, state)
+        ready = [each for each in there if run.arguments.when is None or is_completed(desk.client, each.id)]
+        _tell_others(gone, [each for each in there if each not in ready])
+        if not there:
+            say("Nothing to load: none of the tasks is in CVAT any more. The labels in FiftyOne are as they were.")
+            say("fiftyone_sync.py cleanup ends this round.")
+            return Exit.NOTHING_WORKED
+        if not ready:
+            say(f"Nothing to load yet: {plural(len(there), 'task')} not completed. The next run looks again.")
+            return Exit.ALL_GOOD
+        prints = {}
+        for made in ready:
+            held = server.held(desk.client, made.id)
+            desk.folder.write_held("current", made.id, held)
+            prints[str(made.id)] = fingerprint(held)
+        result = desk.worker.ask(_request(desk, state, [each.id for each in ready]), heard)
+        state.loaded.update(prints)
+        state.loaded_at = iso(now())
+        desk.folder.write(state)
+        report.print_load(result)
+        _last_words(result, len(ready), len(there) - len(ready), len(gone))
+    return Exit.ALL_GOOD
+
+
+def made_round(desk: Desk) -> Round:
+    """The round, when `create` has made it whole. Raises RunEnds."""
+    state = desk.round_to_work_on()
+    if state.phase == "creating":
+        raise RunEnds(
+            "The create of this dataset and key was broken off.",
+            "Run create again: it removes what is left and begins anew.",
+            Exit.BAD_CONFIGURATION,
+        )
+    if state.phase == "cleaned":
+        raise RunEnds(
+            f"This round was cleaned up at {state.cleaned_at}: its tasks are gone.",
+            "create begins a new one.",
+            Exit.BAD_CONFIGURATION,
+        )
+    return state
+
+
+def _there(client: Client, state: Round) -> tuple[list[Made], list[Made]]:
+    """The tasks of the round that are in CVAT, and those that are not."""
+    there: list[Made] = []
+    gone: list[Made] = []
+    for made in state.tasks:
+        (gone if server.task_of(client, made) is None else there).append(made)
+    return there, gone
+
+
+def is_completed(client: Client, task_id: int) -> bool:
+    """Whether all jobs that people annotate in have the state completed."""
+    jobs = server.jobs_of(client, task_id)
+    return bool(jobs) and all(each.get("state") == "completed" for each in jobs)
+
+
+def _tell_others(gone: list[Made], unfinished: list[Made]) -> None:
+    for made in gone:
+        log.get().warning("task_gone", task=made.id, name=made.name)
+        print(
+            f"GONE           task {made.id} was deleted in CVAT: the labels of its {plural(made.samples, 'sample')} stay"
+        )
+    for made in unfinished:
+        print(f"NOT COMPLETED  task {made.id}: left for a later load")
+
+
+def _request(desk: Desk, state: Round, tasks: list[int]) -> dict[str, Any]:
+    settings = desk.settings
+    return {
+        "do": "load", "dataset": state.dataset, "anno_key": state.anno_key, "folder": str(desk.folder.path),
+        "tasks": tasks, "label_schema": state.label_schema, "classes": state.classes,
+        "dest_field": settings.dest_field or None, "unexpected": settings.unexpected,
+        "permissions": checks.permissions_now(settings, state.permissions), "server": state.server,
+    }  # fmt: skip
+
+
+def _last_words(result: dict[str, Any], loaded: int, waiting: int, gone: int) -> None:
+    sums = report.totals(result)
+    parts = [f"{sums['added']:,} added", f"{sums['changed']:,} changed", f"{sums['removed']:,} removed"]
+    if sums["put_back"]:
+        parts.append(f"{sums['put_back']:,} put back")
+    if sums["ignored"]:
+        parts.append(f"{sums['ignored']:,} ignored")
+    say(f"Loaded {plural(loaded, 'task')}: {', '.join(parts)}; everything else is as it was.")
+    if waiting:
+        say(f"{plural(waiting, 'task')} not completed yet.")
+    if gone:
+        say(f"{plural(gone, 'task')} deleted in CVAT.")
+    if result.get("saved"):
+        say("What was there before is saved: fiftyone_sync.py undo puts it back.")
+    say("load may be repeated; cleanup removes the tasks when all is done.")
+
+
+def undo(run: SyncRun) -> int:
+    """Puts back what the last load changed. Needs nothing of CVAT. Raises RunEnds, Stopped."""
+    desk = Desk(run)
+    with desk.folder.held("undo", run.patience):
+        state = desk.round_to_work_on()
+        request = _request(desk, state, [each.id for each in state.tasks]) | {"do": "undo"}
+        result = desk.worker.ask(request, heard)
+        if not result.get("undone"):
+            say("There is no load to take back.")
+            return Exit.ALL_GOOD
+        state.loaded, state.loaded_at = {}, ""  # what is in CVAT is not in FiftyOne any more
+        desk.folder.write(state)
+        for name in result.get("fields_kept") or ():
+            print(f"FIELD KEPT  {name}: other labels are in it by now")
+        missing = int(result.get("missing") or 0)
+        say(
+            f"The load of {result['undone']} was taken back: {plural(int(result['put_back']), 'value')} put back."
+            + (f" {plural(missing, 'sample')} of it not there any more." if missing else "")
+        )
+    return Exit.ALL_GOOD

@@ -1,0 +1,118 @@
+"""What the commands ask of CVAT and do there, with our own client."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from common import log
+from common.annotating.state import Made, Project, Round
+from common.cvat.client import Client
+from common.cvat.errors import NotFound
+from common.cvat.listing import items
+
+
+def find_project(client: Client, name: str) -> dict[str, Any] | None:
+    """The first project of exactly this name, as FiftyOne would take it. Raises CvatError."""
+    return next((each for each in items(client, "/api/projects", {"search": name}) if each["name"] == name), None)
+
+
+def labels_of(client: Client, **owner: int) -> list[dict[str, Any]]:
+    """The labels of a task or project: `labels_of(client, task_id=7)`. Raises CvatError."""
+    return list(items(client, "/api/labels", dict(owner)))
+
+
+def users(client: Client, names: set[str]) -> dict[str, int]:
+    """The ids of those users that the server knows and shows us. Raises CvatError."""
+    found = {}
+    for name in sorted(names):
+        for each in items(client, "/api/users", {"search": name}):
+            if each["username"] == name:
+                found[name] = int(each["id"])
+    return found
+
+
+def task_of(client: Client, made: Made) -> dict[str, Any] | None:
+    """A task that this round made; None when it is gone, or its id belongs to another one by now. Raises CvatError."""
+    return _ours(client, f"/api/tasks/{made.id}", made.created_date)
+
+
+def project_of(client: Client, project: Project) -> dict[str, Any] | None:
+    """Like `task_of`, of the project."""
+    return _ours(client, f"/api/projects/{project.id}", project.created_date)
+
+
+def _ours(client: Client, path: str, created_date: str) -> dict[str, Any] | None:
+    try:
+        found = client.get(path)
+    except NotFound:
+        return None
+    if created_date and found.get("created_date") != created_date:
+        log.get().warning("not_ours", what=path, detail="the server gave this id to something else")
+        return None
+    return dict(found)
+
+
+def jobs_of(client: Client, task_id: int) -> list[dict[str, Any]]:
+    """The jobs that people annotate in, by their first frame: no ground truth, no replicas. Raises CvatError."""
+    jobs = [each for each in items(client, "/api/jobs", {"task_id": task_id}) if each.get("type") == "annotation"]
+    return sorted(jobs, key=lambda each: (each.get("start_frame") or 0, each["id"]))
+
+
+def held(client: Client, task_id: int) -> dict[str, Any]:
+    """What the server holds of a task: annotations, labels, meta, as baseline/ and current/ keep it. Raises CvatError."""
+    return {
+        "annotations": client.get(f"/api/tasks/{task_id}/annotations"),
+        "labels": labels_of(client, task_id=task_id),
+        "meta": client.get(f"/api/tasks/{task_id}/data/meta"),
+    }
+
+
+def leftovers(client: Client, state: Round) -> tuple[list[int], list[int]]:
+    """The tasks and projects that this round made and that are there: by our mark in their names, and those that we
+    know of by id and date. Raises CvatError."""
+    tasks = {int(each["id"]) for each in _marked(client, "/api/tasks", state)}
+    tasks |= {made.id for made in state.tasks if made.id not in tasks and _still(client, state, made)}
+    projects = {int(each["id"]) for each in _marked(client, "/api/projects", state)}
+    project = state.project
+    known = project is not None and project.made_by_us and project.created_date
+    if project is not None and known and project_of(client, project) is not None:
+        projects.add(project.id)
+    return sorted(tasks), sorted(projects)
+
+
+def _still(client: Client, state: Round, made: Made) -> bool:
+    return bool(made.created_date) and task_of(client, made) is not None
+
+
+def _marked(client: Client, path: str, state: Round) -> list[dict[str, Any]]:
+    mark = f"[{state.marker}]"
+    return [each for each in items(client, path, {"search": state.marker.split()[-1]}) if mark in str(each.get("name"))]
+
+
+def delete(client: Client, path: str) -> bool:
+    """Deletes; whether it was there. Safe to repeat: what is gone is gone. Raises CvatError."""
+    try:
+        client.change("DELETE", path, repeat=True)
+    except NotFound:
+        return False
+    return True
+
+
+def without_label_id(client: Client, project: Project) -> list[str]:
+    """Asks the server to take the attribute that FiftyOne added off the labels; the names of those that still have it.
+
+    CVAT adds and changes attributes of labels that exist; whether it removes one depends on the server, so that the
+    answer is looked at and not believed. Labels that had the attribute before are left alone. Raises CvatError.
+    """
+    ours = [each for each in labels_of(client, project_id=project.id) if each["id"] in project.labels]
+    have = [each for each in ours if any(attribute["name"] == "label_id" for attribute in each["attributes"])]
+    for label in have:
+        kept = [attribute for attribute in label["attributes"] if attribute["name"] != "label_id"]
+        changed = {"id": label["id"], "name": label["name"], "color": label.get("color"), "attributes": kept}
+        client.change("PATCH", f"/api/projects/{project.id}", {"labels": [changed]}, repeat=True)
+    after = {each["id"]: each for each in labels_of(client, project_id=project.id)}
+    return [
+        label["name"]
+        for label in have
+        if any(attribute["name"] == "label_id" for attribute in after.get(label["id"], label)["attributes"])
+    ]
