@@ -420,7 +420,9 @@ def case_classifications_and_scalars() -> None:
     values = [room.values(name) for name in ("number", "share", "flag", "word")]
     assert values == [8, 0.25, False, "sunny"] and type(values[0]) is int
     assert told["fields"]["number"]["changed"] == 1 and told["fields"]["clss"]["removed"] == 1
-    room.set_attribute(next(one for one in room.held["tags"] if one["label_id"] == room.class_id("number")), "value", "abc")
+    room.set_attribute(
+        next(one for one in room.held["tags"] if one["label_id"] == room.class_id("number")), "value", "abc"
+    )
     told = room.load()
     assert told["fields"]["number"]["not_supported"] and room.values("number") == 7
 
@@ -458,9 +460,13 @@ def case_new_fields_are_made() -> None:
 
 
 def case_old_style_attributes() -> None:
-    label = fo.Detection(label="car", bounding_box=[0.1, 0.1, 0.2, 0.2], attributes={"age": fo.NumericAttribute(value=3)})
+    label = fo.Detection(
+        label="car", bounding_box=[0.1, 0.1, 0.2, 0.2], attributes={"age": fo.NumericAttribute(value=3)}
+    )
     room = Room([image(dets=fo.Detections(detections=[label]))])
-    room.send(label_field="dets", label_type="detections", classes=["car"], attributes={"age": {"type": "text", "values": []}})
+    room.send(
+        label_field="dets", label_type="detections", classes=["car"], attributes={"age": {"type": "text", "values": []}}
+    )
     before = room.raw()
     room.load()
     assert changed(before, room.raw()) == []

@@ -101,7 +101,9 @@ def case_edits_made_in_fiftyone_stay() -> None:
     room.load()
     labels = room.values("dets")["detections"]
     assert labels[0]["reviewed"] == "yes" and labels[0]["label"] == "car"
-    assert labels[1]["label"] == "cat" and labels[2]["bounding_box"] == [0, 0, 0.5, 0.5] and labels[3]["label"] == "mine"
+    assert (
+        labels[1]["label"] == "cat" and labels[2]["bounding_box"] == [0, 0, 0.5, 0.5] and labels[3]["label"] == "mine"
+    )
     room.shape(second)["points"][3] += 8
     sample.dets.detections.pop(1)
     sample.save()
@@ -136,7 +138,9 @@ def case_things_that_no_field_expects() -> None:
     assert told["dets"]["unexpected"] == {"polylines": 1, "keypoints": 1}, told
     assert told["dets"]["not_supported"] == {"skeleton": 1}
     room.dataset.reload()
-    assert room.dataset.first().polylines.polylines[0].points == [[(1 / W, 1 / 240), (2 / W, 2 / 240), (3 / W, 3 / 240)]]
+    assert room.dataset.first().polylines.polylines[0].points == [
+        [(1 / W, 1 / 240), (2 / W, 2 / 240), (3 / W, 3 / 240)]
+    ]
     assert room.dataset.first().keypoints.keypoints[0].label == "car"
 
 
