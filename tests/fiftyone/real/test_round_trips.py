@@ -157,7 +157,7 @@ def test_masks_change_only_in_what_was_changed(rounds: Rounds, annotator: Annota
     assert without(after, "blobs", "ground") == without(before, "blobs", "ground")
     was, now = ([row["blobs"]["detections"] for row in each["samples"].values()] for each in (before, after))
     assert now[0][0] == was[0][0]
-    assert now[0][1]["bounding_box"] == [100 / 320, 50 / 240, 10 / 320, 10 / 240]
+    assert now[0][1]["bounding_box"] == pytest.approx([100 / 320, 50 / 240, 10 / 320, 10 / 240], abs=1e-12)
     assert now[1] == [was[1][0] | {"label": "drop"}, was[1][1]]
     assert now[2][:2] == was[2]
     got = rounds.run(
