@@ -544,3 +544,83 @@ def test_create_killed_at_any_step_can_be_done_again(rounds: Rounds, server: Cva
     assert without(rounds.snapshot(), "metadata") == without(before, "metadata")
     rounds.sync("cleanup")
     nothing_is_left(rounds)
+
+
+@pytest.mark.parametrize("after_handling", [False, True])
+@pytest.mark.parametrize("step", [*STEPS, "POST /api/projects$"])
+def test_a_connection_cut_once_at_any_step_costs_nothing_or_leaves_nothing(
+    rounds: Rounds, server: CvatSandbox, step: str, after_handling: bool
+) -> None:
+    rounds.run(SMALL)
+    before = rounds.snapshot()
+    server.faults.add(Fault(step, "cut", after_handling=after_handling, rst=after_handling))
+    done = rounds.sync("create", code=None, **BOXES, PROJECT_NAME="ours")
+    if done.code != 0:
+        nothing_is_left(rounds)
+        return
+    assert len(server.world.tasks) == len(server.world.projects) == 1
+    rounds.sync("load")
+    assert without(rounds.snapshot()) == without(before)
+
+
+def test_a_stop_during_create_leaves_nothing_behind(rounds: Rounds, server: CvatSandbox) -> None:
+    rounds.run(SMALL)
+    with held_at(server, "GET /api/jobs") as reached:
+        process = rounds.start("create", **BOXES, PROJECT_NAME="ours")
+        try:
+            wait_until(lambda: reached.is_set() or process.poll() is not None, "create waits for jobs", 120)
+            process.terminate()
+            _, said = process.communicate(timeout=120)
+        finally:
+            process.kill()
+    assert process.returncode == 143, said
+    nothing_is_left(rounds)
+
+
+# --- other ways back ------------------------------------------------------------------------------------------------
+
+
+def test_another_field_gets_what_comes_back_and_the_first_stays(rounds: Rounds, annotator: Annotator) -> None:
+    rounds.run(SMALL)
+    rounds.sync("create", **BOXES)
+    before = rounds.snapshot()
+    annotator.change("shapes", 0, {"points": [0.0, 0.0, 32.0, 24.0]})
+    rounds.sync("load", DEST_FIELD="back")
+    after = rounds.snapshot()
+    assert without(after, "back") == without(before)
+    assert [[one["label"] for one in row] for row in rounds.labels("back")] == [["car"]] * 3
+    assert rounds.labels("back")[0][0]["bounding_box"] == [0.0, 0.0, 0.1, 0.1]
+
+
+@pytest.mark.parametrize("unexpected", ["keep", "ignore", "refuse"])
+def test_labels_of_a_type_that_the_field_does_not_take(rounds: Rounds, annotator: Annotator, unexpected: str) -> None:
+    rounds.run(SMALL)
+    rounds.sync("create", **BOXES)
+    before = rounds.snapshot()
+    annotator.add("shapes", {"label": "car", "type": "polyline", "frame": 1, "points": [0.0, 0.0, 320.0, 240.0]})
+    rounds.sync("load", UNEXPECTED=unexpected, code=None if unexpected == "refuse" else 0)
+    after = rounds.snapshot()
+    assert without(after, "polylines") == without(before)
+    kept = [[one["points"] for one in row] for row in rounds.labels("polylines")]
+    assert kept == ([[], [[[[0.0, 0.0], [1.0, 1.0]]]], []] if unexpected == "keep" else [[], [], []])
+
+
+def test_without_permission_a_track_keeps_its_index(rounds: Rounds, annotator: Annotator, tmp_path: Path) -> None:
+    needs_ffmpeg()
+    rounds.run(FILM, path=clip(tmp_path / "films"))
+    rounds.sync("create", **FILM_SETTINGS)
+    before = rounds.snapshot()
+    # The annotator cuts a track in two: its later half is a new track with the labels of the old one.
+    track = annotator.change("tracks", of(annotator, "car"), lambda row: None)
+    later = [{key: item for key, item in shape.items() if key != "id"} for shape in track["shapes"][12:]]
+    end = {**later[0], "outside": True}
+    annotator.change("tracks", of(annotator, "car"), lambda row: row.update(shapes=[*row["shapes"][:12], end]))
+    new = {key: track[key] for key in ("label_id", "group", "source", "attributes")}
+    annotator.add("tracks", {**new, "frame": 12, "shapes": later})
+    rounds.sync("load", ALLOW_INDEX_EDITS="false")
+    assert rounds.snapshot() == before
+    rounds.sync("load")
+    now, was = in_frames(rounds.snapshot()), in_frames(before)
+    assert [now[number] == was[number] for number in (1, 12)] == [True, True]
+    assert {now[number][0]["index"] for number in range(13, 25)} == {3}
+    assert [now[number][0] | {"index": 1} for number in (13, 24)] == [was[number][0] for number in (13, 24)]
