@@ -191,6 +191,24 @@ def case_part_of_a_video_with_a_step() -> None:
     assert changed_frames(room, before) == [6, 9]
 
 
+def case_a_new_track_is_also_on_the_frames_that_were_not_sent() -> None:
+    room = Room([video(N, other=[None] * N)])
+    schema = {"frames.new": {"type": "detections", "classes": ["car"]}}
+    room.send(label_schema=schema, frame_start=2, frame_stop=9, frame_step=3)
+    before = room.raw()
+    ends = [(0, [0.0, 0.0, 32.0, 24.0], False), (1, [48.0, 0.0, 80.0, 24.0], False), (2, [48.0, 0.0, 80.0, 24.0], True)]
+    room.add_track("car", ends)
+    told = room.load()
+    assert changed_frames(room, before) == [3, 4, 5, 6, 7, 8], told
+    found = [room.frame(number, "new")["detections"][0] for number in (3, 4, 5, 6, 7, 8)]
+    assert [label["bounding_box"][0] for label in found] == [0, 16 / W, 32 / W, 48 / W, 48 / W, 48 / W]
+    assert [label.get("keyframe") for label in found] == [True, None, None, True, None, None]
+    assert len({str(label["_id"]) for label in found}) == 6 and {label["index"] for label in found} == {1}
+    assert room.load()["saved"] is None
+    room.undo()
+    assert changed(before, room.raw()) == []
+
+
 def case_deleted_frames_keep_their_labels_and_are_told() -> None:
     room = sent()
     before = room.raw()
