@@ -60,5 +60,35 @@ CMD ["python", "/app/scheduler.py"]
 FROM product AS demo
 COPY sandbox /app/sandbox
 
+# --- FiftyOne, in an environment of its own (1 GB) ---
+FROM base AS fiftyone-builder
+RUN python -m venv --without-pip /opt/fiftyone
+COPY requirements-fiftyone.txt /tmp/requirements-fiftyone.txt
+# The MongoDB that FiftyOne may bring along stays behind: the profile has one.
+RUN --mount=type=secret,id=ca_bundle \
+    if [ -s /run/secrets/ca_bundle ]; then export PIP_CERT=/run/secrets/ca_bundle; fi; \
+    python -m pip --python /opt/fiftyone/bin/python install --no-cache-dir --disable-pip-version-check \
+        -r /tmp/requirements-fiftyone.txt \
+    && rm -f /opt/fiftyone/lib/python*/site-packages/fiftyone/db/bin/mongod
+
+# --- the product with FiftyOne: for the profile "fiftyone", and for IMAGE_TARGET=fiftyone ---
+FROM product AS fiftyone
+ARG UID=1000
+ARG GID=1000
+USER 0
+# ffmpeg: FiftyOne asks it what a video is.
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends ffmpeg \
+    && rm -rf /var/lib/apt/lists/* \
+    && mkdir -p /fiftyone \
+    && chown "${UID}:${GID}" /fiftyone
+COPY --from=fiftyone-builder /opt/fiftyone /opt/fiftyone
+ENV PATH=$PATH:/opt/fiftyone/bin \
+    FIFTYONE_SYNC_PYTHON=/opt/fiftyone/bin/python \
+    FIFTYONE_APP_ADDRESS=0.0.0.0 \
+    FIFTYONE_DO_NOT_TRACK=true
+USER ${UID}:${GID}
+
 # --- what is built when no target is named ---
 FROM product AS cvat-backups

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from common.annotating.app_settings import AppSettings
+from common.annotating.settings import FiftyoneSettings
 from common.datasets.settings import DatasetSettings
 from common.envfile import read_env_file
 from common.health.settings import HealthSettings
@@ -28,6 +30,8 @@ SCRIPTS = (
     HealthSettings,
     SchedulerSettings,
     ScSettings,
+    FiftyoneSettings,
+    AppSettings,
 )
 SETTINGS = {name: field for script in SCRIPTS for name, field in variables(script).items()}
 
