@@ -75,8 +75,8 @@ def fields_of(label_schema: Mapping[str, Mapping[str, Any]], classes: Mapping[st
         if kind not in SENT_AS:
             raise ValueError(f"field {name!r} has labels of type {told!r}, which is not supported")
         names = dict(classes.get(name) or {one: one for one in _names(info.get("classes") or [])})
-        if kind == SCALAR and not names:
-            names = {name: name}
+        if kind == SCALAR and not info.get("classes"):
+            names = {name: names.get(name, name)}  # its value is an attribute of the class that has the field's name
         single = told in PLURALS or kind in (SCALAR, SEGMENTATION)
         found.append(Field(name, kind, single, {in_cvat: one for one, in_cvat in names.items()}))
     return found

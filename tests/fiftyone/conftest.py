@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 from environment import RealFiftyOne, fiftyone_environment, python_with_fiftyone, running_database
+from making import Annotator
+from rounds import Rounds
 
 from sandbox.cvat import CvatSandbox
 
@@ -54,3 +56,14 @@ def server() -> Iterator[CvatSandbox]:
 def name(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A name for the test's dataset that no other test has."""
     return f"{request.node.name}-{tmp_path.name}"[-90:]
+
+
+@pytest.fixture
+def annotator(server: CvatSandbox) -> Annotator:
+    return Annotator(server)
+
+
+@pytest.fixture
+def rounds(fiftyone: RealFiftyOne, fiftyone_database: str, server: CvatSandbox, tmp_path: Path, name: str) -> Rounds:
+    """fiftyone_sync.py with the settings of this test."""
+    return Rounds(server, fiftyone, fiftyone_database, tmp_path, name)

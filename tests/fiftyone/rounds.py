@@ -9,13 +9,13 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from environment import ROOT, RealFiftyOne, fiftyone_environment
-from making import PRELUDE, pictures
+from making import PRELUDE, Annotator, pictures
 
 from sandbox.cvat import CvatSandbox
 from sandbox.cvat.faults import FaultsMet
@@ -228,3 +228,82 @@ class Rounds:
         return sorted(
             str(path.relative_to(self.folder)) for path in (self.folder / "state").rglob("*") if path.is_file()
         )
+
+
+# --- what several of these tests use --------------------------------------------------------------------------------
+
+BOXES = {"LABEL_FIELD": "gt", "LABEL_TYPE": "detections", "CLASSES": "car,person"}
+SMALL = """
+d = dataset_of(paths, name)
+d.compute_metadata()
+for s in d:
+    s["gt"] = boxes(("car", [.1, .1, 1/3, .2]))
+    s.save()
+"""
+
+FILM = """
+d = dataset_of([path], name)
+for s in d:
+    s.compute_metadata()
+    d.ensure_frames()
+    s.reload()
+    for number in range(1, 25):
+        s.frames[number]["gt"] = fo.Detections(detections=[
+            fo.Detection(label="car", bounding_box=[number / 97, 1/3, .2, 1/7], index=1, kind="suv", ok=number > 12),
+        ])
+        if 4 < number < 20:
+            walker = fo.Detection(label="person", bounding_box=[.5, number / 99, .1, .1], index=2, confidence=1/3)
+            s.frames[number]["gt"].detections.append(walker)
+        if number == 8:
+            s.frames[number]["gt"].detections.append(fo.Detection(label="person", bounding_box=[.1, .1, 1/3, .1]))
+    s.save()
+"""
+FILM_SETTINGS = {
+    "LABEL_FIELD": "frames.gt",
+    "LABEL_TYPE": "detections",
+    "CLASSES": "car,person",
+    "ATTRIBUTES": json.dumps(
+        {"kind": {"type": "select", "values": ["suv", "van"], "mutable": False}, "ok": {"type": "checkbox"}}
+    ),
+}
+
+
+def in_frames(snapshot: Json) -> dict[int, list[Json]]:
+    """The detections of every frame."""
+    return {row["frame_number"]: (row.get("gt") or {}).get("detections", []) for row in snapshot["frames"].values()}
+
+
+def of(annotator: Annotator, label: str, frame: int = 0, place: int = 0) -> Callable[[Json], bool]:
+    """Picks the shape, tag or track of this label on this frame; the `place`-th by its id."""
+    label_id = annotator.labels(annotator.tasks[0])[label]["id"]
+    held = annotator.held(annotator.jobs(annotator.tasks[0])[0])
+    ids = sorted(
+        row["id"]
+        for kind in ("tags", "shapes", "tracks")
+        for row in held[kind]
+        if (row["label_id"], row["frame"]) == (label_id, frame)
+    )
+    return lambda row: (row["label_id"], row["frame"], row["id"]) == (label_id, frame, ids[place])
+
+
+def value(row: Json, annotator: Annotator, name: str, text: str) -> None:
+    """Sets an attribute by name."""
+    names = {
+        spec["id"]: spec["name"]
+        for label in annotator.labels(annotator.tasks[0]).values()
+        for spec in label["attributes"]
+    }
+    [one] = [attribute for attribute in row["attributes"] if names[attribute["spec_id"]] == name]
+    one["value"] = text
+
+
+def without(snapshot: Json, *fields: str) -> Json:
+    """The samples but for these fields."""
+    rows = snapshot["samples"].items()
+    return {key: {name: item for name, item in row.items() if name not in fields} for key, row in rows}
+
+
+def nothing_is_left(rounds: Rounds) -> None:
+    assert rounds.server.world.tasks == {}
+    assert rounds.server.world.projects == {}
+    assert rounds.snapshot()["runs"] == []

@@ -281,15 +281,16 @@ def send(method: Any, url: str, connection: Connection, in_own_words: bool, kwar
                 url, verify=connection.verify, timeout=(max(CONNECT_SECONDS, connection.timeout_seconds), silence),
                 allow_redirects=False, **kwargs,
             )  # fmt: skip
+        except requests.exceptions.RequestException as error:
+            failed = Failed(UNREACHABLE, f"CVAT at {connection.url} cannot be reached: {cause(error)}")
+            if (not question and not never_sent(error)) or isinstance(error, requests.exceptions.SSLError):
+                raise failed from None
+        else:
             if response.status_code == 429:
                 wait = retry_after(response)
             elif response.status_code not in _GATEWAY or not question:
                 return answered(response, url, in_own_words)
             failed = Failed(UNREACHABLE, f"CVAT answers {response.status_code}", response.status_code)
-        except requests.exceptions.RequestException as error:
-            failed = Failed(UNREACHABLE, f"CVAT at {connection.url} cannot be reached: {cause(error)}")
-            if (not question and not never_sent(error)) or isinstance(error, requests.exceptions.SSLError):
-                raise failed from None
         if time.monotonic() + max(wait, pause) > ends_at or isinstance(kwargs.get("data"), FormBody):
             raise failed
         time.sleep(max(wait, pause))
@@ -308,8 +309,9 @@ def cause(error: Exception) -> str:
     """The innermost reason of what requests raises, without its address and objects."""
     inner: Any = error
     while True:
-        deeper = getattr(inner, "reason", None) or (inner.args[0] if getattr(inner, "args", None) else None)
-        if not isinstance(deeper, BaseException):
+        within = [getattr(inner, "reason", None), *getattr(inner, "args", ())]
+        deeper = next((each for each in within if isinstance(each, BaseException)), None)
+        if deeper is None:
             break
         inner = deeper
     text = str(getattr(inner, "strerror", None) or (str(inner).rsplit(": ", 1)[-1] or type(inner).__name__))

@@ -7,6 +7,9 @@ from typing import Any
 from common.fiftyone.worker.channel import Tell
 from common.fiftyone.worker.views import open_dataset
 
+# The database keeps milliseconds of a moment that had microseconds when it was noted.
+CLOCK_SECONDS = 0.002
+
 
 def forget(request: dict[str, Any], tell: Tell) -> dict[str, Any]:
     """{"do": "forget", "dataset", "anno_key", "since"} -> {"forgotten": whether there was one}. Raises Failed.
@@ -22,7 +25,7 @@ def forget(request: dict[str, Any], tell: Tell) -> dict[str, Any]:
     if not dataset.has_annotation_run(key):
         return {"forgotten": False}
     since = request.get("since")
-    if since is not None and made_at(dataset, key) < float(since):
+    if since is not None and made_at(dataset, key) < float(since) - CLOCK_SECONDS:
         return {"forgotten": False}
     dataset.delete_annotation_run(key)
     return {"forgotten": True}

@@ -36,8 +36,11 @@ STORED = {
     KEYPOINTS: ("Keypoint", "Keypoints", "keypoints"),
 }
 OWN_ATTRIBUTES = "attribute:"  # FiftyOne's name for what stands in a label's old-style `attributes`
-ABSENT: Any = object()
 Path = tuple[str, ...]
+
+
+class ABSENT:
+    """Stands where a stored label holds nothing at all. A class, because copies of it are itself."""
 
 
 class NotRepresentable(Exception):
@@ -165,9 +168,9 @@ def new_label(label_id: str, thing: Thing, kind: str, context: Context, index: i
         told["cvat_shape"] = "ellipse"
     if thing.rotation and thing.shape == "rectangle":
         told["rotation"] = thing.rotation
-    if (occluded := context.named("occluded", name)) is not None and thing.shape:
+    if thing.shape and (occluded := context.named("occluded", name)) is not None:
         told[occluded] = thing.occluded
-    if (group := context.named("group_id", name)) is not None and thing.group:
+    if thing.group and (group := context.named("group_id", name)) is not None:
         told[group] = thing.group
     if thing.kind == TRACK and index is not None:
         told["index"] = index
@@ -175,6 +178,15 @@ def new_label(label_id: str, thing: Thing, kind: str, context: Context, index: i
         if thing.keyframe and (context.info.get("only_keyframes") or not existing):
             told["keyframe"] = True
     return told
+
+
+def not_held(thing: Thing, context: Context) -> list[str]:
+    """What a new label cannot say of its thing, because no attribute is there for it."""
+    name = context.field.classes.get(thing.label, thing.label)
+    told = [("occluded", "occluded", thing.occluded), ("group", "group_id", bool(thing.group))]
+    return [
+        f"{what} without an attribute of that type" for what, kind, on in told if on and not context.named(kind, name)
+    ]
 
 
 def at(label: Mapping[str, Any], path: Path) -> Any:

@@ -22,6 +22,7 @@ from common.fiftyone.worker import dataset_fields
 from common.fiftyone.worker.counting import Counts
 from common.fiftyone.worker.originals import FRAMES
 from common.fiftyone.worker.records import Records
+from common.fiftyone.worker.skipped_frames import counted_finer, finer, step_of
 from common.fiftyone.worker.task_files import OriginalValues, held_by, tasks_of
 from common.fiftyone.worker.task_merge import IGNORE, KEEP, REFUSE, Run, TaskMerge, UnexpectedRefused
 
@@ -117,8 +118,10 @@ def _merges(run: Run, folder: Path, wanted: set[int]) -> Iterator[TaskMerge]:
             if baseline is None or current is None:
                 run.counts.miss(task=task)
                 continue
-            originals = values.of([frame.place for frame in frames])
-            yield TaskMerge(run, task, frames, (baseline, current), originals)
+            step = step_of(frames)
+            contents = (counted_finer(baseline, step), counted_finer(current, step))
+            frames = finer(run.dataset, frames, step)
+            yield TaskMerge(run, task, frames, contents, values.of([frame.place for frame in frames]), step)
         for task in sorted(wanted - met):
             run.counts.miss(task=task)
     finally:

@@ -22,7 +22,15 @@ from common.fiftyone.things import TRACK, Held, Thing, read_task
 from common.fiftyone.worker import dataset_fields
 from common.fiftyone.worker.counting import SAME, Counts
 from common.fiftyone.worker.interpolation import between
-from common.fiftyone.worker.labels import STORED, Context, NotRepresentable, labels_in, new_label, originals_in
+from common.fiftyone.worker.labels import (
+    STORED,
+    Context,
+    NotRepresentable,
+    labels_in,
+    new_label,
+    not_held,
+    originals_in,
+)
 from common.fiftyone.worker.merging import Memory, Merge, Merged
 from common.fiftyone.worker.originals import FRAMES, stored_as
 from common.fiftyone.worker.records import Records, State
@@ -84,8 +92,10 @@ class TaskMerge:
         frames: Sequence[Frame],
         content: tuple[Mapping[str, Any], Mapping[str, Any]],
         values: Mapping[tuple[str, int | None], Mapping[str, Any]],
+        step: int,
     ) -> None:
-        self.run, self.task, self.values = run, task, values
+        """`frames` and `content` (baseline, current) count frames `step` times as finely as the task does."""
+        self.run, self.task, self.values, self.step = run, task, values, step
         self.frames = {frame.number: frame for frame in frames}
         baseline, current = content
         self.deleted = {int(number) for number in (current.get("meta") or {}).get("deleted_frames") or []}
@@ -181,13 +191,14 @@ class TaskMerge:
         for (number, path), one in sorted(here, key=lambda pair: pair[0]):
             document = documents.get(number)
             if document is None:
-                self.run.counts.miss(task=self.task, sample=self.frames[number].sample, frame=number)
+                self.run.counts.miss(task=self.task, sample=self.frames[number].sample, frame=number // self.step)
                 continue
             key, frame = keys[path], self.frames[number]
             earlier = self.state.get(path, {}).get(str(number), {})
             merged = self._merged(number, path, one, document.get(key), earlier)
             for missing in merged.missing:
-                self.run.counts.miss(task=self.task, sample=frame.sample, frame=number, field=path, label=missing)
+                at = number // self.step
+                self.run.counts.miss(task=self.task, sample=frame.sample, frame=at, field=path, label=missing)
             memory = (
                 {**merged.memory, "family": one.field.kind} if merged.memory and one.source is None else merged.memory
             )
@@ -219,12 +230,15 @@ class TaskMerge:
                 kind = self._scalar_type(path, one, together)
                 merged = together.scalar(one.redrawn, original, present, earlier, kind)
             else:
-                new_id = label_id(run.server, self.task, SEGMENTATION, 0, number, path)
+                new_id = label_id(run.server, self.task, SEGMENTATION, 0, number // self.step, path)
                 merged = together.segmentation(one.redrawn, original, present, earlier, new_id)
         else:
             additions = {}
             for thing in one.additions:
-                name = label_id(run.server, self.task, thing.kind, thing.server_id, number, _more(one, path, run))
+                more = _more(one, path, run) + (f"+{number % self.step}" if number % self.step else "")
+                name = label_id(run.server, self.task, thing.kind, thing.server_id, number // self.step, more)
+                for what in not_held(thing, context):
+                    run.counts.not_supported(told_as, what)
                 try:
                     additions[name] = new_label(name, thing, one.field.kind, context, self._index(thing))
                 except NotRepresentable as error:
@@ -321,7 +335,11 @@ class TaskMerge:
             fields = self.values.get(frame.place, {})
             kept = sum(_number_of_labels(one, fields.get(one.name)) for one in self.run.fields)
             sample = self.run.dataset._sample_collection.find_one({"_id": ObjectId(frame.sample)}, {"filepath": 1})
-            told = {"task": self.task, "frame": number, "sample": sample["filepath"] if sample else frame.sample}
+            told = {
+                "task": self.task,
+                "frame": number // self.step,
+                "sample": sample["filepath"] if sample else frame.sample,
+            }
             self.run.counts.deleted_frames.append({**told, "video_frame": frame.frame, "labels_kept": kept})
 
     def _count_untouched(self, work: Mapping[tuple[int, str], Work]) -> None:

@@ -202,7 +202,7 @@ def case_relabelled_deleted_added_and_turned() -> None:
 
 def case_instances_keep_box_and_pixels_that_nobody_touched() -> None:
     room = sent("ins")
-    first, second = room.dataset.first().ins.detections
+    first = room.dataset.first().ins.detections[0]
     before = room.raw()
     array = mask(120, 160)
     array[40:60, 40:60] = False
@@ -316,7 +316,7 @@ def case_segmentations_change_only_drawn_pixels() -> None:
     before = room.raw()
     array = np.ones((40, 60), bool)
     array[:10, :10] = False
-    road = [one for one in room.shapes(room.dataset.first().seg)][0]
+    road = room.shapes(room.dataset.first().seg)[0]
     road["points"] = rle(array, 20, 10)
     room.add(room.classes["seg"]["sky"], [200.0, 20.0, 240.0, 20.0, 240.0, 60.0, 200.0, 60.0], "polygon")
     room.load()
@@ -420,7 +420,9 @@ def case_classifications_and_scalars() -> None:
     values = [room.values(name) for name in ("number", "share", "flag", "word")]
     assert values == [8, 0.25, False, "sunny"] and type(values[0]) is int
     assert told["fields"]["number"]["changed"] == 1 and told["fields"]["clss"]["removed"] == 1
-    room.set_attribute(next(one for one in room.held["tags"] if one["label_id"] == room.class_id("number")), "value", "abc")
+    room.set_attribute(
+        next(one for one in room.held["tags"] if one["label_id"] == room.class_id("number")), "value", "abc"
+    )
     told = room.load()
     assert told["fields"]["number"]["not_supported"] and room.values("number") == 7
 
@@ -458,9 +460,13 @@ def case_new_fields_are_made() -> None:
 
 
 def case_old_style_attributes() -> None:
-    label = fo.Detection(label="car", bounding_box=[0.1, 0.1, 0.2, 0.2], attributes={"age": fo.NumericAttribute(value=3)})
+    label = fo.Detection(
+        label="car", bounding_box=[0.1, 0.1, 0.2, 0.2], attributes={"age": fo.NumericAttribute(value=3)}
+    )
     room = Room([image(dets=fo.Detections(detections=[label]))])
-    room.send(label_field="dets", label_type="detections", classes=["car"], attributes={"age": {"type": "text", "values": []}})
+    room.send(
+        label_field="dets", label_type="detections", classes=["car"], attributes={"age": {"type": "text", "values": []}}
+    )
     before = room.raw()
     room.load()
     assert changed(before, room.raw()) == []

@@ -23,7 +23,11 @@ SCHEMA: dict[str, Any] = {
 
 def boxes(frame: int, **more: Any) -> fo.Detections:
     """Track 1 on all frames, track 2 on frames 3 to 6 and 9 to 10, and a box of no track on frame 4. 1-based."""
-    found = [fo.Detection(label="car", bounding_box=[0.0503 * frame, 0.1003, 0.2001, 0.2002], index=1, ok=True, type="suv", **more)]
+    found = [
+        fo.Detection(
+            label="car", bounding_box=[0.0503 * frame, 0.1003, 0.2001, 0.2002], index=1, ok=True, type="suv", **more
+        )
+    ]
     if 3 <= frame <= 6 or 9 <= frame <= 10:
         found.append(fo.Detection(label="dog", bounding_box=[0.5, 0.05 * frame, 0.1003, 0.1], index=2, ok=frame > 4))
     if frame == 4:
@@ -104,7 +108,9 @@ def case_an_immutable_attribute_changes_the_whole_track() -> None:
 
 def case_a_new_track_is_interpolated_and_keeps_index_and_ids() -> None:
     room = sent()
-    room.add_track("car", [(1, [0.0, 0.0, 32.0, 24.0], False), (5, [64.0, 48.0, 96.0, 72.0], False), (7, [0, 0, 1, 1], True)])
+    room.add_track(
+        "car", [(1, [0.0, 0.0, 32.0, 24.0], False), (5, [64.0, 48.0, 96.0, 72.0], False), (7, [0, 0, 1, 1], True)]
+    )
     told = room.load()
     found = {number: room.frame(number, "dets")["detections"][-1] for number in range(2, 8)}
     assert told["fields"]["frames.dets"]["added"] == 6, told
@@ -172,7 +178,9 @@ def case_part_of_a_video_with_a_step() -> None:
     def values(frame: int) -> fo.Detections:
         return fo.Detections(detections=[fo.Detection(label="car", bounding_box=[0.05 * frame, 0.1, 0.2, 0.2])])
 
-    room = sent({"frames.dets": {"type": "detections", "classes": ["car"]}}, values, frame_start=2, frame_stop=9, frame_step=3)
+    room = sent(
+        {"frames.dets": {"type": "detections", "classes": ["car"]}}, values, frame_start=2, frame_stop=9, frame_step=3
+    )
     assert [one["frame"] for one in room.held["shapes"]] == [0, 1, 2], room.held["shapes"]
     before = room.raw()
     room.load()
@@ -181,6 +189,24 @@ def case_part_of_a_video_with_a_step() -> None:
     room.add("car", [0.0, 0.0, 32.0, 24.0], frame=2)
     room.load()
     assert changed_frames(room, before) == [6, 9]
+
+
+def case_a_new_track_is_also_on_the_frames_that_were_not_sent() -> None:
+    room = Room([video(N, other=[None] * N)])
+    schema = {"frames.new": {"type": "detections", "classes": ["car"]}}
+    room.send(label_schema=schema, frame_start=2, frame_stop=9, frame_step=3)
+    before = room.raw()
+    ends = [(0, [0.0, 0.0, 32.0, 24.0], False), (1, [48.0, 0.0, 80.0, 24.0], False), (2, [48.0, 0.0, 80.0, 24.0], True)]
+    room.add_track("car", ends)
+    told = room.load()
+    assert changed_frames(room, before) == [3, 4, 5, 6, 7, 8], told
+    found = [room.frame(number, "new")["detections"][0] for number in (3, 4, 5, 6, 7, 8)]
+    assert [label["bounding_box"][0] for label in found] == [0, 16 / W, 32 / W, 48 / W, 48 / W, 48 / W]
+    assert [label.get("keyframe") for label in found] == [True, None, None, True, None, None]
+    assert len({str(label["_id"]) for label in found}) == 6 and {label["index"] for label in found} == {1}
+    assert room.load()["saved"] is None
+    room.undo()
+    assert changed(before, room.raw()) == []
 
 
 def case_deleted_frames_keep_their_labels_and_are_told() -> None:

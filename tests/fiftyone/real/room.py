@@ -200,24 +200,37 @@ class Room:
         label = next(one for one in self.task["labels"] if one["id"] == new)
         thing["label_id"] = new
         thing["attributes"] = [
-            {"spec_id": one["id"], "value": "" if one["name"] == "label_id" else had.get(one["name"], one["default_value"])}
+            {
+                "spec_id": one["id"],
+                "value": "" if one["name"] == "label_id" else had.get(one["name"], one["default_value"]),
+            }
             for one in label["attributes"]
         ]
 
-    def add(self, name: str, points: list[float], shape: str = "rectangle", frame: int = 0, **more: Any) -> dict[str, Any]:
+    def add(
+        self, name: str, points: list[float], shape: str = "rectangle", frame: int = 0, **more: Any
+    ) -> dict[str, Any]:
         made = {"id": self.server.number(), "label_id": self.class_id(name), "type": shape, "frame": frame, "group": 0}
         made |= {"points": points, "occluded": False, "outside": False, "z_order": 0, "rotation": 0.0, "attributes": []}
         self.held["shapes"].append({**made, **more})
         return self.held["shapes"][-1]
 
     def add_tag(self, name: str, frame: int = 0, **attributes: str) -> dict[str, Any]:
-        made = {"id": self.server.number(), "label_id": self.class_id(name), "frame": frame, "group": 0, "attributes": []}
+        made = {
+            "id": self.server.number(),
+            "label_id": self.class_id(name),
+            "frame": frame,
+            "group": 0,
+            "attributes": [],
+        }
         self.held["tags"].append(made)
         for key, value in attributes.items():
             self.set_attribute(made, key, value)
         return made
 
-    def add_track(self, name: str, keys: list[tuple[int, list[float], bool]], shape: str = "rectangle") -> dict[str, Any]:
+    def add_track(
+        self, name: str, keys: list[tuple[int, list[float], bool]], shape: str = "rectangle"
+    ) -> dict[str, Any]:
         """keys: (frame, points, outside)."""
         label = self.class_id(name)
         shapes = [
