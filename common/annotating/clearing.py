@@ -7,6 +7,7 @@ from common.annotating import server
 from common.annotating.creating import clear_away
 from common.annotating.desk import Desk, SyncRun
 from common.annotating.state import Made, Project, Round, fingerprint
+from common.cvat.errors import CvatError
 from common.exits import Exit
 from common.run import say
 from common.text import iso, now, plural, printable
@@ -26,18 +27,14 @@ def cleanup(run: SyncRun) -> int:
             say("What a broken-off create had left was removed.")
             return Exit.ALL_GOOD
         there = [made for made in state.tasks if server.task_of(desk.client, made) is not None]
-        changed = [] if run.arguments.discard else [made for made in there if _has_unloaded(desk, state, made)]
+        changed = [] if run.arguments.discard else [made for made in there if _is_changed(desk, state, made)]
         if changed:
-            for made in changed:
-                print(
-                    f"NOT LOADED  task {made.id} ({printable(made.name, 60)}) was changed in CVAT since the last load"
-                )
-            say(f"{plural(len(changed), 'task')} with changes that were not loaded; nothing was removed.")
-            say("load brings them into FiftyOne; cleanup --discard throws them away.")
+            say(f"{plural(len(changed), 'task')} changed since the last load; nothing was removed.")
+            say("load brings in what is there now; cleanup --discard throws it away.")
             return Exit.NOTHING_WORKED
-        for made in there:
-            server.delete(desk.client, f"/api/tasks/{made.id}")
-            log.get().info("task_removed", task=made.id, name=made.name)
+        if failed := _remove(desk, there):
+            say(f"{plural(failed, 'task')} could not be removed; cleanup may be repeated.")
+            return Exit.SOME_FAILED if failed < len(there) else Exit.NOTHING_WORKED
         code = _end_project(desk, state.project) if state.project is not None else Exit.ALL_GOOD
         forgotten = desk.worker.ask(
             {"do": "forget", "dataset": state.dataset, "anno_key": state.anno_key, "since": state.recorded_at - 1}
@@ -49,11 +46,38 @@ def cleanup(run: SyncRun) -> int:
     return code
 
 
-def _has_unloaded(desk: Desk, state: Round, made: Made) -> bool:
-    """Whether the server holds something else than the last load took, or than the upload left when nothing was loaded.
+def _remove(desk: Desk, tasks: list[Made]) -> int:
+    """Deletes the tasks; how many could not be. Raises Stopped."""
+    failed = 0
+    for made in tasks:
+        try:
+            server.delete(desk.client, f"/api/tasks/{made.id}")
+        except CvatError as error:
+            failed += 1
+            print(f"FAILED  task {made.id} ({printable(made.name, 60)}): {error}")
+            continue
+        log.get().info("task_removed", task=made.id, name=made.name)
+    return failed
 
-    Its dates change with a job's state or assignee, too: what counts is the content.
+
+def _is_changed(desk: Desk, state: Round, made: Made) -> bool:
+    """Whether a task or job changed since the last load (or since create); says how.
+
+    The content is compared, and the dates: a date also tells that somebody is still at work (a job's state or person).
     """
+    name = f"task {made.id} ({printable(made.name, 60)})"
+    if _has_unloaded(desk, state, made):
+        print(f"NOT LOADED  {name}: annotations or deleted frames are others than at the last load")
+        return True
+    changed_at = server.changed_at(desk.client, made.id)
+    if changed_at > state.seen_at.get(str(made.id), changed_at):
+        print(f"CHANGED     {name} or a job of it at {changed_at}, after the last load")
+        return True
+    return False
+
+
+def _has_unloaded(desk: Desk, state: Round, made: Made) -> bool:
+    """Whether the server holds something else than the last load took, or than the upload left when nothing was loaded."""
     known = state.loaded.get(str(made.id))
     if known is None:
         baseline = desk.folder.held_by_server("baseline", made.id)

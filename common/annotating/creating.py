@@ -192,7 +192,9 @@ def _finish(desk: Desk, state: Round, result: dict[str, Any]) -> None:
     for number, made in enumerate(state.tasks):
         made.samples = samples.get(made.id, 0)
         made.created_date = made.created_date or str(client.get(f"/api/tasks/{made.id}").get("created_date") or "")
-        desk.folder.write_held("baseline", made.id, server.held(client, made.id))
+        held = server.held(client, made.id)
+        _require_all_frames(state, made, int(held["meta"].get("size") or 0))
+        desk.folder.write_held("baseline", made.id, held)
         _assign(desk, state, number, made)
     project = state.project
     if project is not None and project.made_by_us:
@@ -202,8 +204,18 @@ def _finish(desk: Desk, state: Round, result: dict[str, Any]) -> None:
         client.change("PATCH", f"/api/tasks/{made.id}", {"name": made.name}, repeat=True)
     if project is not None and project.made_by_us:
         client.change("PATCH", f"/api/projects/{project.id}", {"name": project.name}, repeat=True)
+    state.seen_at = {str(made.id): server.changed_at(client, made.id) for made in state.tasks}
     state.phase, state.created_at = "created", iso(now())
     desk.folder.write(state)
+
+
+def _require_all_frames(state: Round, made: Made, frames: int) -> None:
+    """FiftyOne only warns when the server took fewer images than it was sent. Raises RunEnds."""
+    if state.media_type == "image" and frames < made.samples:
+        raise RunEnds(
+            f"CVAT took {plural(frames, 'image')} of {made.samples:,} into task {made.id}.",
+            "Look at the images of the dataset (the server's log names those that it refused), then create again.",
+        )
 
 
 def _assign(desk: Desk, state: Round, number: int, made: Made) -> None:

@@ -10,6 +10,7 @@ from common.annotating.creating import heard, tls_remark
 from common.annotating.desk import Desk, SyncRun
 from common.annotating.state import Made, Round, fingerprint
 from common.cvat.client import Client
+from common.cvat.errors import CvatError
 from common.exits import Exit, RunEnds
 from common.run import say
 from common.text import iso, now, plural
@@ -32,18 +33,39 @@ def load(run: SyncRun) -> int:
         if not ready:
             say(f"Nothing to load yet: {plural(len(there), 'task')} not completed. The next run looks again.")
             return Exit.ALL_GOOD
-        prints = {}
-        for made in ready:
-            held = server.held(desk.client, made.id)
-            desk.folder.write_held("current", made.id, held)
-            prints[str(made.id)] = fingerprint(held)
-        result = desk.worker.ask(_request(desk, state, [each.id for each in ready]), heard)
+        prints, seen_at = _fetch(desk, ready)
+        failed = len(ready) - len(prints)
+        if not prints:
+            say("Nothing was loaded: no task could be read. The labels in FiftyOne are as they were.")
+            return Exit.NOTHING_WORKED
+        result = desk.worker.ask(_request(desk, state, [int(each) for each in prints]), heard)
         state.loaded.update(prints)
+        state.seen_at.update(seen_at)
         state.loaded_at = iso(now())
         desk.folder.write(state)
         report.print_load(result)
-        _last_words(result, len(ready), len(there) - len(ready), len(gone))
-    return Exit.ALL_GOOD
+        _last_words(result, len(prints), len(there) - len(ready), len(gone))
+        if failed:
+            say(f"{plural(failed, 'task')} could not be read; load may be repeated.")
+    return Exit.SOME_FAILED if failed else Exit.ALL_GOOD
+
+
+def _fetch(desk: Desk, tasks: list[Made]) -> tuple[dict[str, str], dict[str, str]]:
+    """Writes what CVAT holds of each task to current/; the fingerprints and dates of those that could be read, by id.
+
+    The date is asked for first: what somebody does meanwhile is newer. Raises Stopped, DiskFull.
+    """
+    prints, seen_at = {}, {}
+    for made in tasks:
+        try:
+            changed_at = server.changed_at(desk.client, made.id)
+            held = server.held(desk.client, made.id)
+        except CvatError as error:
+            print(f"FAILED         task {made.id}: {error}")
+            continue
+        desk.folder.write_held("current", made.id, held)
+        prints[str(made.id)], seen_at[str(made.id)] = fingerprint(held), changed_at
+    return prints, seen_at
 
 
 def made_round(desk: Desk) -> Round:

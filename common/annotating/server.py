@@ -58,6 +58,14 @@ def jobs_of(client: Client, task_id: int) -> list[dict[str, Any]]:
     return sorted(jobs, key=lambda each: (each.get("start_frame") or 0, each["id"]))
 
 
+def changed_at(client: Client, task_id: int) -> str:
+    """The newest date of a task and its jobs, as the server writes it: a job's state touches only the job. Raises
+    CvatError."""
+    task = client.get(f"/api/tasks/{task_id}")
+    jobs = items(client, "/api/jobs", {"task_id": task_id})
+    return max(str(each.get("updated_date") or "") for each in [task, *jobs])
+
+
 def held(client: Client, task_id: int) -> dict[str, Any]:
     """What the server holds of a task: annotations, labels, meta, as baseline/ and current/ keep it. Raises CvatError."""
     return {

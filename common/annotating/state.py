@@ -74,6 +74,8 @@ class Round:
     created_at: str = ""
     loaded_at: str = ""
     loaded: dict[str, str] = field(default_factory=dict)  # task id: hash of the annotations that were loaded
+    # Task id: newest date of the task and its jobs at the last load, or when create was through.
+    seen_at: dict[str, str] = field(default_factory=dict)
     cleaned_at: str = ""
     version: int = VERSION
 

@@ -270,11 +270,49 @@ def test_cleanup_discards_when_it_is_told_to(sync: Sync, server: CvatSandbox, pl
     assert sync("create") == Exit.ALL_GOOD
 
 
-def test_a_state_of_a_job_is_no_reason_to_refuse_a_cleanup(sync: Sync, server: CvatSandbox):
+def test_a_job_that_somebody_went_on_with_is_looked_at_before_a_cleanup(
+    sync: Sync, server: CvatSandbox, capsys: pytest.CaptureFixture[str]
+):
     assert sync("create") == Exit.ALL_GOOD
-    for job in list(server.world.jobs.values()):
-        server.world.set_job(job, state="completed")
+    job = next(iter(server.world.jobs.values()))
+    server.world.set_job(job, state="completed")
+    assert sync("cleanup") == Exit.NOTHING_WORKED
+    assert "CHANGED     task 1 " in capsys.readouterr().out
+    assert len(server.world.tasks) == 2
+    assert sync("load") == Exit.ALL_GOOD
     assert sync("cleanup") == Exit.ALL_GOOD
+
+
+def test_a_task_that_cannot_be_removed_does_not_keep_the_others(sync: Sync, server: CvatSandbox):
+    assert sync("create") == Exit.ALL_GOOD
+    server.faults.add(Fault("DELETE /api/tasks/1", "status", status=403, times=None))
+    assert sync("cleanup") == Exit.SOME_FAILED
+    assert list(server.world.tasks) == [1]
+    server.faults.clear()
+    assert sync("cleanup") == Exit.ALL_GOOD
+    assert list(server.world.tasks) == []
+
+
+def test_a_task_that_cannot_be_read_does_not_keep_the_others_from_being_loaded(
+    sync: Sync, server: CvatSandbox, played: Played, capsys: pytest.CaptureFixture[str]
+):
+    assert sync("create") == Exit.ALL_GOOD
+    server.faults.add(Fault("GET /api/tasks/1/annotations", "status", status=403, times=None))
+    assert sync("load") == Exit.SOME_FAILED
+    assert played.requests("load")[-1]["tasks"] == [2]
+    assert "FAILED         task 1: " in capsys.readouterr().out
+    server.faults.add(Fault("GET /api/tasks/2/annotations", "status", status=403, times=None))
+    assert sync("load") == Exit.NOTHING_WORKED
+    assert len(played.requests("load")) == 1
+
+
+def test_a_task_in_which_images_are_missing_is_no_success(
+    sync: Sync, server: CvatSandbox, capsys: pytest.CaptureFixture[str]
+):
+    server.faults.add(Fault("GET /api/tasks/1/data/meta", "status", status=200, body={"size": 1}, times=None))
+    assert sync("create") == Exit.NOTHING_WORKED
+    assert "CVAT took 1 image of 2 into task 1" in capsys.readouterr().err
+    assert names(server) == ([], [])
 
 
 def test_a_project_in_which_others_have_tasks_stays(sync: Sync, server: CvatSandbox):

@@ -1,7 +1,7 @@
 """Brings what people did in CVAT into FiftyOne, and takes it back: the requests `load` and `undo`.
 
 The law: what nobody touched in CVAT stays as it is, to the bit; what was touched changes only in what was touched.
-The parent has written baseline/ and current/ of the tasks into the run's folder; FIFTYONE.md's file formats hold.
+The parent has written baseline/ and current/ of the tasks into the run's folder (common/annotating/state.py).
 """
 
 from __future__ import annotations
