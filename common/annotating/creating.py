@@ -76,6 +76,8 @@ def look(
     """Makes the dataset when it is to be made, and finds what stands against a `create`. Raises RunEnds, CvatError."""
     settings = desk.settings
     client = desk.client  # the credentials first: nothing else takes so little time
+    if settings.where:
+        client.get("/api/tasks", {"page_size": 1})  # an organization that does not exist, or is not ours, ends it here
     if settings.access_token is not None:
         log.get().info("token_not_used", detail="FiftyOne signs in with user and password; so does this script")
     tls_remark(desk)

@@ -102,7 +102,10 @@ def test_a_task_of_several_jobs_comes_back_whole(rounds: Rounds, annotator: Anno
     assert rounds.labels("gt") == [[], was[1], [was[2][0] | {"bounding_box": [0.0, 0.0, 0.1, 0.1]}]]
 
 
-@pytest.mark.parametrize("password", ["0012345", "1e3", "a,b", "None", "true", " spaced ", "ü#$'\"\\"])
+PASSWORDS = ("0012345", "1e3", "a,b", "None", "true", " spaced ", "ü#$'\"\\")
+
+
+@pytest.mark.parametrize("password", PASSWORDS, ids=[f"password {number}" for number in range(len(PASSWORDS))])
 def test_a_password_stays_the_text_that_it_is(rounds: Rounds, server: CvatSandbox, password: str) -> None:
     server.world.add_user("0042", password, superuser=True)
     rounds.run(SMALL)
