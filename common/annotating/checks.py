@@ -257,6 +257,11 @@ def _check_video(
             f"{name}: FIFTYONE_SYNC_SEGMENT_SIZE would spread tracks over several jobs, where they come back wrong: leave it "
             "empty for videos (one job each)"
         )
+    if there.get("parts_in_tracks"):
+        found.problems.append(
+            f"{name}: {plural(there['parts_in_tracks'], 'label')} in tracks with several parts: CVAT moves one part of a track "
+            "only; send them without their index, or leave these samples out"
+        )
     if settings.frame_step is not None and there.get("tracks"):
         found.problems.append(
             f"{name}: its labels are tracks, which cannot be sent with FIFTYONE_SYNC_FRAME_STEP (what happens between the "

@@ -38,6 +38,7 @@ def create(run: SyncRun) -> int:
         state = new_round(desk.server, desk.settings.dataset, desk.settings.anno_key)
         state.fields, state.permissions = list(schema), checks.permissions_of(schema)
         state.media_type = seen["media_type"]
+        state.occluded_attr, state.group_id_attr = desk.settings.occluded_attr, desk.settings.group_id_attr
         state.organization = desk.settings.where
         if facts.project_id is not None:
             state.project = _existing(desk, facts.project_id)

@@ -117,6 +117,7 @@ def _request(desk: Desk, state: Round, tasks: list[int]) -> dict[str, Any]:
         "do": "load", "dataset": state.dataset, "anno_key": state.anno_key, "folder": str(desk.folder.path),
         "tasks": tasks, "label_schema": state.label_schema, "classes": state.classes,
         "dest_field": settings.dest_field or None, "unexpected": settings.unexpected,
+        "occluded_attr": state.occluded_attr or None, "group_id_attr": state.group_id_attr or None,
         "permissions": checks.permissions_now(settings, state.permissions), "server": state.server,
     }  # fmt: skip
 

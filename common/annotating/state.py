@@ -68,6 +68,8 @@ class Round:
     classes: dict[str, dict[str, str]] = field(default_factory=dict)
     permissions: dict[str, dict[str, bool]] = field(default_factory=dict)  # by field, as they were at create
     media_type: str = ""
+    occluded_attr: str = ""  # what FIFTYONE_SYNC_OCCLUDED_ATTR and _GROUP_ID_ATTR were at create
+    group_id_attr: str = ""
     samples: int = 0
     recorded_at: float = 0.0
     organization: str = ""

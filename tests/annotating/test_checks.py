@@ -67,6 +67,13 @@ VIDEO = {"media_type": "video"}
         ({"field": {"kind": "Keypoints", "labels": 2, "nan_points": 1}, "label_type": "keypoints"}, "NaN"),
         ({"seen": VIDEO, "label_field": "frames.gt", "segment_size": "10"}, "several jobs"),
         ({"seen": VIDEO, "label_field": "frames.gt", "frame_step": "2", "field": {**BOXES, "tracks": 3}}, "tracks"),
+        (
+            {
+                "seen": VIDEO, "label_field": "frames.gt", "label_type": "polylines",
+                "field": {"kind": "Polylines", "labels": 3, "filled": 0, "tracks": 3, "parts_in_tracks": 1},
+            },
+            "1 label in tracks with several parts",
+        ),
         ({"seen": VIDEO, "label_field": "frames.gt", "frame_start": "9", "frame_stop": "3"}, "is before"),
         ({"frame_step": "2"}, "only videos have frames"),
         ({"classes": "x" * 65}, "longer than 64"),

@@ -76,7 +76,7 @@ def of_view(view: Any, missing: list[str], request: dict[str, Any], tell: Tell) 
 
 def of_field(view: Any, name: str) -> dict[str, Any]:
     """{"exists"} and, of one that exists: "kind" (Detections, IntField, …), "labels", "classes", and what can be in the
-    way: "masks", "filled", "open", "tracks", "nan_points", "attributes": names of custom ones."""
+    way: "masks", "filled", "tracks", "nan_points", "parts_in_tracks": polylines of several parts that are in tracks."""
     field = view.get_field(name)
     if field is None:
         return {"exists": False}
@@ -102,6 +102,8 @@ def of_field(view: Any, name: str) -> dict[str, Any]:
         found["nan_points"] = sum(_has_nan(points) for points in _flat(view.values(f"{path}.points", unwind=False)))
     if name.startswith("frames.") and kind not in ("Classification", "Classifications"):
         found["tracks"] = view.count(f"{path}.index")
+        if kind in ("Polyline", "Polylines"):
+            found["parts_in_tracks"] = _count_parts_in_tracks(view, name, path)
     return found
 
 
@@ -113,6 +115,13 @@ def _count_masks(view: Any, path: str) -> int:
     if type(inner).__name__ == "ListField":
         return int(view.filter_labels(path.rsplit(".", 1)[0], has_one).count(f"{path}.id"))
     return int(view.filter_labels(path, has_one).count(f"{path}.id"))
+
+
+def _count_parts_in_tracks(view: Any, name: str, path: str) -> int:
+    from fiftyone import ViewField as F
+
+    several = (F("index") != None) & (F("points").length() > 1)  # noqa: E711 - an expression, not a comparison
+    return int(view.filter_labels(name, several).count(f"{path}.id"))
 
 
 def _flat(values: Any) -> Iterable[Any]:

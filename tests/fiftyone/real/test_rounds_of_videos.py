@@ -86,6 +86,25 @@ def test_tracks_over_several_jobs_or_frames_left_out_are_refused_beforehand(
     assert server.log_count("POST /api/tasks") == 0
 
 
+def test_tracks_of_polylines_with_several_parts_are_refused_beforehand(
+    rounds: Rounds, server: CvatSandbox, tmp_path: Path
+) -> None:
+    needs_ffmpeg()
+    parts = """
+for s in d:
+    parts = [[(.1, .1), (.2, .2)], [(.3, .3), (.4, .4)]]
+    s.frames[2]["lines"] = fo.Polylines(polylines=[fo.Polyline(label="road", index=1, points=parts)])
+    s.frames[3]["lines"] = fo.Polylines(polylines=[fo.Polyline(label="road", index=1, points=parts[:1])])
+    s.frames[4]["lines"] = fo.Polylines(polylines=[fo.Polyline(label="road", points=parts)])
+    s.save()
+"""
+    rounds.run(FILM + parts, path=clip(tmp_path / "films"))
+    done = rounds.sync("create", code=2, LABEL_FIELD="frames.lines", LABEL_TYPE="polylines", CLASSES="road")
+    assert "1 label in tracks with several parts" in done.said
+    nothing_is_left(rounds)
+    assert server.log_count("POST /api/tasks") == 0
+
+
 def test_without_permission_a_track_keeps_its_index(rounds: Rounds, annotator: Annotator, tmp_path: Path) -> None:
     needs_ffmpeg()
     rounds.run(FILM, path=clip(tmp_path / "films"))
