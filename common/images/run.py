@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import hashlib
 import os
 import sys
@@ -45,8 +44,6 @@ def run_images(run: Run[ImageSettings]) -> int:
     settings = with_address(run.settings)
     dry_run = bool(run.arguments.dry_run)
     assert settings.csv_file is not None and settings.output_dir is not None
-    # Names and objects come by the million and hold no cycles: looking for some among them cost a fifth of the time.
-    gc.set_threshold(200_000, 20, 50)
     layout = layout_of(settings.csv_file, settings.csv_column)
     if not dry_run and not settings.auto_confirm and not _can_ask():
         what = "Nobody can be asked whether to go on: this is no terminal."

@@ -6,13 +6,15 @@ import contextlib
 import sys
 import time
 from types import TracebackType
-
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from typing import TYPE_CHECKING
 
 from common import log
-from common.progress import LOG_EVERY_SECONDS
 from common.text import duration, printable, size
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+LOG_EVERY_SECONDS = 30.0
 
 
 class DownloadBar:
@@ -23,6 +25,10 @@ class DownloadBar:
         self._began = self._logged = time.monotonic()
         self._rich: Progress | None = None
         if sys.stderr.isatty() and files:
+            # Only where there is somebody to see it: it takes a tenth of a second to load.
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
             self._rich = Progress(
                 TextColumn("{task.fields[of]}", markup=False),
                 BarColumn(bar_width=24),

@@ -151,6 +151,12 @@ def test_a_person_at_a_terminal_is_asked(moto, tmp_path, answer, code, there):
     assert (tmp_path / "out" / "a.jpg").exists() is there
 
 
+def test_what_draws_on_terminals_is_not_loaded_where_there_is_none(tmp_path):
+    line = "import sys, common.images.run; print('rich' in sys.modules); import rich.console; print(rich.console.Console.__name__)"
+    done = subprocess.run([sys.executable, "-c", line], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.split() == ["False", "Console"], done.stderr
+
+
 def test_all_that_is_wrong_with_the_settings_is_said_at_once(tmp_path):
     done = subprocess.run(
         [sys.executable, str(ROOT / "downloader.py"), "--mode", "images", "--workers", "0", "--endpoint-url", "minio:9000"],
