@@ -181,6 +181,16 @@ class Plan:
             self._db.executemany("INSERT INTO job (id, path, key, size, etag, state) VALUES (?, ?, ?, ?, ?, ?)", jobs)
         self._jobs = last
 
+    def forget_title(self) -> bool:
+        """The first name was the title of its column, if no object is called so; says whether it was."""
+        number, how = self._db.execute("SELECT id, how FROM found ORDER BY id LIMIT 1").fetchone()
+        if how != "missing":
+            return False
+        self._db.execute("DELETE FROM found WHERE id = ?", (number,))
+        self.counts.wanted -= 1
+        self.counts.missing -= 1
+        return True
+
     # --- what is there already -----------------------------------------------------------------------------------
 
     def remember(self, lines: Iterable[tuple[str, str, str, int, bool]]) -> None:
@@ -257,6 +267,11 @@ class Plan:
             last = rows[-1][0]
             if batch := [Job(*row) for row in rows if row[0] not in known]:
                 yield batch
+
+    def large_jobs(self, size_bytes: int) -> Iterator[Job]:
+        """What is to be fetched and at least that large."""
+        query = "SELECT id, path, key, size, etag FROM job WHERE state = 'todo' AND size >= ?"
+        return (Job(*row) for row in self._db.execute(query, (size_bytes,)))
 
     def _spread(self, state: str, count: int) -> list[Job]:
         most = self._number("SELECT max(id) FROM job") if count else 0

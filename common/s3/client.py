@@ -77,6 +77,10 @@ def _open(settings: S3Settings, region: str) -> Bucket:
         )
     keys = _frozen(credentials)
     keys()  # expired credentials show here, before anything is begun
+    bundle = session.get_config_variable("ca_bundle")
+    if address.scheme == "https" and bundle and not os.access(bundle, os.R_OK):
+        what = f"AWS_CA_BUNDLE={bundle} cannot be read."
+        raise RunEnds(what, "Name a PEM file with certificates.", Exit.BAD_CONFIGURATION)
     why_not = _reason_for_boto(settings, session, client)
     if why_not is None:
         place = _place_of(settings, session, client)
