@@ -37,6 +37,7 @@ def main() -> int:
     four.add_argument("--work", type=Path, default=Path("/var/tmp"), help="where the files go meanwhile (7 GB)")
     four.add_argument("--write", type=Path, help="also writes the tables to this file, as Markdown")
     chosen = parser.parse_args()
+    chosen.work.mkdir(parents=True, exist_ok=True)
     if chosen.what == "downloader":
         with tempfile.TemporaryDirectory(prefix="bench-", dir=chosen.work) as work:
             results = downloader.scenarios(Path(work), quick=chosen.quick, rounds=chosen.rounds)

@@ -177,7 +177,6 @@ def _list_ours(url: str, bucket: str, names: Path) -> None:
     for page in listed(opened, "x/", stop):
         plan.add_objects(page)
     plan.match()
-    plan.make_jobs()
     print(count, plan.counts.found, alone, time.monotonic() - began - alone)
 
 

@@ -13,7 +13,16 @@ import sys
 from collections.abc import Mapping
 from typing import Any, TextIO, cast
 
-import structlog
+if "rich" in sys.modules:
+    import structlog
+else:
+    # structlog takes rich in, if it is there, to draw tracebacks, which we do not use: an eighth of the start of a script.
+    # None makes Python say that there is none (https://docs.python.org/3/reference/import.html#the-module-cache).
+    sys.modules["rich"] = None  # type: ignore[assignment]
+    try:
+        import structlog
+    finally:
+        del sys.modules["rich"]
 
 MASK = "********"
 # A shorter secret is masked where it stands alone only: the letter x is in too many words.
@@ -96,6 +105,11 @@ def set_up(level: str = "INFO", style: str = "auto") -> None:
     )
     # Libraries log through the standard library: their warnings are worth seeing, their chatter is not.
     logging.basicConfig(level=logging.ERROR, format="%(name)s: %(message)s", stream=stderr)
+
+
+def bind(**fields: str) -> None:
+    """Adds these fields to all later log lines of this thread."""
+    structlog.contextvars.bind_contextvars(**fields)
 
 
 def get() -> structlog.typing.FilteringBoundLogger:

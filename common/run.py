@@ -20,8 +20,6 @@ from datetime import datetime
 from types import FrameType
 from typing import Generic
 
-import structlog
-
 from common import log
 from common.exits import Exit, RunEnds, Trouble
 from common.lock import Locked, Patience
@@ -135,7 +133,7 @@ def _guarded(
     stop = StopSignal()
     _listen(stop)
     run = Run(loaded.settings, arguments, stop)
-    structlog.contextvars.bind_contextvars(run=run.id)
+    log.bind(run=run.id)
     for warning in loaded.warnings:
         log.get().warning("unknown_setting", detail=warning)
     try:

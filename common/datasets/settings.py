@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import ClassVar
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from common.cvat.settings import CvatSettings, missing_server_settings
 from common.settings import ROOT, absolute
@@ -124,6 +124,21 @@ class DatasetSettings(CvatSettings):
     @classmethod
     def _perhaps(cls, value: object) -> object:
         return None if _is_nothing(value) else value
+
+    @field_validator(
+        "check_image_exists",
+        "dataset_format",
+        "include_images",
+        "overwrite_existing",
+        "jobs_completed",
+        "merge",
+        mode="before",
+    )
+    @classmethod
+    def _default(cls, value: object, about: ValidationInfo) -> object:
+        """Where "none" means nothing, null is the default."""
+        assert about.field_name is not None
+        return cls.model_fields[about.field_name].default if _is_nothing(value) else value
 
     @field_validator("updated_since", mode="before")
     @classmethod

@@ -62,7 +62,8 @@ class Fleet:
                     open_jobs += len(more)
                     self._todo.extend(more)
             if ending is None:
-                self._hire(self._pace.look(more_to_do=len(self._todo) + len(self._pieces) > len(self._threads)))
+                more_to_do = len(self._todo) + len(self._pieces) > len(self._threads)
+                self._hire(self._pace.look(self.bytes_done, more_to_do=more_to_do))
             done, problem = self._collect()
             open_jobs -= len(done)
             if done:

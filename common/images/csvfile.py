@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+import shutil
+import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import IO, TextIO
 
 from common.exits import Exit, RunEnds
 from common.images.names import split_extension
@@ -25,12 +27,16 @@ LONGEST_CELL = 1 << 20
 
 @dataclass(frozen=True)
 class Layout:
-    """How a file is read. `column` counts from 0; `delimiter` is None for a plain list, one name a line."""
+    """How a file is read. `column` counts from 0; `delimiter` is None for a plain list, one name a line.
+
+    `perhaps_title`: the first name may be a title that we do not know; it is one if no object is called so.
+    """
 
     delimiter: str | None
     column: int
     has_header: bool
     title: str = ""
+    perhaps_title: bool = False
 
 
 def open_text(path: Path) -> tuple[TextIO, str]:
@@ -38,9 +44,11 @@ def open_text(path: Path) -> tuple[TextIO, str]:
     encoding = "utf-8-sig"
     try:
         with open(path, "rb") as file:
+            file.seek(0)  # of /dev/fd/N on macOS, which goes on where the last reader ended
             if file.read(2) in (b"\xff\xfe", b"\xfe\xff"):
                 encoding = "utf-16"
         with open(path, encoding=encoding, newline="") as text:
+            text.seek(0)
             while text.read(1 << 20):
                 pass
     except UnicodeDecodeError:
@@ -48,7 +56,25 @@ def open_text(path: Path) -> tuple[TextIO, str]:
     except OSError as error:
         what = f"CVAT_IMAGES_CSV_FILE={path} cannot be read: {error.strerror}"
         raise RunEnds(what, "Name the file with --csv-file.", Exit.BAD_CONFIGURATION) from None
-    return open(path, encoding=encoding, errors="replace", newline=""), encoding
+    names = open(path, encoding=encoding, errors="replace", newline="")  # noqa: SIM115
+    names.seek(0)
+    return names, encoding
+
+
+def readable_again(path: Path, folder: Path | None) -> IO[bytes] | None:
+    """What a pipe gives (`--csv-file <(…)`), in a nameless file of `folder`; None for a file. Raises RunEnds."""
+    if path.is_file() or not path.exists():
+        return None
+    copy = tempfile.TemporaryFile(prefix=".names-", dir=folder)  # noqa: SIM115
+    try:
+        with open(path, "rb") as pipe:
+            shutil.copyfileobj(pipe, copy)
+        copy.flush()
+    except OSError as error:
+        copy.close()
+        what = f"CVAT_IMAGES_CSV_FILE={path} cannot be read: {error.strerror}"
+        raise RunEnds(what, "Name the file with --csv-file.", Exit.BAD_CONFIGURATION) from None
+    return copy
 
 
 def find_layout(sample: Sequence[str], column: str = "") -> Layout:
@@ -61,8 +87,7 @@ def find_layout(sample: Sequence[str], column: str = "") -> Layout:
         first = lines[0].strip().strip('"')
         if column and column != "1" and column.strip().lower() != first.lower():
             raise ValueError(f"the file has one column; there is no column {column!r}")
-        header = _is_title(first) or bool(column and column != "1") or _looks_like_header(first, lines[1:])
-        return Layout(None, 0, has_header=header, title=first if header else "")
+        return _headed(None, 0, first, lines[1:], is_title=bool(column and column != "1"))
     rows = list(csv.reader(io.StringIO("".join(lines)), delimiter=delimiter, skipinitialspace=True))
     cells = [cell.strip() for cell in rows[0]]
     lowered = [cell.lower() for cell in cells]
@@ -76,8 +101,22 @@ def find_layout(sample: Sequence[str], column: str = "") -> Layout:
     if not best or (len(best) == 2 and best[0][1] == best[1][1]):
         raise ValueError(f"which column holds the names is not clear; the first line is {printable(lines[0], 120)!r}")
     at = best[0][0]
-    header = not split_extension(cells[at] if at < len(cells) else "")[1]
-    return Layout(delimiter, at, has_header=header, title=cells[at] if header and at < len(cells) else "")
+    if at >= len(cells):
+        return Layout(delimiter, at, has_header=True)
+    return _headed(delimiter, at, cells[at], _column(rows, at))
+
+
+def _column(rows: list[list[str]], at: int) -> list[str]:
+    """The cells of a column below the first."""
+    return [row[at] for row in rows[1:] if at < len(row)]
+
+
+def _headed(delimiter: str | None, at: int, first: str, rest: Sequence[str], *, is_title: bool = False) -> Layout:
+    """The layout of a column that begins with these cells."""
+    if is_title or _is_title(first):
+        return Layout(delimiter, at, has_header=True, title=first)
+    perhaps = not split_extension(first)[1] and (delimiter is not None or _looks_like_header(first, rest))
+    return Layout(delimiter, at, has_header=False, title=first if perhaps else "", perhaps_title=perhaps)
 
 
 def _asked_for(column: str, cells: list[str], lowered: list[str], rows: list[list[str]], delimiter: str) -> Layout:
@@ -86,9 +125,7 @@ def _asked_for(column: str, cells: list[str], lowered: list[str], rows: list[lis
         return Layout(delimiter, at, has_header=True, title=cells[at])
     if column.isdecimal() and 1 <= int(column) <= len(cells):
         at = int(column) - 1
-        rest = [row[at] for row in rows[1:] if at < len(row)]
-        header = _is_title(cells[at]) or _looks_like_header(cells[at], rest)
-        return Layout(delimiter, at, has_header=header, title=cells[at] if header else "")
+        return _headed(delimiter, at, cells[at], _column(rows, at))
     there = ", ".join(repr(printable(cell, 30)) for cell in cells)
     raise ValueError(f"there is no column {column!r}; the file has {there}")
 

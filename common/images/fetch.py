@@ -217,8 +217,7 @@ class Fetcher:
 
     def _begin_large(self, job: Job, reader: Reader, began: float) -> Outcome | None:
         """Fetches the first piece, which tells of the whole, and leaves the others to whoever has time."""
-        of = hashlib.sha256(f"{job.path}\0{job.key}\0{job.etag}".encode("utf-8", "surrogatepass")).hexdigest()[:32]
-        path = self.parts / f"{of}.big"
+        path = self.parts / part_name(job)
         path.touch()
         large = Large(job, path, io.FileIO(path, "r+b"), job.etag, began, set())
         done = _pieces_done(large)
@@ -316,6 +315,12 @@ class Fetcher:
         self._name_it(large.path, large.job)
         large.done_path.unlink(missing_ok=True)
         return Outcome(large.job, large.job.size_bytes, large.etag, time.monotonic() - large.began)
+
+
+def part_name(job: Job) -> str:
+    """The file that the pieces of a large object are put into; another one for each ETag."""
+    of = hashlib.sha256(f"{job.path}\0{job.key}\0{job.etag}".encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    return f"{of}.big"
 
 
 def _pieces_done(large: Large) -> set[int]:

@@ -13,7 +13,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -133,28 +133,24 @@ class Recorder:
                 self._error = error
 
 
-def clear_parts(folder: Path) -> Path:
-    """The folder of unfinished files, without what an earlier run left that cannot be gone on with."""
-    parts = folder / OWN_FOLDER / "parts"
+def parts_of(folder: Path) -> Path:
+    """The folder of unfinished files."""
+    return folder / OWN_FOLDER / "parts"
+
+
+def clear_parts(folder: Path, keep: Collection[str] = ()) -> None:
+    """Makes the folder of unfinished files, or clears it: of large objects whole pieces may be there; `keep` are their names."""
+    parts = parts_of(folder)
     parts.mkdir(parents=True, exist_ok=True)
     for entry in os.scandir(parts):
-        # `x.big` and `x.big.done` are large objects of which whole pieces are there.
-        if not entry.name.endswith((".big", ".big.done")):
+        if entry.name.removesuffix(".done") not in keep:
             with contextlib.suppress(OSError):
                 os.unlink(entry.path)  # noqa: PTH108
-    return parts
 
 
 def bytes_begun(folder: Path) -> int:
     """Room that pieces of large objects take already, which their next run goes on with."""
-    parts = folder / OWN_FOLDER / "parts"
+    parts = parts_of(folder)
     if not parts.exists():
         return 0
     return sum(entry.stat().st_blocks * 512 for entry in os.scandir(parts) if entry.name.endswith(".big"))
-
-
-def clear_large_parts(folder: Path) -> None:
-    """After a run that fetched everything nobody goes on with pieces any more."""
-    for entry in os.scandir(folder / OWN_FOLDER / "parts"):
-        with contextlib.suppress(OSError):
-            os.unlink(entry.path)  # noqa: PTH108

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
+from collections.abc import Sequence
 
 # What counts as an extension: with "anything behind the last dot" the stem of "img.v1" would be "img".
 EXTENSIONS = frozenset(
@@ -16,6 +17,8 @@ EXTENSIONS = frozenset(
     """.split()
 )
 LONGEST_NAME_BYTES = 255
+# In paths, one a line: what canonical() may have to change.
+_PERHAPS_NOT_CANONICAL = re.compile(r"//|\./|\\|\A[/.]|\n[/.]|[/.]\n|[/.]\Z")
 # What file systems of other systems refuse, and what lies in the output folder for our own use.
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"|?*\\/]')
 # What nearly all names are, and what every file system takes as it is: too long for a device, too short to be cut.
@@ -34,6 +37,14 @@ def canonical(path: str) -> str:
     return path
 
 
+def canonical_all(paths: Sequence[str]) -> Sequence[str]:
+    """The same for many paths; those that need no change, as nearly all do, are looked at together."""
+    together = "\n".join(paths)
+    if together.isascii() and not _PERHAPS_NOT_CANONICAL.search(together):
+        return paths
+    return [canonical(path) for path in paths]
+
+
 def split_extension(name: str) -> tuple[str, str]:
     """`("img.v1", ".jpg")` of img.v1.jpg; the extension is "" when it is none that images (or their like) have."""
     stem, dot, extension = name.rpartition(".")
@@ -48,19 +59,26 @@ def stem_of(path: str) -> str:
     return folder + slash + split_extension(name)[0]
 
 
+def base_and_stem(path: str) -> tuple[str, str]:
+    """The last part of a path, with and without its extension."""
+    base = path[path.rfind("/") + 1 :]
+    stem, _, extension = base.rpartition(".")
+    if stem and (extension in EXTENSIONS or extension.lower() in EXTENSIONS):
+        return base, stem
+    return base, base
+
+
 def key_asked(name: str, bucket: str) -> str:
     """A name of the CSV as a key: an address s3://bucket/key of this bucket loses what is before the key."""
     return name.removeprefix(f"s3://{bucket}/")
 
 
-def file_path(name: str, key: str, root: str, *, keep_folders: bool) -> str:
-    """Where an object is kept, relative to the output folder: the name asked for, with the extension of the object.
+def file_path(stem: str, extension: str, key: str, root: str, *, keep_folders: bool) -> str:
+    """Where an object is kept, relative to the output folder: the stem asked for, with the extension of the object.
 
     `root` is the prefix that the folders of the key begin behind. Never leaves the output folder; no part is longer
     than a file system takes; nothing in it that Linux, Windows or a file server refuses.
     """
-    stem, _ = split_extension(canonical(name).rpartition("/")[2])
-    _, extension = split_extension(canonical(key).rpartition("/")[2])
     parts = [safe_part(stem, extension)]
     if keep_folders:
         folders = key.removeprefix(root).split("/")[:-1]

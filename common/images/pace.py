@@ -9,6 +9,10 @@ import time
 FIRST_WORKERS = 16
 # Below this share of one processor our own work is not what holds things up.
 BUSY = 0.75
+# More connections must have brought so many times the speed, or they are the last for a while.
+HELPS = 1.15
+TRIED_AGAIN_AFTER_SECONDS = 3.0
+LOOK_EVERY_SECONDS = 0.1
 QUIET_AFTER_THROTTLE_SECONDS = 10.0
 LONGEST_PAUSE_SECONDS = 20.0
 
@@ -25,7 +29,9 @@ class Pace:
         self.last_good = time.monotonic()
         self._given_up = 0
         self._throttled_at = -QUIET_AFTER_THROTTLE_SECONDS
-        self._looked = (time.monotonic(), time.process_time())
+        self._looked = (time.monotonic(), time.process_time(), 0)
+        # When connections were last added, and the speed before that (bytes a second).
+        self._grew = (-TRIED_AGAIN_AFTER_SECONDS, 0.0)
 
     def good(self) -> None:
         self.last_good = time.monotonic()
@@ -51,15 +57,22 @@ class Pace:
         longest = min(LONGEST_PAUSE_SECONDS, 0.5 * 2.0 ** min(attempt - 1, 10))
         return longest * random.uniform(0.5, 1)  # noqa: S311 - jitter
 
-    def look(self, *, more_to_do: bool) -> int:
-        """Called a few times a second: perhaps allows more connections. Gives how many are allowed."""
+    def look(self, bytes_done: int, *, more_to_do: bool) -> int:
+        """Called a few times a second: perhaps allows more connections. Gives how many are allowed.
+
+        Where other programs use the processors, or the line is full, more connections bring nothing but switching.
+        """
         at, cpu = time.monotonic(), time.process_time()
         passed = at - self._looked[0]
-        if passed < 0.15:
+        if passed < LOOK_EVERY_SECONDS:
             return self.limit
-        busy = (cpu - self._looked[1]) / passed
-        self._looked = (at, cpu)
+        busy, rate = (cpu - self._looked[1]) / passed, (bytes_done - self._looked[2]) / passed
+        self._looked = (at, cpu, bytes_done)
+        grew_at, rate_before = self._grew
+        helped = rate > HELPS * rate_before or at - grew_at > TRIED_AGAIN_AFTER_SECONDS
         with self._lock:
-            if more_to_do and busy < BUSY and at - self._throttled_at > QUIET_AFTER_THROTTLE_SECONDS:
+            quiet = at - self._throttled_at > QUIET_AFTER_THROTTLE_SECONDS
+            if more_to_do and busy < BUSY and helped and quiet and self.limit < self._most:
                 self.limit = min(self._most, self.limit * 2)
+                self._grew = (at, rate)
             return self.limit

@@ -1,7 +1,7 @@
-"""What is asked for, what the bucket has of it, and what is to be fetched: tables in a temporary SQLite database.
+"""What is asked for, what the bucket has of it, and what is to be fetched: tables in an SQLite file without a name.
 
-A million names as Python objects are a third of a gigabyte. SQLite keeps what does not fit into its small cache in a
-file that has no name and is gone with the process.
+A million names as Python objects are a third of a gigabyte. What does not fit into SQLite's small cache lies in a file
+that is gone with the process.
 """
 
 from __future__ import annotations
@@ -10,13 +10,17 @@ import contextlib
 import os
 import sqlite3
 import stat
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from common.images.matching import MOST_CANDIDATES, Candidate, How, Rule, decide, key_endings
-from common.images.names import canonical, file_path, folded, key_asked, stem_of, told_apart
+from common.images.apart import TABLES, Apart
+from common.images.gathering import MOST_ROWS, Gathering, Groups, NameRow
+from common.images.matching import Rule, matches
+from common.images.names import file_path
 from common.s3.bucket import Listed
 from common.waiting import StopSignal
 
@@ -24,12 +28,9 @@ ROWS_AT_ONCE = 5000
 Row = TypeVar("Row")
 ARCHIVED = ("GLACIER", "DEEP_ARCHIVE")
 _TABLES = """
-CREATE TABLE wanted (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, key TEXT NOT NULL, base TEXT, stem TEXT);
-CREATE TABLE object (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, size INTEGER, etag TEXT, storage TEXT,
-    whole TEXT, stem TEXT, base TEXT, base_stem TEXT);
-CREATE TABLE found (wanted INTEGER PRIMARY KEY, how TEXT NOT NULL, object INTEGER, note TEXT, path TEXT, folded TEXT,
-    job INTEGER);
-CREATE TABLE job (id INTEGER PRIMARY KEY, path TEXT NOT NULL UNIQUE, object INTEGER NOT NULL, state TEXT, reason TEXT);
+CREATE TABLE found (id INTEGER PRIMARY KEY, name TEXT NOT NULL, how TEXT NOT NULL, note TEXT, job INTEGER);
+CREATE TABLE job (id INTEGER PRIMARY KEY, path TEXT NOT NULL, key TEXT NOT NULL, size INTEGER, etag TEXT, state TEXT,
+    reason TEXT);
 CREATE TABLE before (path TEXT PRIMARY KEY, key TEXT, etag TEXT, size INTEGER, ours INTEGER) WITHOUT ROWID;
 """
 
@@ -68,28 +69,38 @@ class Counts:
 
 
 class Plan:
-    """Filled in this order: names, objects, match, jobs, what is there. For one thread."""
+    """Filled in this order: names, objects, match, what is there. For one thread.
 
-    def __init__(self, bucket: str, prefix: str, *, keep_folders: bool = False, rule: Rule = "skip") -> None:
-        self.bucket = bucket
+    Its files lie in `folder`, or with everybody's temporary files; they have no name there and are gone with the process.
+    """
+
+    def __init__(
+        self,
+        bucket: str,
+        prefix: str,
+        folder: Path | None = None,
+        *,
+        keep_folders: bool = False,
+        rule: Rule = "skip",
+        most_rows: int = MOST_ROWS,
+    ) -> None:
         self.root = prefix if not prefix or prefix.endswith("/") else prefix + "/"
         self.keep_folders = keep_folders
         self.rule: Rule = rule
         self.counts = Counts()
-        self._db = sqlite3.connect("", isolation_level=None)
-        for pragma in ("journal_mode=OFF", "synchronous=OFF", "cache_size=-24000", "locking_mode=EXCLUSIVE"):
-            self._db.execute(f"PRAGMA {pragma}")
-        self._db.executescript(_TABLES)
+        self._gathering = Gathering(bucket, folder, most_rows)
+        self._db = _open(folder)
+        self._db.executescript(_TABLES + TABLES)
         self._db.execute("BEGIN")
-        self._stems = bytearray(1)
-        self._mask = 7
+        self._jobs = 0
 
     def close(self) -> None:
+        self._gathering.close()
         self._db.close()
 
     @contextlib.contextmanager
     def breaking_off(self, stop: StopSignal) -> Iterator[None]:
-        """One statement over a million names takes many seconds; a stop does not wait for its end. Raises Stopped."""
+        """One statement over a million names takes some seconds; a stop does not wait for its end. Raises Stopped."""
         self._db.set_progress_handler(lambda: stop.is_set, 200_000)
         try:
             yield
@@ -99,202 +110,86 @@ class Plan:
         finally:
             self._db.set_progress_handler(None, 0)
 
-    # --- what is asked for ---------------------------------------------------------------------------------------
-
     def add_names(self, names: Iterable[str], check: Callable[[], None] = lambda: None) -> None:
-        """Takes in the names of the CSV; a name that stands there twice is wanted once."""
-        batch: list[tuple[str, str, str | None, str | None]] = []
-        seen = 0
-
-        def put() -> None:
+        """Takes in the names of the CSV. Those that stand there twice are counted only by match()."""
+        for batch in _batches(iter(names)):
             check()
-            self._db.executemany("INSERT OR IGNORE INTO wanted (name, key, base, stem) VALUES (?, ?, ?, ?)", batch)
-            batch.clear()
-
-        for name in names:
-            if not name:
-                self.counts.empty += 1
-                continue
-            seen += 1
-            key = key_asked(name, self.bucket)
-            path = canonical(key)
-            # Of names with folders, whose matching is not that simple, these stay empty.
-            plain = bool(path) and "/" not in path
-            batch.append((name, key, path if plain else None, stem_of(path) if plain else None))
-            if len(batch) >= ROWS_AT_ONCE:
-                put()
-        put()
-        self.counts.wanted = self._number("SELECT count(*) FROM wanted")
-        self.counts.repeated = seen - self.counts.wanted
-        self._remember_stems()
-
-    def _remember_stems(self) -> None:
-        """64 bits for each name, so that nearly every object that nobody asked for is passed over at once."""
-        bits = max(1024, 1 << (64 * self.counts.wanted).bit_length())
-        self._stems, self._mask = bytearray(bits // 8), bits - 1
-        for key, stem in self._db.execute("SELECT key, stem FROM wanted"):
-            at = hash(stem_of(canonical(key).rpartition("/")[2]) if stem is None else stem) & self._mask
-            self._stems[at >> 3] |= 1 << (at & 7)
-
-    # --- what the bucket has -------------------------------------------------------------------------------------
+            there = [name for name in batch if name]
+            self.counts.empty += len(batch) - len(there)
+            self._gathering.add_names(there)
+        self.counts.wanted = self._gathering.names
+        self._gathering.names_end()
 
     def add_objects(self, objects: Sequence[Listed]) -> None:
-        """Takes in a page of the listing; keeps what a name may mean. Folders (`a/`) are no files."""
-        stems, mask = self._stems, self._mask
-        rows = []
-        for key, size, etag, storage in objects:
-            path = canonical(key)
-            base = path.rpartition("/")[2]
-            stem = stem_of(base)
-            at = hash(stem) & mask
-            if stems[at >> 3] & (1 << (at & 7)) and not key.endswith("/"):
-                folder = path[: len(path) - len(base)]
-                # Backwards, so that keys with the same ending stand side by side in an index.
-                rows.append((key, size, etag, storage, f"/{path}"[::-1], f"/{folder}{stem}"[::-1], base, stem))
-        self._db.executemany(
-            "INSERT OR IGNORE INTO object (key, size, etag, storage, whole, stem, base, base_stem) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            rows,
-        )
+        """Takes in a page of the listing."""
+        self._gathering.add_objects(objects)
         self.counts.listed += len(objects)
 
-    # --- which is which ------------------------------------------------------------------------------------------
-
     def match(self, check: Callable[[], None] = lambda: None) -> None:
-        """Decides what every name means."""
-        self._db.execute(
-            "INSERT INTO found (wanted, how, object) SELECT w.id, 'key', coalesce(a.id, b.id) FROM wanted w "
-            "LEFT JOIN object a ON a.key = w.key LEFT JOIN object b ON b.key = ? || w.key "
-            "WHERE coalesce(a.id, b.id) IS NOT NULL",
-            (self.root,),
-        )
-        self._match_plain_names()
-        if self._number("SELECT count(*) FROM found") < self.counts.wanted:
-            self._db.execute("CREATE INDEX object_whole ON object (whole)")
-            self._db.execute("CREATE INDEX object_stem ON object (stem)")
-        last = 0
-        while rows := self._db.execute(
-            "SELECT id, key FROM wanted WHERE id > ? AND NOT EXISTS (SELECT 1 FROM found WHERE found.wanted = wanted.id) "
-            "ORDER BY id LIMIT ?",
-            (last, ROWS_AT_ONCE),
-        ).fetchall():
-            check()
-            last = rows[-1][0]
-            decided = []
-            for wanted, key in rows:
-                match = decide(self._levels(key), self.rule)
-                note = "\n".join(each.key for each in match.candidates) if len(match.candidates) > 1 else None
-                decided.append((wanted, match.how, match.chosen.id if match.chosen else None, note))
-            self._db.executemany("INSERT INTO found (wanted, how, object, note) VALUES (?, ?, ?, ?)", decided)
+        """Decides what every name means, names the files, and tells apart those that would be one."""
+        apart = Apart(self._db, self.counts.wanted, with_folders=self.keep_folders)
+        for names, groups in self._gathering.portions():
+            self._match_portion(names, groups, apart, check)
+        counts = self.counts
+        counts.wanted -= counts.repeated
         count = dict(self._db.execute("SELECT how, count(*) FROM found GROUP BY how"))
-        self.counts.missing, self.counts.ambiguous = count.get("missing", 0), count.get("ambiguous", 0)
-        self.counts.found = self.counts.wanted - self.counts.missing - self.counts.ambiguous
-        self.counts.by_rule = self._number("SELECT count(*) FROM found WHERE object IS NOT NULL AND note IS NOT NULL")
+        counts.missing, counts.ambiguous = count.get("missing", 0), count.get("ambiguous", 0)
+        counts.found = counts.wanted - counts.missing - counts.ambiguous
+        counts.by_rule = self._number("SELECT count(*) FROM found WHERE job IS NOT NULL AND note IS NOT NULL")
+        counts.renamed += apart.rename(check)
+        counts.shared = counts.found - self._jobs
 
-    def _match_plain_names(self) -> None:
-        """Names without folders that mean one object: in two statements, because most lists hold nothing else.
-
-        A name joins only the objects of its own name, so neither grows beyond the names and the objects.
-        """
-        self._db.execute("CREATE INDEX object_base ON object (base)")
-        self._db.execute(
-            "INSERT INTO found (wanted, how, object) SELECT w.id, 'name', min(o.id) FROM wanted w "
-            "JOIN object o ON o.base = w.base WHERE w.id NOT IN (SELECT wanted FROM found) GROUP BY w.id HAVING count(*) = 1"
-        )
-        self._db.execute("CREATE INDEX object_base_stem ON object (base_stem)")
-        self._db.execute(
-            "INSERT INTO found (wanted, how, object) SELECT w.id, 'stem', min(o.id) FROM wanted w "
-            "JOIN object o ON o.base_stem = w.stem WHERE w.id NOT IN (SELECT wanted FROM found) "
-            "AND NOT EXISTS (SELECT 1 FROM object n WHERE n.base = w.base) GROUP BY w.id HAVING count(*) = 1"
-        )
-
-    def _levels(self, key: str) -> Iterator[tuple[How, Sequence[Candidate]]]:
-        for how, ending, without_extension in key_endings(key):
-            column = "stem" if without_extension else "whole"
-            begin = ending[::-1]
-            end = begin[:-1] + "0"  # the character behind "/"
-            rows = self._db.execute(
-                f"SELECT id, key, size FROM object WHERE {column} >= ? AND {column} < ? LIMIT {MOST_CANDIDATES}",  # noqa: S608
-                (begin, end),
-            )
-            yield how, [Candidate(*row) for row in rows]
-
-    # --- where it goes -------------------------------------------------------------------------------------------
-
-    def make_jobs(self, check: Callable[[], None] = lambda: None) -> None:
-        """Names the files, tells apart those that would be one on some file system, and lists what is to be had."""
-        rows = self._db.execute(
-            "SELECT f.wanted, w.key, w.stem, o.key FROM found f JOIN wanted w ON w.id = f.wanted "
-            "JOIN object o ON o.id = f.object"
-        )
-        for batch in _batches(rows):
+    def _match_portion(self, names: list[NameRow], groups: Groups, apart: Apart, check: Callable[[], None]) -> None:
+        """Notes what these names mean. All names of one object, and of one text, are in the same portion."""
+        seen: set[str] = set()
+        jobs_here: dict[tuple[str, str], int] = {}
+        keep_folders, root, last = self.keep_folders, self.root, self._jobs
+        rows = zip(names, matches(names, groups, root, self.rule), strict=True)
+        while batch := list(islice(rows, ROWS_AT_ONCE)):
             check()
-            named = []
-            for wanted, name, stem, key in batch:
-                path = file_path(name, key, self.root, keep_folders=self.keep_folders)
-                named.append((path, folded(path), wanted))
-                plain = stem_of(canonical(name).rpartition("/")[2]) if stem is None else stem
-                self.counts.renamed += not path.rpartition("/")[2].startswith(plain)
-            self._db.executemany("UPDATE found SET path = ?, folded = ? WHERE wanted = ?", named)
-        self._db.execute("CREATE INDEX found_folded ON found (folded, object)")
-        for digits in (8, 16, 64):
-            if not self._tell_apart(digits, check):
-                break
-        self._db.execute(
-            "INSERT INTO job (path, object, state) SELECT path, min(object), 'todo' FROM found "
-            "WHERE object IS NOT NULL GROUP BY path ORDER BY min(object)"
-        )
-        self._db.execute(
-            "UPDATE found SET job = (SELECT id FROM job WHERE job.path = found.path) WHERE path IS NOT NULL"
-        )
-        jobs = self._number("SELECT count(*) FROM job")
-        self.counts.shared = self.counts.found - jobs
-        self.counts.bytes_found = self._number("SELECT sum(o.size) FROM job j JOIN object o ON o.id = j.object")
-        self.counts.archived = self._number(
-            f"SELECT count(*) FROM job j JOIN object o ON o.id = j.object WHERE o.storage IN {ARCHIVED}"  # noqa: S608
-        )
+            found: list[tuple[int, str, str, str | None, int | None]] = []
+            jobs: list[tuple[int, str, str, int, str, str]] = []
+            repeated = renamed = total = 0
+            for (number, name, _, _, stem), (how, chosen, fitting) in batch:
+                if name in seen:
+                    repeated += 1
+                    continue
+                seen.add(name)
+                note = "\n".join(fitting) if fitting else None
+                if chosen is None:
+                    found.append((number, name, how, note, None))
+                    continue
+                key, size, etag, storage, whole = chosen
+                extension = whole[whole.rfind("/") + 1 + len(stem) :]
+                path = file_path(stem, extension, key, root, keep_folders=keep_folders)
+                job = jobs_here.get((path, key))
+                if job is None:
+                    last += 1
+                    job = jobs_here[path, key] = last
+                    jobs.append((job, path, key, size, etag, "todo"))
+                    total += size
+                    if storage in ARCHIVED:
+                        self.counts.archived += 1
+                    if not path.startswith(stem, path.rfind("/") + 1):
+                        renamed += 1
+                found.append((number, name, how, note, job))
+            apart.note([each[1] for each in jobs])
+            self.counts.repeated += repeated
+            self.counts.renamed += renamed
+            self.counts.bytes_found += total
+            self._db.executemany("INSERT INTO found (id, name, how, note, job) VALUES (?, ?, ?, ?, ?)", found)
+            self._db.executemany("INSERT INTO job (id, path, key, size, etag, state) VALUES (?, ?, ?, ?, ?, ?)", jobs)
+        self._jobs = last
 
-    def _tell_apart(self, digits: int, check: Callable[[], None]) -> int:
-        """Renames all files of a group that would collide; gives how many."""
-        self._db.execute("CREATE TEMP TABLE clash (folded TEXT PRIMARY KEY)")
-        self._db.execute(
-            "INSERT INTO clash SELECT folded FROM found WHERE folded IS NOT NULL "
-            "GROUP BY folded HAVING min(object) <> max(object) OR min(path) <> max(path)"
-        )
-        if self.keep_folders:
-            self._add_folder_clashes()
-        last, changed = -1, 0
-        while rows := self._db.execute(
-            "SELECT f.wanted, f.path, o.key FROM found f JOIN object o ON o.id = f.object "
-            "WHERE f.wanted > ? AND +f.folded IN (SELECT folded FROM clash) ORDER BY f.wanted LIMIT ?",  # +: no index
-            (last, ROWS_AT_ONCE),
-        ).fetchall():
-            check()
-            last = rows[-1][0]
-            named = [(apart, folded(apart), wanted) for wanted, path, key in rows
-                     for apart in (told_apart(path, key, digits),)]  # fmt: skip
-            self._db.executemany("UPDATE found SET path = ?, folded = ? WHERE wanted = ?", named)
-            changed += len(rows)
-        self._db.execute("DROP TABLE clash")
-        self.counts.renamed += changed
-        return changed
-
-    def _add_folder_clashes(self) -> None:
-        """Files that have the name of a folder that another file needs: keys `a` and `a/b`."""
-        self._db.execute("CREATE TEMP TABLE folder (folded TEXT PRIMARY KEY) WITHOUT ROWID")
-        rows = self._db.execute("SELECT folded FROM found WHERE folded LIKE '%/%'")
-        for batch in _batches(rows):
-            parents = {
-                ("/".join(parts[:depth]),)
-                for (path,) in batch
-                for parts in [path.split("/")]
-                for depth in range(1, len(parts))
-            }
-            self._db.executemany("INSERT OR IGNORE INTO folder VALUES (?)", parents)
-        self._db.execute(
-            "INSERT OR IGNORE INTO clash SELECT f.folded FROM found f JOIN folder d ON d.folded = f.folded"
-        )
-        self._db.execute("DROP TABLE folder")
+    def forget_title(self) -> bool:
+        """The first name was the title of its column, if no object is called so; says whether it was."""
+        number, how = self._db.execute("SELECT id, how FROM found ORDER BY id LIMIT 1").fetchone()
+        if how != "missing":
+            return False
+        self._db.execute("DELETE FROM found WHERE id = ?", (number,))
+        self.counts.wanted -= 1
+        self.counts.missing -= 1
+        return True
 
     # --- what is there already -----------------------------------------------------------------------------------
 
@@ -330,14 +225,12 @@ class Plan:
 
     def count_todo(self) -> None:
         """Counts what is to be fetched."""
-        row = self._db.execute(
-            "SELECT count(*), coalesce(sum(o.size), 0) FROM job j JOIN object o ON o.id = j.object WHERE state = 'todo'"
-        ).fetchone()
+        row = self._db.execute("SELECT count(*), coalesce(sum(size), 0) FROM job WHERE state = 'todo'").fetchone()
         self.counts.to_fetch, self.counts.bytes_to_fetch = row
 
     def _standing(self, folder: Path, job: Job, same: Callable[[Path, str], bool]) -> str:
         """"there", "adopted", or "" for what must be fetched."""  # fmt: skip
-        path = folder / job.path
+        path = f"{folder}/{job.path}"
         try:
             status = os.lstat(path)
         except (OSError, ValueError):
@@ -347,7 +240,7 @@ class Plan:
             return ""
         if before and before[3] and before[:2] == (job.key, job.etag) and status.st_size == before[2]:
             return "there"
-        if status.st_size == job.size_bytes and is_md5(job.etag) and same(path, job.etag):
+        if status.st_size == job.size_bytes and is_md5(job.etag) and same(Path(path), job.etag):
             return "adopted"
         if before:
             self.counts.changed += 1
@@ -368,20 +261,23 @@ class Plan:
         known = {job.id for job in first}
         last = 0
         while rows := self._db.execute(
-            "SELECT j.id, j.path, o.key, o.size, o.etag FROM job j JOIN object o ON o.id = j.object "
-            "WHERE j.id > ? AND j.state = ? ORDER BY j.id LIMIT ?",
+            "SELECT id, path, key, size, etag FROM job WHERE id > ? AND state = ? ORDER BY id LIMIT ?",
             (last, state, ROWS_AT_ONCE),
         ).fetchall():
             last = rows[-1][0]
             if batch := [Job(*row) for row in rows if row[0] not in known]:
                 yield batch
 
+    def large_jobs(self, size_bytes: int) -> Iterator[Job]:
+        """What is to be fetched and at least that large."""
+        query = "SELECT id, path, key, size, etag FROM job WHERE state = 'todo' AND size >= ?"
+        return (Job(*row) for row in self._db.execute(query, (size_bytes,)))
+
     def _spread(self, state: str, count: int) -> list[Job]:
         most = self._number("SELECT max(id) FROM job") if count else 0
         found = [
             self._db.execute(
-                "SELECT j.id, j.path, o.key, o.size, o.etag FROM job j JOIN object o ON o.id = j.object "
-                "WHERE j.id >= ? AND j.state = ? ORDER BY j.id LIMIT 1",
+                "SELECT id, path, key, size, etag FROM job WHERE id >= ? AND state = ? ORDER BY id LIMIT 1",
                 (1 + most * step // count, state),
             ).fetchone()
             for step in range(count)
@@ -393,30 +289,38 @@ class Plan:
         self._db.executemany("UPDATE job SET state = ?, reason = ? WHERE id = ?", results)
 
     def missing(self) -> Iterator[str]:
-        rows = self._db.execute(
-            "SELECT w.name FROM found f JOIN wanted w ON w.id = f.wanted WHERE how = 'missing' ORDER BY w.id"
-        )
-        return (name for (name,) in rows)
+        return (name for (name,) in self._db.execute("SELECT name FROM found WHERE how = 'missing' ORDER BY id"))
 
     def ambiguous(self) -> Iterator[tuple[str, list[str]]]:
         """Names with the keys that fit them (the first ten of them)."""
-        rows = self._db.execute(
-            "SELECT w.name, f.note FROM found f JOIN wanted w ON w.id = f.wanted WHERE how = 'ambiguous' ORDER BY w.id"
-        )
+        rows = self._db.execute("SELECT name, note FROM found WHERE how = 'ambiguous' ORDER BY id")
         return ((name, note.split("\n")) for name, note in rows)
 
     def everything(self) -> Iterator[tuple[str, str, str, str, int, str, str, str]]:
         """For every name: name, state, how found, key, bytes, ETag, file, reason."""
         rows = self._db.execute(
-            "SELECT w.name, coalesce(j.state, f.how), f.how, coalesce(o.key, ''), coalesce(o.size, 0), "
-            "coalesce(o.etag, ''), coalesce(f.path, ''), coalesce(j.reason, replace(f.note, char(10), ' | '), '') "
-            "FROM wanted w JOIN found f ON f.wanted = w.id LEFT JOIN object o ON o.id = f.object "
-            "LEFT JOIN job j ON j.id = f.job ORDER BY w.id"
+            "SELECT f.name, coalesce(j.state, f.how), f.how, coalesce(j.key, ''), coalesce(j.size, 0), "
+            "coalesce(j.etag, ''), coalesce(j.path, ''), coalesce(j.reason, replace(f.note, char(10), ' | '), '') "
+            "FROM found f LEFT JOIN job j ON j.id = f.job ORDER BY f.id"
         )
         return iter(rows)
 
     def _number(self, query: str) -> int:
         return int(self._db.execute(query).fetchone()[0] or 0)
+
+
+def _open(folder: Path | None) -> sqlite3.Connection:
+    """A database in a file of `folder` that has no name any more, and needs no locks and no journal."""
+    descriptor, name = tempfile.mkstemp(prefix=".plan-", dir=folder)
+    os.close(descriptor)
+    try:
+        # SQLite has the file open from here on (its own nameless files lie where TMPDIR says only).
+        db = sqlite3.connect(name, isolation_level=None)
+    finally:
+        os.unlink(name)  # noqa: PTH108
+    for pragma in ("journal_mode=OFF", "synchronous=OFF", "cache_size=-24000", "locking_mode=EXCLUSIVE"):
+        db.execute(f"PRAGMA {pragma}")
+    return db
 
 
 def is_md5(etag: str) -> bool:

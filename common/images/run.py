@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,9 +15,9 @@ from common import log
 from common.exits import Exit, RunEnds
 from common.files import DiskFull, free_bytes
 from common.images.crew import Fleet
-from common.images.csvfile import Layout, layout_of, names_in
-from common.images.fetch import Fetcher, Outcome
-from common.images.journal import OWN_FOLDER, Journal, Recorder, bytes_begun, clear_large_parts, clear_parts, line_of
+from common.images.csvfile import Layout, layout_of, names_in, readable_again
+from common.images.fetch import LARGE_BYTES, Fetcher, Outcome, part_name
+from common.images.journal import OWN_FOLDER, Journal, Recorder, bytes_begun, clear_parts, line_of, parts_of
 from common.images.pace import Pace
 from common.images.plan import Plan
 from common.images.report import Report, last_rate_in
@@ -43,15 +44,18 @@ def run_images(run: Run[ImageSettings]) -> int:
     settings = with_address(run.settings)
     dry_run = bool(run.arguments.dry_run)
     assert settings.csv_file is not None and settings.output_dir is not None
-    layout = layout_of(settings.csv_file, settings.csv_column)
     if not dry_run and not settings.auto_confirm and not _can_ask():
         what = "Nobody can be asked whether to go on: this is no terminal."
         raise RunEnds(what, "Add --auto-confirm (or --dry-run, to look only).", Exit.BAD_CONFIGURATION)
     with run.stop.breaking_off():
+        copy = readable_again(settings.csv_file, room_for_plans(settings.output_dir))
+        if copy is not None:
+            settings = settings.model_copy(update={"csv_file": Path(f"/dev/fd/{copy.fileno()}")})
+        assert settings.csv_file is not None and settings.output_dir is not None
+        layout = layout_of(settings.csv_file, settings.csv_column)
         bucket = open_bucket(settings)
     if dry_run:
-        with contextlib.closing(Plan(bucket.name, settings.s3_prefix)) as plan:
-            plan.keep_folders, plan.rule = settings.keep_folders, settings.ambiguous
+        with contextlib.closing(plan_of(settings, bucket)) as plan:
             report = report_of(run, settings, bucket, layout)
             with plan.breaking_off(run.stop):
                 analyse(run, settings, bucket, layout, plan)
@@ -61,14 +65,7 @@ def run_images(run: Run[ImageSettings]) -> int:
     prepare_folder(settings.output_dir)
     with (
         locked(settings.output_dir / OWN_FOLDER / "lock", "downloader.py --mode images"),
-        contextlib.closing(
-            Plan(
-                bucket.name,
-                settings.s3_prefix,
-                keep_folders=settings.keep_folders,
-                rule=settings.ambiguous,
-            )
-        ) as plan,
+        contextlib.closing(plan_of(settings, bucket)) as plan,
         contextlib.closing(report_of(run, settings, bucket, layout)) as report,
     ):
         return Download(run, settings, bucket, plan, report).whole(layout)
@@ -88,13 +85,32 @@ def with_address(settings: ImageSettings) -> ImageSettings:
     return settings.model_copy(update={"bucket": bucket, "s3_prefix": prefix.lstrip("/")})
 
 
+def plan_of(settings: ImageSettings, bucket: Bucket) -> Plan:
+    """An empty plan."""
+    assert settings.output_dir is not None
+    return Plan(
+        bucket.name, settings.s3_prefix, room_for_plans(settings.output_dir),
+        keep_folders=settings.keep_folders, rule=settings.ambiguous,
+    )  # fmt: skip
+
+
+def room_for_plans(output_dir: Path) -> Path | None:
+    """Where nameless files find room: where the images will lie (in a container /tmp is small).
+
+    A dry run makes no folder, so that it may have to take one above; and it may be allowed to write to none: None.
+    """
+    there = (output_dir / OWN_FOLDER, output_dir, *output_dir.parents)
+    folder = next((folder for folder in there if folder.is_dir()), None)
+    return folder if folder is not None and os.access(folder, os.W_OK | os.X_OK) else None
+
+
 def report_of(run: Run[ImageSettings], settings: ImageSettings, bucket: Bucket, layout: Layout) -> Report:
     assert settings.output_dir is not None
     facts = {
         "bucket": bucket.name,
         "where": bucket.where,
         "prefix": settings.s3_prefix,
-        "csv_file": str(settings.csv_file),
+        "csv_file": str(run.settings.csv_file),
         "csv_column": layout.title or str(layout.column + 1),
         "transport": bucket.transport,
     }
@@ -128,7 +144,8 @@ def analyse(run: Run[ImageSettings], settings: ImageSettings, bucket: Bucket, la
         "bucket_listed", bucket=bucket.name, prefix=settings.s3_prefix, objects=plan.counts.listed, seconds=seconds
     )
     plan.match(check)
-    plan.make_jobs(check)
+    if layout.perhaps_title and not plan.forget_title():
+        log.get().info("first_line_is_a_name", line=layout.title)
 
 
 def listed(bucket: Bucket, prefix: str, stop: StopSignal) -> Iterator[list[Listed]]:
@@ -186,16 +203,38 @@ def look_at_disk(settings: ImageSettings, bucket: Bucket, plan: Plan, stop: Stop
         plan.count_todo()
         return []
     plan.remember(Journal(settings.output_dir, source_of(bucket)).read())
-    adopted = plan.compare(settings.output_dir, lambda path, md5: has_md5(path, md5, stop), stop.check)
+    counts = plan.counts
+    with contextlib.ExitStack() as screen:
+        bar: DownloadBar | None = None
+        files = bytes_read = 0
+
+        def same(path: Path, md5: str) -> bool:
+            """Whether the file has this MD5. Shows how far it is: that takes an hour where a terabyte lies."""
+            nonlocal bar, files, bytes_read
+            shown = bar = bar or screen.enter_context(
+                DownloadBar(counts.found - counts.shared, counts.bytes_found, "comparing", "read")
+            )
+            files += 1
+
+            def each(count: int) -> None:
+                nonlocal bytes_read
+                stop.check()
+                bytes_read += count
+                shown.show(files, bytes_read, 0, path.name)
+
+            return has_md5(path, md5, each)
+
+        adopted = plan.compare(settings.output_dir, same, stop.check)
     return [line_of(job.path, job.key, job.etag, job.size_bytes) for job in adopted]
 
 
-def has_md5(path: Path, md5: str, stop: StopSignal) -> bool:
+def has_md5(path: Path, md5: str, each: Callable[[int], None]) -> bool:
+    """`each` hears of the bytes read, piece by piece."""
     digest = hashlib.md5(usedforsecurity=False)
     try:
         with open(path, "rb", buffering=0) as file:
             while piece := file.read(1 << 20):
-                stop.check()
+                each(len(piece))
                 digest.update(piece)
     except OSError:
         return False
@@ -241,6 +280,7 @@ class Download:
         journal = Journal(self.folder, source_of(self.bucket))
         journal.begin()
         adopted = look_at_disk(self.settings, self.bucket, plan, stop)
+        clear_parts(self.folder, {part_name(job) for job in plan.large_jobs(LARGE_BYTES)})
         free = free_bytes(self.folder)
         rate = last_rate_in(self.folder / "download_state.json")
         print("\n".join(report.analysis(plan, free_bytes=free, last_rate=rate)), flush=True)
@@ -279,7 +319,7 @@ class Download:
 
     def _fetch(self, recorder: Recorder) -> None:
         plan, report, stop = self.plan, self.report, self.run.stop
-        parts = clear_parts(self.folder)
+        parts = parts_of(self.folder)
         began = time.monotonic()
 
         def fetcher(fleet: Fleet) -> Fetcher:
@@ -306,7 +346,7 @@ class Download:
                     what = f"{report.denied} files from all over the list were all denied."
                     raise CredentialsRefused(what, "The credentials need s3:GetObject on these keys.")
         if not report.failed:
-            clear_large_parts(self.folder)
+            clear_parts(self.folder)
 
     def _take(self, outcomes: list[Outcome], recorder: Recorder) -> None:
         report = self.report

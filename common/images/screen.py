@@ -6,23 +6,33 @@ import contextlib
 import sys
 import time
 from types import TracebackType
-
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from typing import TYPE_CHECKING
 
 from common import log
-from common.progress import LOG_EVERY_SECONDS
 from common.text import duration, printable, size
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+LOG_EVERY_SECONDS = 30.0
 
 
 class DownloadBar:
-    """Use as a context manager. Bytes make the bar, because files differ in size."""
+    """Use as a context manager. Bytes make the bar, because files differ in size.
 
-    def __init__(self, files: int, total_bytes: int) -> None:
+    `event` and `did` are what log lines say: how much was `did` ("fetched") so far.
+    """
+
+    def __init__(self, files: int, total_bytes: int, event: str = "progress", did: str = "fetched") -> None:
+        self._event, self._did = event, did
         self._files, self._total = files, total_bytes
         self._began = self._logged = time.monotonic()
         self._rich: Progress | None = None
         if sys.stderr.isatty() and files:
+            # Only where there is somebody to see it: it takes a tenth of a second to load.
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
             self._rich = Progress(
                 TextColumn("{task.fields[of]}", markup=False),
                 BarColumn(bar_width=24),
@@ -61,11 +71,11 @@ class DownloadBar:
         rate = bytes_done / passed
         left = duration((self._total - bytes_done) / rate) if rate > 0 and self._total > bytes_done else "unknown"
         log.get().info(
-            "progress",
+            self._event,
             files=files,
             of=self._files,
             failed=failed,
-            fetched=size(bytes_done),
+            **{self._did: size(bytes_done)},
             speed=f"{size(rate)}/s",
             left=left,
             file=printable(name, 60),

@@ -4,6 +4,7 @@ over our own connections where these know how, and through botocore where they d
 
 from __future__ import annotations
 
+import os
 import ssl
 import threading
 import time
@@ -33,6 +34,11 @@ PROBE = "probe-key"
 CREDENTIALS_FOR_SECONDS = 1.0
 
 
+def _services(paths: list[str]) -> list[str]:
+    """What botocore knows: the names of the folders there. It would look into each of the 400 to find one of them."""
+    return sorted({name for path in paths if os.path.isdir(path) for name in os.listdir(path)})  # noqa: PTH112
+
+
 def open_bucket(settings: S3Settings) -> Bucket:
     """Raises RunEnds: no credentials, an unknown profile, settings that contradict each other."""
     try:
@@ -43,6 +49,8 @@ def open_bucket(settings: S3Settings) -> Bucket:
 
 def _open(settings: S3Settings, region: str) -> Bucket:
     session = botocore.session.Session(profile=settings.profile or None)
+    loader = session.get_component("data_loader")
+    loader.list_available_services = lambda type_name: _services(loader.search_paths)
     region = region or session.get_config_variable("region") or "us-east-1"
     config = Config(
         signature_version=UNSIGNED if settings.no_sign_request else None,
@@ -69,6 +77,10 @@ def _open(settings: S3Settings, region: str) -> Bucket:
         )
     keys = _frozen(credentials)
     keys()  # expired credentials show here, before anything is begun
+    bundle = session.get_config_variable("ca_bundle")
+    if address.scheme == "https" and bundle and not os.access(bundle, os.R_OK):
+        what = f"AWS_CA_BUNDLE={bundle} cannot be read."
+        raise RunEnds(what, "Name a PEM file with certificates.", Exit.BAD_CONFIGURATION)
     why_not = _reason_for_boto(settings, session, client)
     if why_not is None:
         place = _place_of(settings, session, client)

@@ -90,6 +90,18 @@ def test_every_filter_lets_pass_what_it_says(server, tmp_path, arguments, wanted
         assert "Nothing matched" in done.err and done.metrics["total_tasks_found"] == 3
 
 
+def test_null_for_all_eight_keys_of_the_document_means_none_any_or_the_default(server, tmp_path):
+    keys = ("organization_slug", "project_id", "task_ids", "required_status", "check_image_exists", "dataset_format",
+            "include_images", "overwrite_existing")  # fmt: skip
+    arguments = [part for key in keys for part in ("-o", f"cvat_download.{key}=null")]
+    done = run(server, tmp_path, *arguments, CVAT_DOWNLOAD_INCLUDE_IMAGES="true", CVAT_DOWNLOAD_DATASET_FORMAT="YOLO 1.1",
+               CVAT_DOWNLOAD_TASK_IDS="1", CVAT_DOWNLOAD_CHECK_IMAGE_EXISTS="false")  # fmt: skip
+    assert done.code == 0, done.said
+    assert set(done.outcomes) == {1, 2, 3} and done.metrics["status_filter"] is None
+    for line in ("Dataset format: COCO 1.0", "Include images: false", "Check image exists: true"):
+        assert line in done.out.splitlines(), line
+
+
 def test_a_task_id_that_is_not_there_is_a_named_failure_beside_the_others(server, tmp_path):
     done = run(server, tmp_path, "--task-ids", "[1, 999]", "--required-status", "null")
     assert done.code == 3

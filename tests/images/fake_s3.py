@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import socket
+import ssl
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,11 +22,16 @@ Fault = tuple[Any, Any] | None
 class FakeS3:
     """`objects` by key, in the bucket `bkt`. `fault(kind, key, number)` decides: kind is list or get, number from 1."""
 
-    def __init__(self, objects: dict[str, bytes], fault: Callable[[str, str, int], Fault] | None = None) -> None:
+    def __init__(
+        self,
+        objects: dict[str, bytes],
+        fault: Callable[[str, str, int], Fault] | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.objects = objects
         self.fault = fault or (lambda kind, key, number: None)
         self.asked: list[tuple[str, str]] = []
-        self.headers: list[dict[str, str]] = []
+        self.headers: list[dict[str, str]] = []  # of each request; "" is what was asked for
         self.page_keys = 1000
         self.etag = lambda data: hashlib.md5(data).hexdigest()
         self.more_headers: dict[str, str] = {}  # of every object
@@ -50,7 +56,9 @@ class FakeS3:
                 return
 
         self._server = Server(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
+        self.url = f"http{'s' if tls else ''}://127.0.0.1:{self._server.server_address[1]}"
 
     def __enter__(self) -> FakeS3:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
@@ -71,7 +79,7 @@ class FakeS3:
         kind = "get" if key else "list"
         with self.lock:
             self.asked.append((kind, key))
-            self.headers.append({name.lower(): value for name, value in handler.headers.items()})
+            self.headers.append({name.lower(): value for name, value in handler.headers.items()} | {"": handler.path})
             number = self.asked.count((kind, key))
         if instead := self.hijack(kind, key):
             handler.close_connection = True

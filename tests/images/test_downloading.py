@@ -151,6 +151,33 @@ def test_a_person_at_a_terminal_is_asked(moto, tmp_path, answer, code, there):
     assert (tmp_path / "out" / "a.jpg").exists() is there
 
 
+def test_names_from_a_pipe_are_read_as_those_of_a_file(moto, download, tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = subprocess.Popen(["sh", "-c", f"printf 'filename\\na.jpg\\nb\\n' > {pipe}"])
+    run = download(moto, pipe, "--s3-prefix", "data/")
+    assert writer.wait(60) == 0
+    assert run.code == 0 and run.files == {"a.jpg": b"jpeg", "b.png": b"png"}
+    assert run.state["csv_file"] == str(pipe)
+
+
+def test_a_first_line_that_may_be_a_title_is_one_only_if_no_object_is_called_so(moto, download, tmp_path):
+    path = tmp_path / "list.txt"
+    path.write_text("a\nb.png\nc.JPG\n")
+    named = download(moto, path, "--s3-prefix", "data/")
+    assert named.code == 0 and set(named.files) == {"a.jpg", "b.png", "c.JPG"}
+    path.write_text("pictures\nb.png\nc.JPG\n")
+    titled = download(moto, path, "--s3-prefix", "data/")
+    assert titled.code == 0 and titled.state["counts"]["wanted"] == 2
+    assert "2 names in" in titled.out and "(column pictures)" in titled.out
+
+
+def test_what_draws_on_terminals_is_not_loaded_where_there_is_none(tmp_path):
+    line = "import sys, common.images.run; print('rich' in sys.modules); import rich; print(rich.__name__)"
+    done = subprocess.run([sys.executable, "-c", line], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.split() == ["False", "rich"], done.stderr
+
+
 def test_all_that_is_wrong_with_the_settings_is_said_at_once(tmp_path):
     done = subprocess.run(
         [sys.executable, str(ROOT / "downloader.py"), "--mode", "images", "--workers", "0", "--endpoint-url", "minio:9000"],

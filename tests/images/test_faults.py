@@ -127,6 +127,7 @@ def test_a_large_object_comes_in_pieces_and_goes_on_where_it_was_killed(start, d
 
 
 def test_ctrl_c_ends_soon_with_a_summary_and_the_next_run_goes_on(start, download, tmp_path):
+    """Twenty connections wait for a server that says nothing for a minute: none of them is waited for."""
     never, reached = threading.Event(), threading.Event()
 
     def hold(kind, key, number):
@@ -142,14 +143,43 @@ def test_ctrl_c_ends_soon_with_a_summary_and_the_next_run_goes_on(start, downloa
         while len(list((tmp_path / "out").glob("*.jpg"))) < 20 and time.monotonic() < deadline:
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
+        began = time.monotonic()
         run = ended(process, tmp_path / "out")
-        assert run.code == 130 and "Run the same command again" in run.err
+        # On a quiet machine it is 0.2 s (the promise is one); here others may hold the processors.
+        assert time.monotonic() - began < 15
+        assert run.code == 130 and len(run.files) == 20 and "Run the same command again" in run.err
         assert run.state["status"] == "stopped"
         never.set()
         asked = server.count("get")
         again = download(server.url, NAMES, "--s3-prefix", "p/")
         assert server.count("get") - asked == 20
     assert again.code == 0 and {f"p/{name}": data for name, data in again.files.items()} == JPEG
+
+
+def test_what_came_of_a_large_object_that_changed_is_cleared_away(start, download, tmp_path):
+    objects = {"p/big.bin": os.urandom(50 << 20), "p/a.jpg": b"a"}
+    reached = threading.Event()
+
+    def deny(kind, key, number):
+        return (403, "AccessDenied") if key == "p/a.jpg" else None  # so that the run does not end well
+
+    def hold(kind, key, number):
+        if key == "p/big.bin" and number == 4:
+            reached.set()
+        return ("wait", threading.Event()) if key == "p/big.bin" and number >= 4 else deny(kind, key, number)
+
+    parts = tmp_path / "out" / ".download" / "parts"
+    with FakeS3(objects, hold) as server:
+        process = start(server.url, ["big.bin", "a.jpg"], "--s3-prefix", "p/", "--auto-confirm")
+        assert reached.wait(60)
+        process.kill()
+        process.communicate()
+        [before] = parts.glob("*.big")
+        server.fault = deny
+        objects["p/big.bin"] = os.urandom(51 << 20)
+        run = download(server.url, ["big.bin", "a.jpg"], "--s3-prefix", "p/")
+    assert run.code == 3 and run.files == {"big.bin": objects["p/big.bin"]}
+    assert not before.exists() and not list(parts.iterdir())
 
 
 def test_killed_at_any_moment_nothing_is_lost_and_little_is_fetched_twice(start, download, tmp_path):

@@ -136,4 +136,4 @@ def test_a_stop_breaks_off_a_statement_that_takes_long():
     stop = StopSignal()
     with contextlib.closing(Plan("bkt", "p/")) as plan, pytest.raises(Stopped), plan.breaking_off(stop):
         stop.set(2)
-        plan.add_names(f"{number}.jpg" for number in range(100_000))
+        plan.add_names((f"{number}.jpg" for number in range(100_000)), stop.check)

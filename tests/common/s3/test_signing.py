@@ -32,5 +32,18 @@ def test_the_signature_is_that_of_botocore(key: str, prefix: str | None, token: 
     assert f"authorization: {request.headers['Authorization']}\r\n" in ours
 
 
+def test_what_a_signer_remembers_does_not_last_longer_than_it_is_true():
+    signer = Signer("s3.example.com", "eu-west-1")
+    keys, others = Keys("AKIA", "secret"), Keys("AKIA", "another")
+    payer = {"x-amz-request-payer": "requester"}
+    asked = [("/a", keys, {}, 1e9), ("/b", keys, {}, 1e9 + 0.5), ("/a", others, {}, 1e9), ("/a", others, payer, 1e9),
+             ("/a", others, payer, 1e9 + 1), ("/a", others, payer, 1e9 + 86400), ("/a", keys, {}, 1e9)]  # fmt: skip
+    said = [signer.headers("GET", path, "", key, extra, at) for path, key, extra, at in asked]
+    assert said == [
+        Signer("s3.example.com", "eu-west-1").headers("GET", path, "", key, extra, at) for path, key, extra, at in asked
+    ]
+    assert len(set(said)) == len(said) - 1
+
+
 def test_keys_never_show_their_secrets():
     assert "hush" not in repr(Keys("AKIA", "hush-secret", "hush-token"))

@@ -1,0 +1,63 @@
+"""How many connections work at once, told by a clock of the test."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from common.images.pace import FIRST_WORKERS, TRIED_AGAIN_AFTER_SECONDS, Pace
+
+
+class Clock:
+    """`pass_time(0.2, 0.1, 5)`: a fifth of a second later, of which half was our own work, five more bytes are here."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now, self.cpu, self.bytes = 100.0, 0.0, 0
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(time, "process_time", lambda: self.cpu)
+
+    def pass_time(self, seconds: float, busy_seconds: float, more_bytes: int) -> None:
+        self.now, self.cpu, self.bytes = self.now + seconds, self.cpu + busy_seconds, self.bytes + more_bytes
+
+
+@pytest.fixture
+def clock(monkeypatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+def limits(pace: Pace, clock: Clock, *rates: int, busy: float = 0.1) -> list[int]:
+    found = []
+    for rate in rates:
+        clock.pass_time(0.2, 0.2 * busy, rate)
+        found.append(pace.look(clock.bytes, more_to_do=True))
+    return found
+
+
+def test_connections_are_doubled_while_that_brings_more_up_to_the_most(clock):
+    pace = Pace(100)
+    assert limits(pace, clock, 1000, 2000, 4000, 8000) == [32, 64, 100, 100]
+
+
+def test_what_brings_nothing_is_not_repeated_at_once_but_after_a_while(clock):
+    pace = Pace(100)
+    assert limits(pace, clock, 1000, 1050, 1050, 1000) == [32, 32, 32, 32]
+    clock.pass_time(TRIED_AGAIN_AFTER_SECONDS, 0.1, 1000)
+    assert pace.look(clock.bytes, more_to_do=True) == 64
+
+
+def test_no_connections_are_added_when_our_own_work_is_what_takes_the_time_or_nothing_is_left(clock):
+    pace = Pace(100)
+    assert limits(pace, clock, 1000, 2000, busy=0.9) == [FIRST_WORKERS] * 2
+    clock.pass_time(0.2, 0.0, 5000)
+    assert pace.look(clock.bytes, more_to_do=False) == FIRST_WORKERS
+
+
+def test_a_busy_server_halves_them_once_a_second_and_they_stay_so_for_a_while(clock):
+    pace = Pace(100)
+    for _ in range(5):
+        pace.trouble(1, throttled=True)
+    assert pace.limit == 8 and pace.throttled == 5
+    assert limits(pace, clock, 1000, 2000, 4000) == [8, 8, 8]
+    clock.pass_time(11, 0.1, 100_000)
+    assert pace.look(clock.bytes, more_to_do=True) == 16
