@@ -16,7 +16,7 @@ from rich.text import Text
 
 from common import log
 from common.exits import Exit, RunEnds, Trouble
-from common.files import DiskFull
+from common.files import DiskFull, write_json
 from common.lock import Locked
 from common.migrating.archives import export_archive, import_archive
 from common.migrating.download import Wanted, download_project
@@ -231,20 +231,37 @@ def _migrated(run: ScRun, source: Client, target: Client, project: Project, base
     finished = folder / f".migrated-{safe_name(server_key(target.url))}-{safe_name(str(target.workspace['id']))}.json"
     name = run.arguments.name or str(project["name"])
     counted = _counted(source, str(project["id"]))
-    if finished.exists() and (before := json.loads(finished.read_text(encoding="utf-8"))).get("name") == name:
+    before = _record(finished)
+    if before.get("name") == name:
         if before.get("counted") == counted:
-            return Report(name, where=before["where"], notes=[_MIGRATED_BEFORE])
+            if not before.get("kept"):
+                _clear_spool(run, folder)  # the run that finished may have been killed while it did
+            return Report(name, where=str(before["where"]), notes=[_MIGRATED_BEFORE])
         log.get().info("source_has_changed", project=name, before=before.get("counted"), now=counted)
     downloaded = download_project(source, str(project["id"]), folder, wanted(run))
     report = upload_project(target, open_source(folder), name, if_there(run))
     report.notes += [each for each in downloaded.notes if each.split(":")[0] not in "".join(report.notes)]
     report.seconds += downloaded.seconds
     if report.outcome == "done":
-        finished.write_text(json.dumps({"name": name, "where": report.where, "counted": counted}), encoding="utf-8")
-        if not run.arguments.keep_spool:
-            for part in ("images", "videos", "models", "predictions"):
-                shutil.rmtree(folder / part, ignore_errors=True)
+        kept = bool(run.arguments.keep_spool)
+        write_json(finished, {"name": name, "where": report.where, "counted": counted, "kept": kept})
+        _clear_spool(run, folder)
     return report
+
+
+def _record(path: Path) -> dict[str, Any]:
+    """What an earlier migration noted when it was over; nothing where there is none that can be read."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _clear_spool(run: ScRun, folder: Path) -> None:
+    if not run.arguments.keep_spool:
+        for part in ("images", "videos", "models", "predictions"):
+            shutil.rmtree(folder / part, ignore_errors=True)
 
 
 def verify(run: ScRun) -> int:

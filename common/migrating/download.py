@@ -84,10 +84,11 @@ def _download(client: Client, project_id: str, folder: ProjectFolder, wanted: Wa
     write_json(folder.path / "configuration.json", stored_configuration)
 
     listed = [media for each in datasets for media in list_media(client, project_id, each.id)]
-    fresh = [each for each in listed if each.id not in old]
-    stems = {identity: entry.stem for identity, entry in old.items()}
-    # What is gone on the server stays here: nothing new takes its name.
-    stems |= stems_of(fresh, stems.values()) if stems else stems_of(fresh)
+    # What is gone on the server stays here: nothing new takes its name. All that are listed have a say in each name, so
+    # that a run that was broken off ends with the same names as one that was not.
+    stems = stems_of(listed, [entry.stem for entry in old.values()])
+    stems |= {identity: entry.stem for identity, entry in old.items()}
+    folder.clear_debris([*(_part_of(job, each) for each in listed if each.kind == "video"), *_parts_of_models(job)])
     entries = dict(_fetch_all(job, listed, stems, old, report))
     for identity, entry in old.items():
         if identity not in entries:
@@ -173,7 +174,7 @@ def _fetch_all(
                     log.get().warning("media_failed", media=done.item.id, reason=str(done.trouble))
                     report.gaps.append(f"{done.item.kind} {done.item.name!r} ({done.item.id}): {done.trouble}")
         finally:
-            job.folder.flush()
+            job.folder.close()
 
 
 def _fetch(job: _Job, media: Media, stem: str, old: Entry | None, display: Display) -> tuple[Entry, list[str]]:
@@ -204,10 +205,10 @@ def _with_file(job: _Job, media: Media, stem: str, old: Entry | None, display: D
     dataset = job.datasets[media.dataset_id]
     if old is not None and old.file and _is_there(job, old):
         return replace(old, gone=False, dataset=dataset.name, dataset_id=media.dataset_id)
-    relative = f"{media.kind}s/{job.folders[media.dataset_id]}"
+    relative = _folder_of(job, media)
     folder = job.folder.folder_for(relative)
     path = media_path(job.client, str(job.project["id"]), media)
-    part = PartFile(folder / f".{safe_id(media.id)}.part")
+    part = PartFile(_part_of(job, media))
     fetched: Fetched
     if media.kind == "image":
         require_room(folder, 0, job.wanted.reserve_bytes)
@@ -236,6 +237,15 @@ def _with_file(job: _Job, media: Media, stem: str, old: Entry | None, display: D
         height=height, frame_count=media.frame_count, uploaded_at=media.uploaded_at,
         scenes=old.scenes if old is not None else None, shapes=old.shapes if old is not None else 0,
     )  # fmt: skip
+
+
+def _folder_of(job: _Job, media: Media) -> str:
+    return f"{media.kind}s/{job.folders[media.dataset_id]}"
+
+
+def _part_of(job: _Job, media: Media) -> Path:
+    """Where the file is while it arrives. That of a video is gone on with by a later run."""
+    return job.folder.inside(_folder_of(job, media)) / f".{safe_id(media.id)}.part"
 
 
 def _fetch_video(job: _Job, path: str, part: PartFile, media: Media, on_progress: Any) -> Fetched:
@@ -320,6 +330,10 @@ def _with_predictions(job: _Job, media: Media, entry: Entry) -> Entry:
 
 
 # --- models -----------------------------------------------------------------------------------------------------
+
+
+def _parts_of_models(job: _Job) -> list[Path]:
+    return list((job.folder.path / "models").glob(".*.part")) if job.wanted.models else []
 
 
 def _fetch_models(job: _Job, report: Report) -> None:

@@ -81,6 +81,7 @@ def make_folder(
                 raise BadFolder(f"{path} was made of something else: remove it, or choose another --name")
             return list(manifest.get("left_out") or [])
         folder.begin({**source, "begun_at": iso(now())})
+        folder.clear_debris([])
         project = described(name, plan)
         write_json(path / "project.json", project)
         lost: list[str] = []

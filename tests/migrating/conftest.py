@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 
+from common.migrating.download import Wanted, download_project
 from common.sc.client import Client
+from common.sc.projects import list_projects
 from common.sc.settings import Server
 from common.sc.signing_in import connect
 from common.waiting import StopSignal
 from sandbox.sc import ScSandbox
+from sandbox.sc.samples import Maker, box, detection
 
 
 @pytest.fixture
@@ -53,6 +57,48 @@ def signed_in() -> Callable[..., Client]:
         return connect(found, StopSignal())
 
     return make
+
+
+@pytest.fixture
+def pair(sc):
+    """A source with the small project, and an empty target of the same generation."""
+
+    def make(generation: str) -> tuple[ScSandbox, ScSandbox]:
+        return small(sc(generation, "none", tls=False)), sc(generation, "none", tls=False)
+
+    return make
+
+
+def small(server: ScSandbox) -> ScSandbox:
+    """One project that has something of everything: two images of one name, a video, a second dataset."""
+    maker = Maker(server.world, server.generation)
+    project = maker.project("Small", [detection("Detection", "thing", "other")])
+    dataset = project.datasets[0]
+    for number, name in enumerate(("twice", "twice", "alone")):
+        media = maker.image(dataset, name, size=(64, 48))
+        maker.annotate(project, media, [(box(3 + number, 4, 20, 10), ["thing"]), (box(30, 20, 9, 9), ["other"])])
+    video = maker.video(dataset, "film", 12, (64, 48))
+    for frame in (0, 5, 11):
+        maker.annotate(project, video, [(box(5, 5 + frame, 20, 10), ["other"])], frame)
+    if server.generation.several_datasets:
+        media = maker.image(maker.dataset(project, "Second"), "twice", size=(64, 48))
+        maker.annotate(project, media, [(box(1, 2, 30, 40), ["thing"])])
+    return server
+
+
+def get(client, folder: Path):
+    [project] = list_projects(client)
+    return download_project(client, str(project["id"]), folder, Wanted())
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    parts = ("images", "videos", "annotations")
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for part in parts
+        for path in sorted((folder / part).rglob("*"))
+        if path.is_file()
+    }
 
 
 def _rounded(shape: object, normalised: bool) -> object:
