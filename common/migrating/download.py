@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-
-from PIL import Image, UnidentifiedImageError
 
 from common import log
 from common.files import DiskFull, write_json
@@ -18,6 +17,7 @@ from common.lock import locked
 from common.migrating.crew import side_by_side
 from common.migrating.folder import BadFolder, Entry, ProjectFolder
 from common.migrating.names import dataset_folders, safe_id, safe_name, stems_of
+from common.migrating.picture_size import NoPicture, size_of_picture
 from common.migrating.report import Report
 from common.progress import Display
 from common.sc import configuration, models
@@ -33,7 +33,6 @@ from common.web import errors
 
 # Annotations that an unfinished run fetched are used again for so long; older ones are fetched anew.
 FRESH = timedelta(hours=24)
-Image.MAX_IMAGE_PIXELS = None  # only headers are read
 
 
 @dataclass(frozen=True)
@@ -80,10 +79,11 @@ def _download(client: Client, project_id: str, folder: ProjectFolder, wanted: Wa
     job.datasets = {each.id: each for each in datasets}
     job.folders = dataset_folders((each.id, each.name) for each in datasets)
     write_json(folder.path / "project.json", portable(project, datasets))
-    stored_configuration = configuration.read(client, project)
+    with ThreadPoolExecutor(1, thread_name_prefix="configuration") as aside:
+        reading = aside.submit(configuration.read, client, project)
+        listed = [media for each in datasets for media in list_media(client, project_id, each.id)]
+        stored_configuration = reading.result()
     write_json(folder.path / "configuration.json", stored_configuration)
-
-    listed = [media for each in datasets for media in list_media(client, project_id, each.id)]
     # What is gone on the server stays here: nothing new takes its name. All that are listed have a say in each name, so
     # that a run that was broken off ends with the same names as one that was not.
     stems = stems_of(listed, [entry.stem for entry in old.values()])
@@ -282,9 +282,8 @@ def _scenes_are_there(job: _Job, entry: Entry) -> bool:
 def _checked_size(path: Path, media: Media) -> tuple[int, int]:
     """The size of a picture in pixels, which must be what the server says. Raises ServerError."""
     try:
-        with Image.open(path) as image:
-            width, height = image.size
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        width, height = size_of_picture(path)
+    except (NoPicture, OSError) as error:
         raise errors.ServerError(f"what arrived is no picture ({error})") from None
     # A camera held upright: the server may give the size after turning.
     if media.width and {width, height} != {media.width, media.height}:

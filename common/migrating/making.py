@@ -10,14 +10,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
-from PIL import Image, UnidentifiedImageError
-
 from common.files import disk_full_named, write_json
 from common.hashing import sha256_of
 from common.lock import locked
 from common.migrating.folder import BadFolder, Entry, ProjectFolder
 from common.migrating.legacy import IMAGES
 from common.migrating.names import stems_of
+from common.migrating.picture_size import NoPicture, size_of_picture
 from common.migrating.pictures import Picture, Plan, annotations_of
 from common.sc.media import Media
 from common.text import iso, now
@@ -137,9 +136,8 @@ def _chosen(
             lost.append(f"an image of a kind that the server does not take ({picture.path.suffix})")
             continue
         try:
-            with Image.open(picture.path) as image:
-                width, height = image.size
-        except (UnidentifiedImageError, OSError, SyntaxError, ValueError):
+            width, height = size_of_picture(picture.path)
+        except (NoPicture, OSError):
             lost.append("an image that cannot be opened")
             continue
         annotations, why = annotations_of(picture, plan, width, height)

@@ -27,7 +27,7 @@ class Server:
     ca_bundle: Path | None = None
     timeout_seconds: float = 60
     wait_seconds: float = 300
-    connections: int = 10
+    connections: int = 20
 
 
 class ScSettings(Settings):
@@ -56,7 +56,11 @@ class ScSettings(Settings):
         ROOT / "sc-projects", alias="SC_DIR", description="folder of downloaded projects; default: sc-projects here"
     )
     connections: int = Field(
-        10, alias="SC_CONNECTIONS", ge=1, le=64, description="requests under way at the same time (1 to 64)"
+        20,
+        alias="SC_CONNECTIONS",
+        ge=1,
+        le=64,
+        description="most requests under way at the same time (1 to 64): up to 10, more while that makes it faster",
     )
     http_timeout_seconds: float = Field(
         60, alias="SC_HTTP_TIMEOUT_SECONDS", ge=1, le=3600, description="longest silence on a connection (seconds)"
