@@ -25,7 +25,7 @@ from common.migrating.making import Order, make_folder
 from common.migrating.names import project_folder, safe_id, safe_name
 from common.migrating.pictures import plan_for
 from common.migrating.reading import NoDataset, read_dataset
-from common.migrating.report import Outcome, Report, exit_code, print_reports, wide_console
+from common.migrating.report import Outcome, Report, exit_code, print_reports, told, wide_console
 from common.migrating.source import open_source
 from common.migrating.upload import ExistsAlready, IfThere, upload_project
 from common.migrating.verify import verify_files, verify_server
@@ -370,7 +370,7 @@ def project_from_dataset(
     folder = base / (safe_name(name) or "project")
     lost = make_folder(read.pictures(), plan, name, folder, order, origin, client.stop)
     report = upload_project(client, open_source(folder), name, if_there, auto_training=auto_training)
-    report.notes += lost
+    report.notes += told(lost)
     if read.without_media:
         report.notes.append(f"{read.without_media:,} entries of the dataset have no image file")
     if not report.images:

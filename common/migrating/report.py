@@ -45,7 +45,12 @@ class Report:
 
 def grouped(lines: list[str]) -> list[str]:
     """The same sentence once, with how often; the most frequent first."""
-    return [text if count == 1 else f"{text} ({count} times)" for text, count in Counter(lines).most_common()]
+    return told(Counter(lines))
+
+
+def told(counted: Counter[str]) -> list[str]:
+    """One sentence for each, with how often; the most frequent first."""
+    return [f"{text} ({count:,} times)" if count > 1 else text for text, count in counted.most_common()]
 
 
 def exit_code(reports: list[Report]) -> int:
