@@ -5,16 +5,19 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
 
+import sc_migrate
 from common.migrating.download import Wanted, download_project
 from common.sc.client import Client
 from common.sc.projects import list_projects
 from common.sc.settings import Server
 from common.sc.signing_in import connect
 from common.waiting import StopSignal
+from sandbox.cvat import CvatSandbox
 from sandbox.sc import ScSandbox
 from sandbox.sc.samples import Maker, box, detection
 
@@ -99,6 +102,35 @@ def files_of(folder: Path) -> dict[str, bytes]:
         for path in sorted((folder / part).rglob("*"))
         if path.is_file()
     }
+
+
+@pytest.fixture
+def cvat():
+    with CvatSandbox(samples="none") as server:
+        yield server
+
+
+@pytest.fixture
+def command(monkeypatch, tmp_path):
+    """Runs sc_migrate.py in this process with both servers in its settings; its exit code."""
+
+    def run(sc: Any, cvat: CvatSandbox | None, *arguments: object) -> int:
+        monkeypatch.setenv("CVAT_ENV_DIR", str(tmp_path))
+        monkeypatch.setenv("SC_DIR", str(tmp_path / "sc-projects"))
+        monkeypatch.setenv("CVAT_BACKUP_DIR", str(tmp_path / "backups"))
+        if sc is not None:
+            for name, value in (("HOST", sc.url), ("USERNAME", sc.username), ("PASSWORD", sc.password)):
+                monkeypatch.setenv(f"SC_{name}", value)
+            monkeypatch.setenv("SC_ALLOW_HTTP", "true")
+            monkeypatch.setenv("SC_MIN_FREE_GB", "0")
+            if sc.tls:
+                monkeypatch.setenv("SC_CA_BUNDLE", str(sc.ca_file))
+        if cvat is not None:
+            monkeypatch.setenv("CVAT_URL", cvat.url)
+            monkeypatch.setenv("CVAT_ACCESS_TOKEN", cvat.write_token)
+        return sc_migrate.main([str(each) for each in arguments])
+
+    return run
 
 
 def _rounded(shape: object, normalised: bool) -> object:
