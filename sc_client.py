@@ -23,7 +23,8 @@ from common.migrating.making import Order
 from common.migrating.names import project_folder
 from common.migrating.report import Report
 from common.migrating.source import open_source
-from common.migrating.upload import IfThere, upload_project
+from common.migrating.upload import upload_project
+from common.migrating.upload_job import IfThere
 from common.sc import configuration
 from common.sc.address import base_url
 from common.sc.projects import Project, choose, get_project, list_projects

@@ -27,7 +27,9 @@ from common.migrating.pictures import plan_for
 from common.migrating.reading import NoDataset, read_dataset
 from common.migrating.report import Outcome, Report, exit_code, print_reports, told, wide_console
 from common.migrating.source import open_source
-from common.migrating.upload import ExistsAlready, IfThere, upload_project
+from common.migrating.target import NameTaken
+from common.migrating.upload import upload_project
+from common.migrating.upload_job import IfThere
 from common.migrating.verify import verify_files, verify_server
 from common.run import Run
 from common.sc import configuration
@@ -115,7 +117,7 @@ def each_of(run: ScRun, verb: str, work: Iterable[tuple[str, Callable[[], Report
 
 def _failed(name: str, error: Exception) -> Report:
     """The report of a project that could not be worked on."""
-    outcome: Outcome = "refused" if isinstance(error, ExistsAlready) else "failed"
+    outcome: Outcome = "refused" if isinstance(error, NameTaken) else "failed"
     outcome = "locked" if isinstance(error, Locked) else outcome
     remedy = getattr(error, "remedy", "")
     if isinstance(error, DiskFull):
