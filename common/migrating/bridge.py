@@ -20,7 +20,7 @@ from common.cvat.settings import missing_server_settings
 from common.exits import Exit, RunEnds, Trouble
 from common.files import publish, write_json
 from common.hashing import sha256_of
-from common.lock import locked
+from common.lock import Patience, locked
 from common.migrating.commands import PROJECT_TYPES, ScRun, chosen_projects, each_of, if_there, known_folder, wanted
 from common.migrating.cvat_reading import plan_of, read_backup
 from common.migrating.cvat_writing import Written, write_backup
@@ -142,7 +142,7 @@ def _laid_down(
         if ProjectFolder(folder).manifest() is None:
             require_room(folder, contents.media_bytes, int(run.settings.min_free_gb * 1e9))
         pictures = contents.pictures(plan, folder / ".unpacked", run.stop.check)
-        lost = make_folder(pictures, plan, contents.name, folder, _EVERYTHING, origin, run.stop)
+        lost = make_folder(pictures, plan, contents.name, folder, _EVERYTHING, origin, run.stop, run.patience)
         # An image that stays behind is missing; a shape that no task has a place for has no counterpart.
         missing = Counter({text: n for text, n in lost.items() if text.startswith(_STAYS_BEHIND)})
         laid = {
@@ -176,7 +176,7 @@ def _project_of(cvat: CvatClient, text: str) -> CvatSource:
 def _exported(run: ScRun, cvat: CvatClient, project: CvatSource, newest: str, final: Path) -> Iterator[Path]:
     """The backup of a project of CVAT; fetched, unless it is there of a run that was broken off. Deleted afterwards."""
     final.parent.mkdir(parents=True, exist_ok=True)
-    with locked(final.with_name(f".{final.name}.lock"), "sc_migrate.py"):
+    with locked(final.with_name(f".{final.name}.lock"), "sc_migrate.py", run.patience):
         if not final.exists():
             _fetch_export(run, cvat, project, newest, final)
         yield final
@@ -244,14 +244,14 @@ def _to_cvat(run: ScRun, client: Client | None, target: Target | None, text: str
     name = run.arguments.name or source.name
     final = base / f"{safe_name(folder.name)}.zip"
     base.mkdir(parents=True, exist_ok=True)
-    with locked(base / f".{safe_name(folder.name)}.lock", "sc_migrate.py"):
+    with locked(base / f".{safe_name(folder.name)}.lock", "sc_migrate.py", run.patience):
         written = _written(run, source, name, final)
         report = Report(
             name, "done", str(final), written.images, written.videos, written.scenes, written.shapes, written.bytes,
             gaps=list(dict.fromkeys(gaps + written.gaps)), notes=[*told(written.lost), _NO_COUNTERPART],
         )  # fmt: skip
         if target is not None:
-            _restore(target, final, name, report)
+            _restore(target, final, name, report, run.patience)
             final.unlink()
             _record_of(final).unlink(missing_ok=True)
     report.seconds = time.monotonic() - began
@@ -288,9 +288,9 @@ def _hash(path: Path) -> str:
     return sha256_of(path) if path.exists() else ""
 
 
-def _restore(target: Target, file: Path, name: str, report: Report) -> None:
+def _restore(target: Target, file: Path, name: str, report: Report, patience: Patience) -> None:
     """Has CVAT make a project of the file, once, and compares what it made with it."""
-    with locked(target.folder / ".lock-restore", "sc_migrate.py"), Display("sending to CVAT", 1) as display:
+    with locked(target.folder / ".lock-restore", "sc_migrate.py", patience), Display("sending to CVAT", 1) as display:
         item = display.item(name)
         try:
             order = Order(name, with_metadata=False)

@@ -370,7 +370,7 @@ def project_from_dataset(
         raise NoDataset(str(error)) from None
     origin = {"dataset": str(dataset), "type": project_type, "labels": labels, "order": dataclasses.asdict(order)}
     folder = base / (safe_name(name) or "project")
-    lost = make_folder(read.pictures(), plan, name, folder, order, origin, client.stop)
+    lost = make_folder(read.pictures(), plan, name, folder, order, origin, client.stop, client.patience_with_runs)
     report = upload_project(client, open_source(folder), name, if_there, auto_training=auto_training)
     report.notes += told(lost)
     if read.without_media:

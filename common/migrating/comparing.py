@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from common import log
+from common.migrating.folder import Entry
 from common.migrating.upload_job import UploadJob
 from common.sc.media import delete, list_media
 from common.sc.projects import statistics
@@ -54,6 +55,10 @@ def compare(job: UploadJob) -> None:
             job.report.notes.append(
                 f"{plural(gone, 'file')} of an earlier upload, gone in the source since, stay there"
             )
+        if left := sum(_left_behind(job, each) for each in own):
+            job.report.notes.append(
+                f"{plural(left, 'scene')} of an earlier upload, deleted in the source since, stay there"
+            )
         said = statistics(job.client, job.project_id, dataset)
         if said is None:
             continue
@@ -64,3 +69,11 @@ def compare(job: UploadJob) -> None:
                 job.report.gaps.append(
                     f"the target counts {said[what]:,} {what.replace('_', ' ')}, {count:,} were sent"
                 )
+
+
+def _left_behind(job: UploadJob, entry: Entry) -> int:
+    """How many scenes and stretches of labels an earlier upload sent that the source no longer has. They stay: nobody
+    could tell whether somebody has changed them there since.
+    """
+    there = {frame for source, frame in job.journal.scenes if source == entry.id}
+    return len(there - set(entry.scenes or {}) - ({"ranges"} if entry.ranges else set()))

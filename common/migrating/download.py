@@ -61,7 +61,7 @@ class _Job:
 def download_project(client: Client, project_id: str, path: Path, wanted: Wanted, display_name: str = "") -> Report:
     """Downloads one project into `path`; a second run goes on where one was broken off. Raises Trouble, Locked."""
     path.mkdir(parents=True, exist_ok=True)
-    with locked(path / ".lock", "sc_migrate.py"):
+    with locked(path / ".lock", "sc_migrate.py", client.patience_with_runs):
         return _download(client, project_id, ProjectFolder(path), wanted)
 
 

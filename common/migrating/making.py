@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from common.files import disk_full_named, write_json
 from common.hashing import sha256_of
-from common.lock import locked
+from common.lock import AT_ONCE, Patience, locked
 from common.migrating.folder import MEDIA_FILES, BadFolder, Entry, ProjectFolder
 from common.migrating.legacy import IMAGES
 from common.migrating.names import StemsInTurn
@@ -65,6 +65,7 @@ def make_folder(
     order: Order,
     origin: dict[str, Any],
     stop: StopSignal,
+    patience: Patience = AT_ONCE,
 ) -> Counter[str]:
     """Writes the folder of a project; one that is there already of the same origin is kept. What was left out, counted.
 
@@ -72,7 +73,7 @@ def make_folder(
     DiskFull.
     """
     path.mkdir(parents=True, exist_ok=True)
-    with locked(path / ".lock", "sc_migrate.py"):
+    with locked(path / ".lock", "sc_migrate.py", patience):
         folder = ProjectFolder(path)
         manifest = folder.manifest()
         source = {"server": "dataset", "project_id": "", **origin}

@@ -8,18 +8,22 @@ from common import log
 from common.exits import Trouble
 from common.migrating.folder import Entry
 from common.migrating.journal import Journal, made_by_siblings
+from common.migrating.report import Report
 from common.migrating.source import Source
 from common.migrating.upload_job import LOOKS, IfThere, UploadJob
 from common.sc.client import Client
+from common.sc.labels import LabelMap, map_labels
 from common.sc.media import Media, list_media
 from common.sc.projects import (
     Project,
+    add_labels,
     create,
     create_dataset,
     creation_body,
     datasets_of,
     get_project,
     list_projects,
+    takes_labels,
 )
 from common.waiting import growing_pauses
 from common.web import errors
@@ -79,6 +83,31 @@ def _made_since(client: Client, name: str, before: list[str]) -> list[Project]:
 def _adopted(client: Client, journal: Journal, project: Project, *, created: bool) -> Project:
     journal.write_durably(project={"id": str(project["id"]), "created": created})
     return get_project(client, str(project["id"]))
+
+
+def with_labels(
+    client: Client, source: Source, target: Project, labels: LabelMap, report: Report
+) -> tuple[Project, LabelMap]:
+    """The project with the labels of the source that it lacks, where the server lets them be added. Raises WebError."""
+    wanted = [(task, label) for task, label in labels.absent if takes_labels(task, client.generation)]
+    if len(wanted) < len(labels.absent):
+        report.notes.append(
+            "labels cannot be added to a project of SC"
+            if client.generation.era == "SC"
+            else "labels cannot be added to anomaly and keypoint tasks"
+        )
+    if not wanted:
+        return target, labels
+    try:
+        target = add_labels(client, target, [(str(task["id"]), label) for task, label in wanted])
+    except errors.Refused as error:
+        report.notes.append(f"labels could not be added: {error}")
+        return target, labels
+    names = ", ".join(f"{task['title']}: {label['name']}" for task, label in wanted)
+    report.done.append(f"labels were added to the project ({names})")
+    if orphans := [str(label["name"]) for _, label in wanted if label.get("parent_id")]:
+        report.notes.append(f"labels that were added have no parent there: {', '.join(orphans)}")
+    return target, map_labels(source.project, target)
 
 
 def match_datasets(job: UploadJob) -> None:

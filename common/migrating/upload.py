@@ -14,7 +14,7 @@ from common.migrating.journal import Journal, journal_path
 from common.migrating.report import Report
 from common.migrating.sending import send_all
 from common.migrating.source import Source
-from common.migrating.target import look_around, match_datasets, target_project
+from common.migrating.target import look_around, match_datasets, target_project, with_labels
 from common.migrating.upload_job import IfThere, UploadJob
 from common.sc import configuration
 from common.sc.client import Client
@@ -34,13 +34,16 @@ def upload_project(
     began = time.monotonic()
     path = journal_path(source.folder.path, client, name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with locked(path.with_suffix(".lock"), "sc_migrate.py"):
+    with locked(path.with_suffix(".lock"), "sc_migrate.py", client.patience_with_runs):
         journal = Journal(path)
         report = Report(name)
         try:
             target = target_project(client, source, name, if_there, journal)
             report.where = f"{client.url} {target['id']}"
-            job = UploadJob(client, source, journal, report, target, map_labels(source.project, target))
+            labels = map_labels(source.project, target)
+            if labels.missing and if_there == "merge" and not journal.created:
+                target, labels = with_labels(client, source, target, labels, report)
+            job = UploadJob(client, source, journal, report, target, labels)
             _upload(job, if_there, auto_training)
         finally:
             journal.close()

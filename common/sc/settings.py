@@ -28,6 +28,7 @@ class Server:
     timeout_seconds: float = 60
     wait_seconds: float = 300
     connections: int = 20
+    lock_wait_seconds: float = 0  # for another run on the same folder
 
 
 class ScSettings(Settings):
@@ -108,6 +109,7 @@ class ScSettings(Settings):
         return Server(
             self.host, "SC_", self.token, self.username, self.password, self.workspace, self.verify_tls,
             self.ca_bundle, self.http_timeout_seconds, self.server_wait_seconds, self.connections,
+            self.lock_wait_minutes * 60,
         )  # fmt: skip
 
     @property
@@ -115,7 +117,7 @@ class ScSettings(Settings):
         return Server(
             self.target_host, "SC_TARGET_", self.target_token, self.target_username, self.target_password,
             self.target_workspace, self.target_verify_tls, self.target_ca_bundle, self.http_timeout_seconds,
-            self.server_wait_seconds, self.connections,
+            self.server_wait_seconds, self.connections, self.lock_wait_minutes * 60,
         )  # fmt: skip
 
 

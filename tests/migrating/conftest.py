@@ -44,6 +44,7 @@ def signed_in() -> Callable[..., Client]:
         connections: int = 4,
         wait_seconds: float = 20,
         timeout_seconds: float = 20,
+        lock_wait_seconds: float = 0,
     ) -> Client:
         with_token = token and server.generation.name != "1.1"
         who = {"token": SecretStr(server.token)} if with_token else {}
@@ -55,6 +56,7 @@ def signed_in() -> Callable[..., Client]:
             timeout_seconds=timeout_seconds,
             wait_seconds=wait_seconds,
             connections=connections,
+            lock_wait_seconds=lock_wait_seconds,
             **who,
         )
         return connect(found, StopSignal())
