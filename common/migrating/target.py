@@ -100,7 +100,7 @@ def with_labels(
         return target, labels
     try:
         target = add_labels(client, target, [(str(task["id"]), label) for task, label in wanted])
-    except errors.Refused as error:
+    except (errors.Refused, errors.NotFound, errors.ServerError) as error:
         report.notes.append(f"labels could not be added: {error}")
         return target, labels
     names = ", ".join(f"{task['title']}: {label['name']}" for task, label in wanted)

@@ -19,7 +19,6 @@ from common.exits import Exit
 from common.migrating.folder import DEBRIS, ProjectFolder
 from common.migrating.verify import verify_files
 from common.waiting import StopSignal
-from sandbox.sc.samples import Maker
 from sandbox.serving import SocketServer
 
 from .conftest import contents, files_of, get
@@ -166,19 +165,16 @@ def test_a_run_goes_on_without_what_was_deleted_while_it_was_killed(pair, signed
     assert not any(each.exists() for each in left)
 
 
-def test_the_half_of_a_video_that_a_killed_run_left_is_kept_and_gone_on_with(pair, signed_in, tmp_path):
-    source, _ = pair("2.x")
-    maker = Maker(source.world, source.generation)
-    [project] = source.world.projects.values()
-    video = maker.video(project.datasets[0], "long", 200, (64, 48))
-    folder = ProjectFolder(tmp_path / "x")
-    part = tmp_path / "x" / "videos" / "Dataset" / f".{video.id}.part"
-    part.parent.mkdir(parents=True)
-    part.touch()
-    (tmp_path / "x" / "annotations").mkdir()
-    half = tmp_path / "x" / "annotations" / ".a_frame_5.json.140084787541696.tmp"
-    half.touch()
+def test_the_half_of_a_video_is_kept_for_the_run_that_goes_on_with_it(tmp_path):
+    part = tmp_path / "videos" / "Dataset" / ".v1.part"
+    mark = part.with_name(".v1.part.json")
+    half = tmp_path / "annotations" / ".a_frame_5.json.140084787541696.tmp"
+    kept = tmp_path / "annotations" / "a.json"
+    for each in (part, mark, half, kept):
+        each.parent.mkdir(parents=True, exist_ok=True)
+        each.touch()
+    folder = ProjectFolder(tmp_path)
     folder.clear_debris([part])
-    assert part.exists() and not half.exists()
+    assert part.exists() and mark.exists() and kept.exists() and not half.exists()
     folder.clear_debris([])
-    assert not part.exists()
+    assert kept.exists() and not part.exists() and not mark.exists()
