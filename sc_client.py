@@ -23,7 +23,8 @@ from common.migrating.making import Order
 from common.migrating.names import project_folder
 from common.migrating.report import Report
 from common.migrating.source import open_source
-from common.migrating.upload import IfThere, upload_project
+from common.migrating.upload import upload_project
+from common.migrating.upload_job import IfThere
 from common.sc import configuration
 from common.sc.address import base_url
 from common.sc.projects import Project, choose, get_project, list_projects
@@ -56,7 +57,7 @@ class SCRESTClient:
     username, password: a user; or token: a personal access token (Geti 1.x and 2.x).
     workspace: name or id, needed where there are several. ca_bundle: PEM file with the certificates to trust.
     timeout_seconds: longest silence on a connection; wait_seconds: how long a server that is down is waited for.
-    connections: requests under way at the same time.
+    connections: most requests under way at the same time; more than 10 only while that makes it faster.
 
     Raises RunEnds (common.exits): credentials refused, no such server, no such workspace.
     """
@@ -74,7 +75,7 @@ class SCRESTClient:
         allow_http: bool = False,
         timeout_seconds: float = 60,
         wait_seconds: float = 300,
-        connections: int = 10,
+        connections: int = 20,
     ) -> None:
         url = base_url(host)
         if url.startswith("http://") and not allow_http:

@@ -11,9 +11,22 @@ import argparse
 from collections.abc import Mapping, Sequence
 
 from common.exits import Exit
-from common.migrating import bridge, commands
+from common.migrating import commands
 from common.run import Run, frame, leave
 from common.sc.settings import ScSettings, missing_server
+
+
+def cvat_to_sc(run: commands.ScRun) -> int:
+    from common.migrating import bridge  # all of the client of CVAT: for these two commands only
+
+    return bridge.cvat_to_sc(run)
+
+
+def sc_to_cvat(run: commands.ScRun) -> int:
+    from common.migrating import bridge
+
+    return bridge.sc_to_cvat(run)
+
 
 COMMANDS = {
     "list": commands.list_all,
@@ -27,8 +40,8 @@ COMMANDS = {
     "configure": commands.configure,
     "export-archive": commands.export,
     "import-archive": commands.import_,
-    "cvat-to-sc": bridge.cvat_to_sc,
-    "sc-to-cvat": bridge.sc_to_cvat,
+    "cvat-to-sc": cvat_to_sc,
+    "sc-to-cvat": sc_to_cvat,
 }
 EXAMPLES = """
   sc_migrate.py list
@@ -79,11 +92,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 def what_is_missing(arguments: argparse.Namespace, raw: Mapping[str, str]) -> list[str]:
     """What this call needs and does not have."""
     problems = commands.wrong_arguments(arguments)
-    if bridge.needs_cvat(arguments.command, arguments.what, arguments.into):
-        problems += bridge.cvat_problems()
-    if arguments.command == "cvat-to-sc" and "_to_" in (arguments.project_type or ""):
-        problems.append(f"cvat-to-sc makes one task: --type is one of {', '.join(bridge.TYPES)}")
-    if (arguments.command != "verify" or arguments.server) and bridge.needs_sc(arguments.command, arguments.what):
+    if arguments.command in ("cvat-to-sc", "sc-to-cvat"):
+        from common.migrating import bridge
+
+        needs_sc = bridge.needs_sc(arguments.command, arguments.what)
+        if bridge.needs_cvat(arguments.command, arguments.what, arguments.into):
+            problems += bridge.cvat_problems()
+        if arguments.command == "cvat-to-sc" and "_to_" in (arguments.project_type or ""):
+            problems.append(f"cvat-to-sc makes one task: --type is one of {', '.join(bridge.TYPES)}")
+    else:
+        needs_sc = arguments.command != "verify" or arguments.server
+    if needs_sc:
         problems += missing_server(raw, "SC_")
     if arguments.command == "migrate":
         problems += missing_server(raw, "SC_TARGET_")

@@ -108,8 +108,9 @@ def side_by_side(folder: Path, count: int, *, with_peer: bool = True) -> Result:
         f"{count:,} annotated images, every answer {LATENCY_SECONDS * 1000:.0f} ms late",
         "Pictures of 320 x 240 with boxes in one project of a played Geti 2.x. The floor is requests with ten threads, one "
         "session each: the list, then each file and its annotations (up: each file, then its annotations), without a look "
-        "at anything, nothing written durably. sc_migrate.py also hashes, compares scene by scene and syncs. Times are of "
-        "whole processes, with their start; the server shares the processors.",
+        "at anything, nothing written durably. sc_migrate.py also hashes, compares scene by scene and syncs; it begins with "
+        "ten requests at a time and takes up to twenty while that is faster. Times are of whole processes, with their "
+        "start; the server shares the processors.",
         ("program", "download", "of the floor", "upload", "of the floor", "peak memory"),
     )
     programs: list[tuple[str, Callable[[ScServer, Path], Ran], Callable[[ScServer, Path], Ran]]] = [

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Downloads the COCO 2017 validation images (about 0.8 GB) and annotations into ./coco, resuming and checking.
 
-python download_coco.py [FOLDER]
+python download_coco.py [FOLDER] [SERVER]
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ import zipfile
 from pathlib import Path
 
 import requests
+import urllib3
 
+SERVER = "http://images.cocodataset.org"
 FILES = {
-    "val2017.zip": "http://images.cocodataset.org/zips/val2017.zip",
-    "annotations_trainval2017.zip": "http://images.cocodataset.org/annotations/annotations_trainval2017.zip",
+    "val2017.zip": "zips/val2017.zip",
+    "annotations_trainval2017.zip": "annotations/annotations_trainval2017.zip",
 }
-IMAGES = 5000
 WANTED = "annotations/instances_val2017.json"
 
 
@@ -27,40 +28,47 @@ def fetch(url: str, to: Path) -> None:
     have = part.stat().st_size if part.exists() else 0
     headers = {"Range": f"bytes={have}-"} if have else {}
     with requests.get(url, headers=headers, stream=True, timeout=60) as answer:
-        if answer.status_code == 416:
-            have = 0
-            part.unlink()
-            return fetch(url, to)
-        answer.raise_for_status()
-        if answer.status_code != 206:
-            have = 0
-        total = have + int(answer.headers["Content-Length"])
-        with open(part, "ab" if have else "wb") as file:
-            for piece in answer.iter_content(1 << 20):
-                have += file.write(piece)
-                print(f"\r{to.name}: {have / 1e6:.0f} of {total / 1e6:.0f} MB", end="", flush=True)
+        if answer.status_code == 416:  # nothing is left to fetch, unless it is another file
+            total = int(answer.headers.get("Content-Range", "*/0").rpartition("/")[2])
+        else:
+            answer.raise_for_status()
+            if answer.status_code != 206:
+                have = 0
+            total = have + int(answer.headers["Content-Length"])
+            with open(part, "ab" if have else "wb") as file:
+                try:
+                    while piece := answer.raw.read1(1 << 20):
+                        have += file.write(piece)
+                        print(f"\r{to.name}: {have / 1e6:.0f} of {total / 1e6:.0f} MB", end="", flush=True)
+                except (urllib3.exceptions.HTTPError, OSError):
+                    pass  # it is told below
     print()
-    if have != total:
+    if have < total:
         raise SystemExit(f"{to.name}: {have:,} of {total:,} bytes arrived; run this again, it goes on from there")
-    with zipfile.ZipFile(part) as archive:
-        if bad := archive.testzip():
-            part.unlink()
-            raise SystemExit(f"{to.name}: {bad} is damaged; run this again")
+    try:
+        with zipfile.ZipFile(part) as archive:
+            bad = archive.testzip()
+    except zipfile.BadZipFile as error:
+        bad = str(error)
+    if bad:
+        part.unlink()
+        raise SystemExit(f"{to.name} is damaged ({bad}); run this again")
     part.rename(to)
-    return None
 
 
 def main() -> None:
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else "coco")
     (folder / "images").mkdir(parents=True, exist_ok=True)
     (folder / "annotations").mkdir(exist_ok=True)
-    for name, url in FILES.items():
+    server = sys.argv[2] if len(sys.argv) > 2 else SERVER
+    for name, path in FILES.items():
         if not (folder / name).exists():
-            fetch(url, folder / name)
+            fetch(f"{server}/{path}", folder / name)
     with zipfile.ZipFile(folder / "val2017.zip") as archive:
-        for member in archive.infolist():
+        images = [member for member in archive.infolist() if member.filename.endswith(".jpg")]
+        for member in images:
             to = folder / "images" / Path(member.filename).name
-            if not member.is_dir() and (not to.exists() or to.stat().st_size != member.file_size):
+            if not to.exists() or to.stat().st_size != member.file_size:
                 with archive.open(member) as source, open(to, "wb") as file:
                     shutil.copyfileobj(source, file)
     with (
@@ -70,8 +78,8 @@ def main() -> None:
     ):
         shutil.copyfileobj(source, file)
     found = len(list((folder / "images").glob("*.jpg")))
-    if found != IMAGES:
-        raise SystemExit(f"{found:,} of {IMAGES:,} images are there; remove {folder} and run this again")
+    if found != len(images):
+        raise SystemExit(f"{found:,} images are there, {len(images):,} should be; remove {folder} and run this again")
     print(f"All good: {found:,} images in {folder / 'images'}, annotations in {folder / WANTED}")
 
 

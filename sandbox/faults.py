@@ -123,6 +123,11 @@ class FaultBook:
             self._faults.clear()
             self._seen.clear()
 
+    def unmet(self) -> list[Fault]:
+        """Those that no request has met so far: a test that sets them tests nothing."""
+        with self._lock:
+            return [fault for (fault, _), seen in zip(self._faults, self._seen, strict=True) if seen <= fault.skip]
+
     def take(self, request_line: str) -> FaultsMet:
         """The faults this request meets; each is counted."""
         if not self._faults:

@@ -70,7 +70,7 @@ def require_mergeable(settings: DatasetSettings) -> None:
     except ImportError as error:
         raise RunEnds(
             f"CVAT_DOWNLOAD_MERGE=true needs datumaro, which is not installed ({error}).",
-            "Install it with: .venv/bin/pip install -r requirements-merge.txt",
+            "Install it with: .venv/bin/pip install -r requirements-datasets.txt",
             Exit.BAD_CONFIGURATION,
         ) from None
 

@@ -86,7 +86,7 @@ class DatasetSettings(CvatSettings):
     merge: bool = Field(
         False,
         alias="CVAT_DOWNLOAD_MERGE",
-        description="also writes one dataset of all selected tasks (needs requirements-merge.txt)",
+        description="also writes one dataset of all selected tasks (needs requirements-datasets.txt)",
     )
     split: tuple[tuple[str, float], ...] = Field(
         (),

@@ -38,7 +38,7 @@ def export_archive(
     report = Report(str(project["name"]), where=str(final))
     begun = final.with_name(f".{final.name}.job")
     with (
-        locked(final.with_name(f".{final.name}.lock"), "sc_migrate.py"),
+        locked(final.with_name(f".{final.name}.lock"), "sc_migrate.py", client.patience_with_runs),
         Display(f"exporting {project['name']}", 1) as display,
     ):
         item = display.item(str(project["name"]))
@@ -93,7 +93,10 @@ def import_archive(client: Client, file: Path, name: str, hours: float) -> Repor
     name = name or _name_of(file)
     report = Report(name, where=client.url)
     marker = file.with_name(f".{file.name}.import")
-    with locked(file.with_name(f".{file.name}.lock"), "sc_migrate.py"), Display(f"importing {name}", 1) as display:
+    with (
+        locked(file.with_name(f".{file.name}.lock"), "sc_migrate.py", client.patience_with_runs),
+        Display(f"importing {name}", 1) as display,
+    ):
         item = display.item(name)
         state = _state(marker, client, name, file)
         if not state.get("job_id"):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +20,17 @@ from common.cvat.settings import missing_server_settings
 from common.exits import Exit, RunEnds, Trouble
 from common.files import publish, write_json
 from common.hashing import sha256_of
-from common.lock import locked
+from common.lock import Patience, locked
 from common.migrating.commands import PROJECT_TYPES, ScRun, chosen_projects, each_of, if_there, known_folder, wanted
 from common.migrating.cvat_reading import plan_of, read_backup
-from common.migrating.cvat_writing import write_backup
+from common.migrating.cvat_writing import Written, write_backup
 from common.migrating.download import download_project
 from common.migrating.folder import ProjectFolder
 from common.migrating.making import Order as Amount
 from common.migrating.making import make_folder
 from common.migrating.names import project_folder, safe_name
-from common.migrating.report import Report
-from common.migrating.source import open_source
+from common.migrating.report import Report, told
+from common.migrating.source import Source, open_source
 from common.migrating.upload import upload_project
 from common.progress import Display
 from common.restoring.find import Chosen
@@ -44,7 +44,8 @@ from common.sc.signing_in import connect
 from common.settings import SettingsError, load
 from common.sources import Source as CvatSource
 from common.text import plural, printable
-from common.transfer import Interrupted, PartFile, fetch
+from common.transfer import Interrupted, PartFile, fetch, require_room
+from common.version import VERSION
 from common.waiting import Deadline
 
 TYPES = tuple(each for each in PROJECT_TYPES if "_to_" not in each)
@@ -99,62 +100,66 @@ def _to_sc(run: ScRun, client: Client, cvat: CvatClient | None, text: str) -> Re
     began = time.monotonic()
     base = run.settings.dir / "cvat"
     path = Path(text).expanduser().absolute()
-    backup = path if path.is_file() or cvat is None else _exported(run, cvat, text, base)
+    backup: Callable[[], AbstractContextManager[Path]]
+    if path.is_file() or cvat is None:
+        digest, stem, backup = sha256_of(path, run.stop.check), path.stem, lambda: nullcontext(path)
+    else:
+        project = _project_of(cvat, text)
+        state = look_at(cvat, project).state.fingerprint
+        digest, stem = state.digest, project_folder(str(project.id), project.name)
+        final = base / "backups" / safe_name(cvat.url.split("://", 1)[1]) / f"{stem}_{digest[:12]}.zip"
+        backup = lambda: _exported(run, cvat, project, state.newest, final)  # noqa: E731
     project_type, labels = run.arguments.project_type or "", run.arguments.labels or ""
-    digest = sha256_of(backup, run.stop.check)
-    stem = backup.stem if path.is_file() else backup.stem.rpartition("_")[0]
     folder = base / f"{safe_name(stem)}_{digest[:12]}{'_' + project_type if project_type else ''}"
     origin = {"dataset": digest, "type": project_type, "labels": labels}
-    told = _laid_down(run, backup, folder, origin)
-    report = upload_project(client, open_source(folder), run.arguments.name or told["name"], if_there(run))
-    report.gaps += told["gaps"]
-    report.notes += told["lost"]
+    laid = _laid_down(run, backup, folder, origin)
+    report = upload_project(client, open_source(folder), run.arguments.name or laid["name"], if_there(run))
+    report.gaps += laid["gaps"]
+    report.notes += laid["lost"]
     report.seconds = time.monotonic() - began
     return report.settle()
 
 
-def _laid_down(run: ScRun, backup: Path, folder: Path, origin: dict[str, Any]) -> dict[str, Any]:
-    """The backup as the folder of a project; what it is called, what is missing and what has no counterpart."""
+def _laid_down(
+    run: ScRun, backup: Callable[[], AbstractContextManager[Path]], folder: Path, origin: dict[str, Any]
+) -> dict[str, Any]:
+    """The backup as the folder of a project; what it is called, what is missing and what has no counterpart.
+
+    The media are unpacked to where they stay, one after the other: nothing lies there twice but the backup itself.
+    """
     record = folder / "from-cvat.json"
     if record.exists() and ProjectFolder(folder).manifest() is not None:
         known: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
         if known.get("origin") == origin:
             return known
-    unpacked = folder.with_name(f".{folder.name}.unpacked")
-    shutil.rmtree(unpacked, ignore_errors=True)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        contents = read_backup(backup, unpacked, run.stop.check)
+    folder.mkdir(parents=True, exist_ok=True)
+    with backup() as file:
+        contents = read_backup(file, run.stop.check)
         try:
             plan = plan_of(contents, origin["type"], origin["labels"])
         except ValueError as error:
             raise Trouble(f"{printable(contents.name, 60)}: {error}") from None
-        lost = Counter(make_folder(contents.pictures, plan, contents.name, folder, _EVERYTHING, origin, run.stop))
-    finally:
-        shutil.rmtree(unpacked, ignore_errors=True)
-    # An image that stays behind is missing; a shape that no task has a place for has no counterpart.
-    gaps = [
-        *contents.gaps,
-        *_told(Counter({text: n for text, n in lost.items() if text.startswith("an image that cannot")})),
-    ]
-    gaps += _told(Counter({text: n for text, n in lost.items() if text.startswith("an image of a kind")}))
-    contents.lost.update(
-        {text: n for text, n in lost.items() if not text.startswith(("an image that cannot", "an image of"))}
-    )
-    told = {"origin": origin, "name": contents.name, "gaps": gaps, "lost": _told(contents.lost)}
-    write_json(record, told)
-    return told
+        if ProjectFolder(folder).manifest() is None:
+            require_room(folder, contents.media_bytes, int(run.settings.min_free_gb * 1e9))
+        pictures = contents.pictures(plan, folder / ".unpacked", run.stop.check)
+        lost = make_folder(pictures, plan, contents.name, folder, _EVERYTHING, origin, run.stop, run.patience)
+        # An image that stays behind is missing; a shape that no task has a place for has no counterpart.
+        missing = Counter({text: n for text, n in lost.items() if text.startswith(_STAYS_BEHIND)})
+        laid = {
+            "origin": origin,
+            "name": contents.name,
+            "gaps": [*contents.gaps, *told(missing)],
+            "lost": told(contents.lost + (lost - missing)),
+        }
+        write_json(record, laid)
+    return laid
 
 
 _EVERYTHING = Amount(only_labelled=False)
+_STAYS_BEHIND = ("an image that cannot", "an image of a kind")
 
 
-def _told(counted: Counter[str]) -> list[str]:
-    return [f"{text} ({count:,} times)" if count > 1 else text for text, count in counted.most_common()]
-
-
-def _exported(run: ScRun, cvat: CvatClient, text: str, base: Path) -> Path:
-    """The backup of a project of CVAT, fetched unless the same state of it is there. Raises Trouble."""
+def _project_of(cvat: CvatClient, text: str) -> CvatSource:
     listed = [each for each in items(cvat, "/api/projects") if text in (str(each["id"]), str(each["name"]))]
     listed = [each for each in listed if str(each["id"]) == text] or listed
     if len(listed) != 1:
@@ -164,27 +169,30 @@ def _exported(run: ScRun, cvat: CvatClient, text: str, base: Path) -> Path:
             f"{cvat.url} has no project {text!r}, and there is no such file.",
             exit_code=Exit.BAD_CONFIGURATION,
         )  # fmt: skip
-    server = cvat.url.split("://", 1)[1]
-    project: CvatSource = source_of(server, "project", listed[0])
-    state = look_at(cvat, project).state.fingerprint
-    final = (
-        base
-        / "backups"
-        / safe_name(server)
-        / f"{project_folder(str(project.id), project.name)}_{state.digest[:12]}.zip"
-    )
-    if final.exists():
-        return final
+    return source_of(cvat.url.split("://", 1)[1], "project", listed[0])
+
+
+@contextmanager
+def _exported(run: ScRun, cvat: CvatClient, project: CvatSource, newest: str, final: Path) -> Iterator[Path]:
+    """The backup of a project of CVAT; fetched, unless it is there of a run that was broken off. Deleted afterwards."""
     final.parent.mkdir(parents=True, exist_ok=True)
+    with locked(final.with_name(f".{final.name}.lock"), "sc_migrate.py", run.patience):
+        if not final.exists():
+            _fetch_export(run, cvat, project, newest, final)
+        yield final
+        final.unlink(missing_ok=True)
+
+
+def _fetch_export(run: ScRun, cvat: CvatClient, project: CvatSource, newest: str, final: Path) -> None:
     part = PartFile(final.with_name(f".{final.name}.part"))
-    with (
-        locked(final.with_name(f".{final.name}.lock"), "sc_migrate.py"),
-        Display(f"exporting {project.name}", 1) as display,
-    ):
+    for left in final.parent.glob(f".{project_folder(str(project.id), project.name)}_*.zip.part*"):
+        if left not in (part.path, part.mark_path):  # of an earlier state of the project
+            left.unlink(missing_ok=True)
+    with Display(f"exporting {project.name}", 1) as display:
         item = display.item(project.name)
         item.phase("exporting")
         order = exports.ExportOrder("project", project.id)
-        ready = exports.ask(cvat, order, Deadline(run.settings.job_timeout_hours * 3600), state.newest)
+        ready = exports.ask(cvat, order, Deadline(run.settings.job_timeout_hours * 3600), newest)
         item.phase("downloading")
         try:
             reserve = int(run.settings.min_free_gb * 1e9)
@@ -199,7 +207,6 @@ def _exported(run: ScRun, cvat: CvatClient, text: str, base: Path) -> Path:
         part.discard()
         item.close()
         display.advance()
-    return final
 
 
 # --- SC -> CVAT -------------------------------------------------------------------------------------------------
@@ -237,22 +244,53 @@ def _to_cvat(run: ScRun, client: Client | None, target: Target | None, text: str
     name = run.arguments.name or source.name
     final = base / f"{safe_name(folder.name)}.zip"
     base.mkdir(parents=True, exist_ok=True)
-    with locked(base / f".{safe_name(folder.name)}.lock", "sc_migrate.py"):
-        written = write_backup(source, name, final, run.stop.check)
+    with locked(base / f".{safe_name(folder.name)}.lock", "sc_migrate.py", run.patience):
+        written = _written(run, source, name, final)
         report = Report(
             name, "done", str(final), written.images, written.videos, written.scenes, written.shapes, written.bytes,
-            gaps=list(dict.fromkeys(gaps + written.gaps)), notes=[*_told(written.lost), _NO_COUNTERPART],
+            gaps=list(dict.fromkeys(gaps + written.gaps)), notes=[*told(written.lost), _NO_COUNTERPART],
         )  # fmt: skip
         if target is not None:
-            _restore(target, final, name, report)
+            _restore(target, final, name, report, run.patience)
             final.unlink()
+            _record_of(final).unlink(missing_ok=True)
     report.seconds = time.monotonic() - began
     return report.settle()
 
 
-def _restore(target: Target, file: Path, name: str, report: Report) -> None:
+def _record_of(final: Path) -> Path:
+    return final.with_name(f".{final.name}.made.json")
+
+
+def _written(run: ScRun, source: Source, name: str, final: Path) -> Written:
+    """The backup file of a folder: written, unless a run that was broken off has written it of the same."""
+    made_of = {
+        "name": name,
+        "version": VERSION,
+        **{each: _hash(source.folder.path / each) for each in ("project.json", "manifest.json", "media.jsonl")},
+    }
+    record = _record_of(final)
+    try:
+        known = json.loads(record.read_text(encoding="utf-8"))
+        written = Written(**{**known["written"], "lost": Counter(known["written"]["lost"])})
+        if known["made_of"] == made_of and made_of["manifest.json"] and final.stat().st_size == written.bytes:
+            return written
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    record.unlink(missing_ok=True)  # first: it must never tell of another file
+    require_room(final.parent, sum(each.size_bytes for each in source.entries), int(run.settings.min_free_gb * 1e9))
+    written = write_backup(source, name, final, run.stop.check)
+    write_json(record, {"made_of": made_of, "written": vars(written)})
+    return written
+
+
+def _hash(path: Path) -> str:
+    return sha256_of(path) if path.exists() else ""
+
+
+def _restore(target: Target, file: Path, name: str, report: Report, patience: Patience) -> None:
     """Has CVAT make a project of the file, once, and compares what it made with it."""
-    with locked(target.folder / ".lock-restore", "sc_migrate.py"), Display("sending to CVAT", 1) as display:
+    with locked(target.folder / ".lock-restore", "sc_migrate.py", patience), Display("sending to CVAT", 1) as display:
         item = display.item(name)
         try:
             order = Order(name, with_metadata=False)

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from common import log
 from common.exits import Exit, RunEnds, Trouble
-from common.files import DiskFull
+from common.files import DiskFull, write_json
 from common.lock import Locked
 from common.migrating.archives import export_archive, import_archive
 from common.migrating.download import Wanted, download_project
@@ -25,9 +25,11 @@ from common.migrating.making import Order, make_folder
 from common.migrating.names import project_folder, safe_id, safe_name
 from common.migrating.pictures import plan_for
 from common.migrating.reading import NoDataset, read_dataset
-from common.migrating.report import Outcome, Report, exit_code, print_reports, wide_console
+from common.migrating.report import Outcome, Report, exit_code, print_reports, told, wide_console
 from common.migrating.source import open_source
-from common.migrating.upload import ExistsAlready, IfThere, upload_project
+from common.migrating.target import NameTaken
+from common.migrating.upload import upload_project
+from common.migrating.upload_job import IfThere
 from common.migrating.verify import verify_files, verify_server
 from common.run import Run
 from common.sc import configuration
@@ -115,7 +117,7 @@ def each_of(run: ScRun, verb: str, work: Iterable[tuple[str, Callable[[], Report
 
 def _failed(name: str, error: Exception) -> Report:
     """The report of a project that could not be worked on."""
-    outcome: Outcome = "refused" if isinstance(error, ExistsAlready) else "failed"
+    outcome: Outcome = "refused" if isinstance(error, NameTaken) else "failed"
     outcome = "locked" if isinstance(error, Locked) else outcome
     remedy = getattr(error, "remedy", "")
     if isinstance(error, DiskFull):
@@ -231,20 +233,37 @@ def _migrated(run: ScRun, source: Client, target: Client, project: Project, base
     finished = folder / f".migrated-{safe_name(server_key(target.url))}-{safe_name(str(target.workspace['id']))}.json"
     name = run.arguments.name or str(project["name"])
     counted = _counted(source, str(project["id"]))
-    if finished.exists() and (before := json.loads(finished.read_text(encoding="utf-8"))).get("name") == name:
+    before = _record(finished)
+    if before.get("name") == name:
         if before.get("counted") == counted:
-            return Report(name, where=before["where"], notes=[_MIGRATED_BEFORE])
+            if not before.get("kept"):
+                _clear_spool(run, folder)  # the run that finished may have been killed while it did
+            return Report(name, where=str(before["where"]), notes=[_MIGRATED_BEFORE])
         log.get().info("source_has_changed", project=name, before=before.get("counted"), now=counted)
     downloaded = download_project(source, str(project["id"]), folder, wanted(run))
     report = upload_project(target, open_source(folder), name, if_there(run))
     report.notes += [each for each in downloaded.notes if each.split(":")[0] not in "".join(report.notes)]
     report.seconds += downloaded.seconds
     if report.outcome == "done":
-        finished.write_text(json.dumps({"name": name, "where": report.where, "counted": counted}), encoding="utf-8")
-        if not run.arguments.keep_spool:
-            for part in ("images", "videos", "models", "predictions"):
-                shutil.rmtree(folder / part, ignore_errors=True)
+        kept = bool(run.arguments.keep_spool)
+        write_json(finished, {"name": name, "where": report.where, "counted": counted, "kept": kept})
+        _clear_spool(run, folder)
     return report
+
+
+def _record(path: Path) -> dict[str, Any]:
+    """What an earlier migration noted when it was over; nothing where there is none that can be read."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _clear_spool(run: ScRun, folder: Path) -> None:
+    if not run.arguments.keep_spool:
+        for part in ("images", "videos", "models", "predictions"):
+            shutil.rmtree(folder / part, ignore_errors=True)
 
 
 def verify(run: ScRun) -> int:
@@ -351,9 +370,9 @@ def project_from_dataset(
         raise NoDataset(str(error)) from None
     origin = {"dataset": str(dataset), "type": project_type, "labels": labels, "order": dataclasses.asdict(order)}
     folder = base / (safe_name(name) or "project")
-    lost = make_folder(read.pictures(), plan, name, folder, order, origin, client.stop)
+    lost = make_folder(read.pictures(), plan, name, folder, order, origin, client.stop, client.patience_with_runs)
     report = upload_project(client, open_source(folder), name, if_there, auto_training=auto_training)
-    report.notes += lost
+    report.notes += told(lost)
     if read.without_media:
         report.notes.append(f"{read.without_media:,} entries of the dataset have no image file")
     if not report.images:

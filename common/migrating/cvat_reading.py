@@ -1,6 +1,7 @@
 """A CVAT backup as the pictures of a dataset: its images and videos unpacked, its annotations as figures.
 
-A video stays a video: CVAT's frame n is the video's frame start + n * step. Memory: the annotations of one task.
+A video stays a video: CVAT's frame n is the video's frame start + n * step. A backup is gone through twice: once to see
+what it holds, which tells the type of the project, and once to take it out. Memory: the annotations of one task.
 """
 
 from __future__ import annotations
@@ -8,8 +9,10 @@ from __future__ import annotations
 import html
 import json
 import re
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -31,40 +34,76 @@ class BadBackup(Trouble):
 
 @dataclass
 class CvatContents:
-    """A backup that was read. `lost` counts what has no counterpart, `gaps` says what is missing, a sentence each."""
+    """A backup that was looked through. `lost` counts what has no counterpart, `gaps` says what is missing.
 
+    `used` counts its figures by form and label; `several_tags`: an image or a frame has tags of several labels.
+    """
+
+    path: Path
     name: str
     labels: list[dict[str, Any]] = field(default_factory=list)
-    pictures: list[Picture] = field(default_factory=list)
+    used: Counter[tuple[Form, str]] = field(default_factory=Counter)
+    several_tags: bool = False
+    media_bytes: int = 0
     lost: Counter[str] = field(default_factory=Counter)
     gaps: list[str] = field(default_factory=list)
 
-    def all_figures(self) -> Iterator[tuple[Figure, ...]]:
-        """The figures of each image and of each annotated frame."""
-        for picture in self.pictures:
-            yield from picture.frames.values() if picture.frames is not None else (picture.figures,)
+    def pictures(self, plan: Plan, folder: Path, check: Callable[[], None] = lambda: None) -> Iterator[Picture]:
+        """Each image and video with what `plan` has a place for. Its file lies in `folder` until the next is asked for,
+        unless it was moved away. Raises BadBackup.
+        """
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        with _readable(self.path) as archive:
+            members = {each.name: each for each in archive.members()}
+            for item in _items(archive, members, self, Counter(), []):
+                check()
+                path = _unpacked(archive, item.member, folder / "0")
+                frames = None if item.frames is None else {at: _kept(each, plan) for at, each in item.frames.items()}
+                yield Picture(
+                    path, item.name, _kept(item.figures, plan), frames, item.size, item.frame_count, may_be_moved=True
+                )
+                path.unlink(missing_ok=True)
+        folder.rmdir()
 
 
-def read_backup(path: Path, folder: Path, check: Callable[[], None] = lambda: None) -> CvatContents:
-    """Reads a backup of a project or a task; its media go into `folder`, under names of ours. Raises BadBackup."""
+@dataclass(frozen=True)
+class _Item:
+    """One image or video of a backup, still in it."""
+
+    member: Member
+    name: str
+    figures: tuple[Figure, ...] = ()
+    frames: Mapping[int, tuple[Figure, ...]] | None = None
+    size: tuple[int, int] = (0, 0)
+    frame_count: int = 0
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[Archive]:
     try:
         with Archive(path) as archive:
-            members = {each.name: each for each in archive.members()}
-            prefixes = sorted(
-                (name[: -len("task.json")] for name in members if re.fullmatch(r"(task_\d+/)?task\.json", name)),
-                key=lambda prefix: int(re.sub(r"\D", "", prefix) or 0),
-            )
-            described = _json(archive, members, "project.json" if "project.json" in members else "task.json")
-            contents = CvatContents(str(described.get("name") or path.stem), list(described.get("labels") or []))
-            if "annotation_guide.md" in members:
-                contents.lost["the annotation guide has no counterpart"] += 1
-            for number, prefix in enumerate(prefixes):
-                check()
-                _read_task(archive, members, prefix, folder / str(number), contents, check)
+            yield archive
     except (BadArchive, OSError) as error:
         raise BadBackup(f"{path} cannot be read as a backup of CVAT: {error}") from None
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise BadBackup(f"{path} is not as CVAT writes backups ({type(error).__name__}: {error})") from None
+
+
+def read_backup(path: Path, check: Callable[[], None] = lambda: None) -> CvatContents:
+    """Looks through a backup of a project or a task. Raises BadBackup."""
+    with _readable(path) as archive:
+        members = {each.name: each for each in archive.members()}
+        described = _json(archive, members, "project.json" if "project.json" in members else "task.json")
+        contents = CvatContents(path, str(described.get("name") or path.stem), list(described.get("labels") or []))
+        if "annotation_guide.md" in members:
+            contents.lost["the annotation guide has no counterpart"] += 1
+        for item in _items(archive, members, contents, contents.lost, contents.gaps):
+            check()
+            contents.media_bytes += item.member.size_bytes
+            for figures in [item.figures] if item.frames is None else item.frames.values():
+                contents.used.update((each.form, each.label) for each in figures)
+                contents.several_tags |= len({each.label for each in figures if each.form == "tag"}) > 1
     return contents
 
 
@@ -74,53 +113,57 @@ def _json(archive: Archive, members: Mapping[str, Member], name: str) -> Any:
     return json.loads(archive.read_small(members[name]))
 
 
-def _read_task(
-    archive: Archive, members: Mapping[str, Member], prefix: str, folder: Path, contents: CvatContents,
-    check: Callable[[], None],
-) -> None:  # fmt: skip
+def _items(
+    archive: Archive, members: Mapping[str, Member], contents: CvatContents, lost: Counter[str], gaps: list[str]
+) -> Iterator[_Item]:
+    """The images and videos of all tasks, one task after the other."""
+    prefixes = (name[: -len("task.json")] for name in members if re.fullmatch(r"(task_\d+/)?task\.json", name))
+    for prefix in sorted(prefixes, key=lambda each: int(re.sub(r"\D", "", each) or 0)):
+        yield from _items_of_task(archive, members, prefix, contents, lost, gaps)
+
+
+def _items_of_task(
+    archive: Archive, members: Mapping[str, Member], prefix: str, contents: CvatContents, lost: Counter[str],
+    gaps: list[str],
+) -> Iterator[_Item]:  # fmt: skip
     task = _json(archive, members, f"{prefix}task.json")
     about, name = task["data"], str(task.get("name", ""))
     rows = _manifest(archive, members, f"{prefix}data/manifest.jsonl")
     media = sorted(each[len(prefix) + 5 :] for each in members if each.startswith(f"{prefix}data/"))
     media = [each for each in media if each not in ("", "manifest.jsonl", "index.json") and not each.endswith("/")]
     if not media:
-        contents.gaps.append(f"task {name!r}: the backup holds no images or video of it")
+        gaps.append(f"task {name!r}: the backup holds no images or video of it")
         return
-    figures = _figures_by_frame(archive, members, prefix, task, contents)
+    figures = _figures_by_frame(archive, members, prefix, task, contents.labels or list(task.get("labels") or []), lost)
     for frame in about.get("deleted_frames") or []:
         figures.pop(frame, None)
     if task.get("subset"):
-        contents.lost["the subset of a task has no counterpart"] += 1
+        lost["the subset of a task has no counterpart"] += 1
     step = int(found[1]) if (found := _STEP.search(str(about.get("frame_filter") or ""))) else 1
     start = int(about.get("start_frame") or 0)
-    folder.mkdir(parents=True, exist_ok=True)
     if about.get("chunk_type") == "video" or any("properties" in row for row in rows):
         told: Mapping[str, Any] = next((row["properties"] for row in rows if "properties" in row), {})
-        file = _unpacked(archive, members[f"{prefix}data/{media[0]}"], folder / "0")
         frames = {start + frame * step: tuple(each) for frame, each in figures.items()}
         width, height = told.get("resolution") or (0, 0)
-        contents.pictures.append(
-            Picture(
-                file, _name(media[0]), frames=frames, size=(width, height), frame_count=int(told.get("length") or 0)
-            )
-        )
         if about.get("deleted_frames"):
-            contents.lost["the mark of a deleted frame of a video has no counterpart"] += len(about["deleted_frames"])
+            lost["the mark of a deleted frame of a video has no counterpart"] += len(about["deleted_frames"])
+        yield _Item(
+            members[f"{prefix}data/{media[0]}"], _name(media[0]), frames=frames, size=(width, height),
+            frame_count=int(told.get("length") or 0),
+        )  # fmt: skip
         return
     listed = [f"{row['name']}{row['extension']}" for row in rows if "extension" in row] or media
     stop = min(int(about.get("stop_frame", len(listed) - 1)), len(listed) - 1)
     deleted = set(about.get("deleted_frames") or [])
     for frame, at in enumerate(range(start, stop + 1, step)):
-        check()
         if frame in deleted:
-            contents.lost["a deleted frame is left out"] += 1
+            lost["a deleted frame is left out"] += 1
             continue
         member = members.get(f"{prefix}data/{listed[at]}")
         if member is None:
-            contents.gaps.append(f"task {name!r}: the backup lacks image {listed[at]!r}")
+            gaps.append(f"task {name!r}: the backup lacks image {listed[at]!r}")
             continue
-        file = _unpacked(archive, member, folder / str(frame))
-        contents.pictures.append(Picture(file, _name(listed[at]), tuple(figures.get(frame, ()))))
+        yield _Item(member, _name(listed[at]), tuple(figures.get(frame, ())))
 
 
 def _name(path: str) -> str:
@@ -146,33 +189,31 @@ def _manifest(archive: Archive, members: Mapping[str, Member], name: str) -> lis
 
 
 def _figures_by_frame(
-    archive: Archive, members: Mapping[str, Member], prefix: str, task: Mapping[str, Any], contents: CvatContents
-) -> dict[int, list[Figure]]:
+    archive: Archive, members: Mapping[str, Member], prefix: str, task: Mapping[str, Any],
+    labels: Sequence[Mapping[str, Any]], lost: Counter[str],
+) -> dict[int, list[Figure]]:  # fmt: skip
     found: dict[int, list[Figure]] = {}
     seen: set[tuple[int, Figure]] = set()
-    parts = {
-        str(label["name"]): [str(each["name"]) for each in label.get("sublabels") or []]
-        for label in _labels(task, contents)
-    }
+    parts = {str(label["name"]): [str(each["name"]) for each in label.get("sublabels") or []] for label in labels}
     jobs, rows = task.get("jobs") or [], _json(archive, members, f"{prefix}annotations.json")
     for number, held in enumerate(rows if isinstance(rows, list) else [rows]):
         job = jobs[number] if number < len(jobs) else {}
         if job.get("type", "annotation") != "annotation":
             count = sum(len(held.get(kind) or []) for kind in ("tags", "shapes", "tracks"))
-            contents.lost[f"an annotation of a {str(job['type']).replace('_', ' ')} job is left out"] += count
+            lost[f"an annotation of a {str(job['type']).replace('_', ' ')} job is left out"] += count
             continue
         last = int(job.get("stop_frame", task["data"].get("stop_frame", 0)))
         shapes = list(held.get("shapes") or [])
         for track in held.get("tracks") or []:
-            contents.lost["a track became shapes: that they are one object has no counterpart"] += 1
-            shapes += shapes_of_track(track, last, contents.lost)
+            lost["a track became shapes: that they are one object has no counterpart"] += 1
+            shapes += shapes_of_track(track, last, lost)
         fresh: list[tuple[int, Figure]] = []
         for row in shapes:
-            made = figures_of(row, parts.get(str(row["label"]), []), contents.lost)
+            made = figures_of(row, parts.get(str(row["label"]), []), lost)
             fresh += [(int(row["frame"]), each) for each in made]
         for row in held.get("tags") or []:
             if row.get("attributes"):
-                contents.lost["a value of an attribute has no counterpart"] += len(row["attributes"])
+                lost["a value of an attribute has no counterpart"] += len(row["attributes"])
             fresh.append((int(row["frame"]), Figure("tag", str(row["label"]))))
         for frame, figure in fresh:
             # Jobs overlap: the same shape of two jobs is one.
@@ -182,25 +223,20 @@ def _figures_by_frame(
     return found
 
 
-def _labels(task: Mapping[str, Any], contents: CvatContents) -> list[dict[str, Any]]:
-    return contents.labels or list(task.get("labels") or [])
-
-
 # --- what project it becomes ---------------------------------------------------------------------------------------
 
 
 def plan_of(contents: CvatContents, project_type: str = "", chosen: str = "") -> Plan:
     """The tasks of the project: of the type asked for, else the plainest that has all shapes. Raises ValueError.
 
-    Figures that the type has no place for are taken out of `contents` and counted in its `lost`.
+    Figures that it has no place for are counted in `lost`.
     """
-    forms = {figure.form for figures in contents.all_figures() for figure in figures}
-    project_type = project_type or _type_for(forms)
+    project_type = project_type or _type_for({form for form, _ in contents.used})
     keypoints = None
-    wanted = {"classification": {"tag"}, "anomaly": {"tag"}, "keypoint": {"points"}}.get(
-        project_type, {"rectangle", "rotated", "ellipse", "polygon"}
-    )
-    used = Counter(f.label for figures in contents.all_figures() for f in figures if f.form in wanted)
+    wanted = _wanted(project_type)
+    used: Counter[str] = Counter()
+    for (form, name), count in contents.used.items():
+        used[name] += count if form in wanted else 0
     names = [str(each["name"]) for each in contents.labels if used[str(each["name"])] or _fits(each, project_type)]
     if project_type == "keypoint":
         skeletons = [each for each in contents.labels if each.get("type") == "skeleton"]
@@ -217,7 +253,7 @@ def plan_of(contents: CvatContents, project_type: str = "", chosen: str = "") ->
         plan.tasks[0]["title"] = names[0]
         _place(plan, skeleton or {})
     if project_type == "classification":
-        plan.several = any(len({f.label for f in each if f.form == "tag"}) > 1 for each in contents.all_figures())
+        plan.several = contents.several_tags
         for label in plan.tasks[0]["labels"] if plan.several else []:
             label["group"] = label["name"]
     _give_colors(plan, contents.labels)
@@ -226,8 +262,23 @@ def plan_of(contents: CvatContents, project_type: str = "", chosen: str = "") ->
             contents.lost["an attribute of a label has no counterpart"] += len(label["attributes"])
         if str(label["name"]) not in plan.classes:
             contents.lost["a label that the tasks have no place for is left out"] += 1
-    contents.pictures = [_only(each, wanted, plan, contents.lost) for each in contents.pictures]
+    for (form, name), count in contents.used.items():
+        if form not in wanted or name not in plan.classes:
+            what = "skeleton" if form == "points" else form
+            contents.lost[f"a {what} has no place in a project of type {plan.project_type}"] += count
     return plan
+
+
+def _wanted(project_type: str) -> Set[Form]:
+    """The figures that a project of this type has a place for."""
+    if project_type in ("classification", "anomaly"):
+        return {"tag"}
+    return {"points"} if project_type == "keypoint" else {"rectangle", "rotated", "ellipse", "polygon"}
+
+
+def _kept(figures: Sequence[Figure], plan: Plan) -> tuple[Figure, ...]:
+    wanted = _wanted(plan.project_type)
+    return tuple(each for each in figures if each.form in wanted and each.label in plan.classes)
 
 
 def _type_for(forms: Set[Form]) -> str:
@@ -246,21 +297,6 @@ def _fits(label: Mapping[str, Any], project_type: str) -> bool:
     if project_type in ("classification", "anomaly"):
         return kind in ("tag", "any")
     return project_type != "keypoint" and kind in ("rectangle", "polygon", "ellipse", "mask", "any")
-
-
-def _only(picture: Picture, wanted: set[str], plan: Plan, lost: Counter[str]) -> Picture:
-    def kept(figures: Sequence[Figure]) -> tuple[Figure, ...]:
-        fitting = []
-        for figure in figures:
-            if figure.form in wanted and figure.label in plan.classes:
-                fitting.append(figure)
-            else:
-                what = "skeleton" if figure.form == "points" else figure.form
-                lost[f"a {what} has no place in a project of type {plan.project_type}"] += 1
-        return tuple(fitting)
-
-    frames = None if picture.frames is None else {at: kept(each) for at, each in picture.frames.items()}
-    return Picture(picture.path, picture.name, kept(picture.figures), frames, picture.size, picture.frame_count)
 
 
 def _give_colors(plan: Plan, labels: Sequence[Mapping[str, Any]]) -> None:

@@ -16,11 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
-
 from common.files import disk_full_named, publish
 from common.migrating.cvat_shapes import cvat_shape, svg_of
 from common.migrating.folder import BadFolder, Entry
+from common.migrating.picture_size import NoPicture, size_of_picture
 from common.migrating.source import Source
 from common.sc.labels import LabelMap, map_labels
 from common.sc.projects import is_empty, trainable_tasks
@@ -247,10 +246,9 @@ def _write_task(
 
 def _size(file: Path) -> tuple[int, int]:
     try:
-        with Image.open(file) as image:
-            return image.size
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise BadFolder(f"{file.name} cannot be opened: {error}") from None
+        return size_of_picture(file)
+    except (NoPicture, OSError) as error:
+        raise BadFolder(str(error)) from None
 
 
 def _annotations(

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-
-from PIL import Image, UnidentifiedImageError
 
 from common import log
 from common.files import DiskFull, write_json
@@ -18,7 +17,9 @@ from common.lock import locked
 from common.migrating.crew import side_by_side
 from common.migrating.folder import BadFolder, Entry, ProjectFolder
 from common.migrating.names import dataset_folders, safe_id, safe_name, stems_of
+from common.migrating.picture_size import NoPicture, size_of_picture
 from common.migrating.report import Report
+from common.migrating.wholeness import compare, sum_up
 from common.progress import Display
 from common.sc import configuration, models
 from common.sc.address import server_key
@@ -33,7 +34,6 @@ from common.web import errors
 
 # Annotations that an unfinished run fetched are used again for so long; older ones are fetched anew.
 FRESH = timedelta(hours=24)
-Image.MAX_IMAGE_PIXELS = None  # only headers are read
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class _Job:
 def download_project(client: Client, project_id: str, path: Path, wanted: Wanted, display_name: str = "") -> Report:
     """Downloads one project into `path`; a second run goes on where one was broken off. Raises Trouble, Locked."""
     path.mkdir(parents=True, exist_ok=True)
-    with locked(path / ".lock", "sc_migrate.py"):
+    with locked(path / ".lock", "sc_migrate.py", client.patience_with_runs):
         return _download(client, project_id, ProjectFolder(path), wanted)
 
 
@@ -80,22 +80,24 @@ def _download(client: Client, project_id: str, folder: ProjectFolder, wanted: Wa
     job.datasets = {each.id: each for each in datasets}
     job.folders = dataset_folders((each.id, each.name) for each in datasets)
     write_json(folder.path / "project.json", portable(project, datasets))
-    stored_configuration = configuration.read(client, project)
+    with ThreadPoolExecutor(1, thread_name_prefix="configuration") as aside:
+        reading = aside.submit(configuration.read, client, project)
+        listed = [media for each in datasets for media in list_media(client, project_id, each.id)]
+        stored_configuration = reading.result()
     write_json(folder.path / "configuration.json", stored_configuration)
-
-    listed = [media for each in datasets for media in list_media(client, project_id, each.id)]
-    fresh = [each for each in listed if each.id not in old]
-    stems = {identity: entry.stem for identity, entry in old.items()}
-    # What is gone on the server stays here: nothing new takes its name.
-    stems |= stems_of(fresh, stems.values()) if stems else stems_of(fresh)
+    # What is gone on the server stays here: nothing new takes its name. All that are listed have a say in each name, so
+    # that a run that was broken off ends with the same names as one that was not.
+    stems = stems_of(listed, [entry.stem for entry in old.values()])
+    stems |= {identity: entry.stem for identity, entry in old.items()}
+    folder.clear_debris([*(_part_of(job, each) for each in listed if each.kind == "video"), *_parts_of_models(job)])
     entries = dict(_fetch_all(job, listed, stems, old, report))
     for identity, entry in old.items():
         if identity not in entries:
             entries[identity] = replace(entry, gone=True)
     _fetch_models(job, report)
     counted = {each.id: statistics(client, project_id, each.id) for each in datasets}
-    _compare(job, listed, entries, counted, report)
-    _sum_up(entries.values(), report)
+    compare(job.datasets, listed, entries, counted, report)
+    sum_up(entries.values(), report)
     report.seconds = time.monotonic() - began
     report.settle()
     folder.finish(
@@ -173,7 +175,7 @@ def _fetch_all(
                     log.get().warning("media_failed", media=done.item.id, reason=str(done.trouble))
                     report.gaps.append(f"{done.item.kind} {done.item.name!r} ({done.item.id}): {done.trouble}")
         finally:
-            job.folder.flush()
+            job.folder.close()
 
 
 def _fetch(job: _Job, media: Media, stem: str, old: Entry | None, display: Display) -> tuple[Entry, list[str]]:
@@ -204,10 +206,10 @@ def _with_file(job: _Job, media: Media, stem: str, old: Entry | None, display: D
     dataset = job.datasets[media.dataset_id]
     if old is not None and old.file and _is_there(job, old):
         return replace(old, gone=False, dataset=dataset.name, dataset_id=media.dataset_id)
-    relative = f"{media.kind}s/{job.folders[media.dataset_id]}"
+    relative = _folder_of(job, media)
     folder = job.folder.folder_for(relative)
     path = media_path(job.client, str(job.project["id"]), media)
-    part = PartFile(folder / f".{safe_id(media.id)}.part")
+    part = PartFile(_part_of(job, media))
     fetched: Fetched
     if media.kind == "image":
         require_room(folder, 0, job.wanted.reserve_bytes)
@@ -236,6 +238,15 @@ def _with_file(job: _Job, media: Media, stem: str, old: Entry | None, display: D
         height=height, frame_count=media.frame_count, uploaded_at=media.uploaded_at,
         scenes=old.scenes if old is not None else None, shapes=old.shapes if old is not None else 0,
     )  # fmt: skip
+
+
+def _folder_of(job: _Job, media: Media) -> str:
+    return f"{media.kind}s/{job.folders[media.dataset_id]}"
+
+
+def _part_of(job: _Job, media: Media) -> Path:
+    """Where the file is while it arrives. That of a video is gone on with by a later run."""
+    return job.folder.inside(_folder_of(job, media)) / f".{safe_id(media.id)}.part"
 
 
 def _fetch_video(job: _Job, path: str, part: PartFile, media: Media, on_progress: Any) -> Fetched:
@@ -272,9 +283,8 @@ def _scenes_are_there(job: _Job, entry: Entry) -> bool:
 def _checked_size(path: Path, media: Media) -> tuple[int, int]:
     """The size of a picture in pixels, which must be what the server says. Raises ServerError."""
     try:
-        with Image.open(path) as image:
-            width, height = image.size
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        width, height = size_of_picture(path)
+    except (NoPicture, OSError) as error:
         raise errors.ServerError(f"what arrived is no picture ({error})") from None
     # A camera held upright: the server may give the size after turning.
     if media.width and {width, height} != {media.width, media.height}:
@@ -322,6 +332,10 @@ def _with_predictions(job: _Job, media: Media, entry: Entry) -> Entry:
 # --- models -----------------------------------------------------------------------------------------------------
 
 
+def _parts_of_models(job: _Job) -> list[Path]:
+    return list((job.folder.path / "models").glob(".*.part")) if job.wanted.models else []
+
+
 def _fetch_models(job: _Job, report: Report) -> None:
     """What is trained and which model is active, always; the files where they are wanted."""
     project_id = str(job.project["id"])
@@ -353,64 +367,3 @@ def _fetch_models(job: _Job, report: Report) -> None:
             part.mark_path.unlink(missing_ok=True)
         except (errors.WebError, Interrupted) as error:
             report.gaps.append(f"model file {file.name}: {error}")
-
-
-# --- is it whole? -----------------------------------------------------------------------------------------------
-
-
-def _compare(
-    job: _Job,
-    listed: list[Media],
-    entries: Mapping[str, Entry],
-    counted: Mapping[str, Mapping[str, int] | None],
-    report: Report,
-) -> None:
-    """The server's own counts against what is on the disk."""
-    for identity, dataset in job.datasets.items():
-        own = [each for each in entries.values() if each.dataset_id == identity and not each.gone]
-        said = counted.get(identity)
-        if said is None:
-            said = {"images": sum(each.dataset_id == identity and each.kind == "image" for each in listed)}
-        scenes = [each for each in own if each.scenes]
-        have = {
-            "images": sum(each.kind == "image" for each in own),
-            "videos": sum(each.kind == "video" for each in own),
-            "annotated_images": sum(each.kind == "image" for each in scenes),
-            "annotated_videos": sum(each.kind == "video" for each in scenes),
-            "annotated_frames": sum(len(each.scenes or {}) for each in scenes if each.kind == "video"),
-        }
-        for what, count in have.items():
-            # More than it says is no loss: somebody works there, or a scene without any shape is counted here only.
-            if what in said and count < said[what]:
-                report.gaps.append(
-                    f"dataset {dataset.name!r}: the server counts {said[what]:,} {what.replace('_', ' ')}, {count:,} are here"
-                )
-
-
-def _sum_up(entries: Iterable[Entry], report: Report) -> None:
-    for each in entries:
-        if each.gone:
-            continue
-        report.images += each.kind == "image"
-        report.videos += each.kind == "video"
-        report.scenes += len(each.scenes or {})
-        report.shapes += each.shapes
-        report.bytes += each.size_bytes
-
-
-def read_again(folder: ProjectFolder, entry: Entry) -> list[str]:
-    """What of an entry is not on the disk as it was written, one sentence each."""
-    wrong = []
-    files = [(entry.file, entry.sha256)] if entry.file else []
-    files += [(entry.scene_file(frame), sha256) for frame, sha256 in (entry.scenes or {}).items()]
-    files += [(entry.prediction_file(frame), sha256) for frame, sha256 in entry.predictions.items()]
-    files += [(entry.ranges_file, entry.ranges)] if entry.ranges else []
-    for relative, sha256 in files:
-        try:
-            if sha256 and sha256_of(folder.inside(relative)) != sha256:
-                wrong.append(f"{relative} has changed since it was written")
-        except OSError as error:
-            wrong.append(f"{relative} cannot be read: {error.strerror}")
-    if not entry.file:
-        wrong.append(f"{entry.kind} {entry.name!r} ({entry.id}) has no file")
-    return wrong

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
-from PIL import Image, UnidentifiedImageError
-
 from common.files import disk_full_named, write_json
 from common.hashing import sha256_of
-from common.lock import locked
-from common.migrating.folder import BadFolder, Entry, ProjectFolder
+from common.lock import AT_ONCE, Patience, locked
+from common.migrating.folder import MEDIA_FILES, BadFolder, Entry, ProjectFolder
 from common.migrating.legacy import IMAGES
-from common.migrating.names import stems_of
+from common.migrating.names import StemsInTurn
+from common.migrating.picture_size import NoPicture, size_of_picture
 from common.migrating.pictures import Picture, Plan, annotations_of
-from common.sc.media import Media
 from common.text import iso, now
 from common.version import VERSION
 from common.waiting import StopSignal
@@ -66,33 +65,36 @@ def make_folder(
     order: Order,
     origin: dict[str, Any],
     stop: StopSignal,
-) -> list[str]:
-    """Writes the folder of a project; one that is there already of the same origin is kept. What was left out.
+    patience: Patience = AT_ONCE,
+) -> Counter[str]:
+    """Writes the folder of a project; one that is there already of the same origin is kept. What was left out, counted.
 
-    Raises BadFolder, DiskFull.
+    Pictures are taken one by one: memory holds what the record says of each, and no annotations. Raises BadFolder,
+    DiskFull.
     """
     path.mkdir(parents=True, exist_ok=True)
-    with locked(path / ".lock", "sc_migrate.py"):
+    with locked(path / ".lock", "sc_migrate.py", patience):
         folder = ProjectFolder(path)
         manifest = folder.manifest()
         source = {"server": "dataset", "project_id": "", **origin}
         if manifest is not None:
             if manifest.get("source") != source:
                 raise BadFolder(f"{path} was made of something else: remove it, or choose another --name")
-            return list(manifest.get("left_out") or [])
+            return Counter(manifest.get("left_out") or [])  # once it was a list
+        for part in (*MEDIA_FILES, "annotations"):  # of a run that was broken off, perhaps with other settings
+            shutil.rmtree(path / part, ignore_errors=True)
         folder.begin({**source, "begun_at": iso(now())})
+        folder.clear_debris([])
         project = described(name, plan)
         write_json(path / "project.json", project)
-        lost: list[str] = []
-        chosen = list(_chosen(pictures, plan, order, lost, stop))
-        stems = stems_of(Media(str(at), "0", each.name, _kind(each)) for at, (each, *_) in enumerate(chosen))
-        entries = []
+        lost: Counter[str] = Counter()
         numbers = [at for at, task in enumerate(project["pipeline"]["tasks"]) if task.get("labels")]
-        for at, (picture, width, height, found) in enumerate(chosen):
-            stop.check()
+        stems, entries = StemsInTurn(), []
+        for at, (picture, width, height, found) in enumerate(_chosen(pictures, plan, order, lost, stop)):
             annotated = not order.annotated or at < order.annotated
             scenes = {frame: _scene(each, numbers) for frame, each in found.items()} if annotated else {}
-            entries.append(_entry(folder, picture, str(at), stems[str(at)], (width, height), scenes))
+            stem = stems.of(picture.name, str(at))
+            entries.append(_entry(folder, picture, str(at), stem, (width, height), scenes))
         folder.finish(
             entries,
             {
@@ -112,7 +114,7 @@ def _kind(picture: Picture) -> Literal["image", "video"]:
 
 
 def _chosen(
-    pictures: Iterable[Picture], plan: Plan, order: Order, lost: list[str], stop: StopSignal
+    pictures: Iterable[Picture], plan: Plan, order: Order, lost: Counter[str], stop: StopSignal
 ) -> Iterable[tuple[Picture, int, int, dict[str, list[dict[str, Any]]]]]:
     """Each with its size and its annotations, by "" or the index of the frame; without those that have none."""
     count = 0
@@ -126,23 +128,22 @@ def _chosen(
             found = {}
             for frame, figures in sorted(picture.frames.items()):
                 annotations, why = annotations_of(Picture(picture.path, picture.name, figures), plan, *picture.size)
-                lost += why
+                lost.update(why)
                 if annotations:
                     found[str(frame)] = annotations
             count += 1
             yield picture, *picture.size, found
             continue
         if picture.path.suffix.lower() not in IMAGES:
-            lost.append(f"an image of a kind that the server does not take ({picture.path.suffix})")
+            lost[f"an image of a kind that the server does not take ({picture.path.suffix})"] += 1
             continue
         try:
-            with Image.open(picture.path) as image:
-                width, height = image.size
-        except (UnidentifiedImageError, OSError, SyntaxError, ValueError):
-            lost.append("an image that cannot be opened")
+            width, height = size_of_picture(picture.path)
+        except (NoPicture, OSError):
+            lost["an image that cannot be opened"] += 1
             continue
         annotations, why = annotations_of(picture, plan, width, height)
-        lost += why
+        lost.update(why)
         if order.only_labelled and not annotations:
             continue
         count += 1
@@ -178,7 +179,10 @@ def _entry(
     final = folder.folder_for(f"{kind}s/Dataset") / Path(relative).name
     temporary = final.with_name(f".{final.name}.tmp")
     with disk_full_named(final.parent):
-        shutil.copyfile(picture.path, temporary)
+        if picture.may_be_moved:
+            shutil.move(picture.path, temporary)
+        else:
+            shutil.copyfile(picture.path, temporary)
         os.replace(temporary, final)
     entry = Entry(
         id=identity, dataset_id="0", dataset="Dataset", name=picture.name, kind=kind, stem=stem, file=relative,

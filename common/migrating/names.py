@@ -59,6 +59,24 @@ def stems_of(media: Iterable[Media], taken: Iterable[str] = ()) -> dict[str, str
     return stems
 
 
+class StemsInTurn:
+    """The same for media that come one by one: the first of a name has it, all later ones get their id too."""
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+
+    def of(self, name: str, identity: str) -> str:
+        clean = safe_name(name)
+        plain = clean if clean and clean == name and not _FRAME.fullmatch(clean) else ""
+        tag = hashlib.sha256(identity.encode("utf-8", "surrogatepass")).hexdigest()[:24]
+        with_id = f"{clean or 'media'}_{safe_id(identity)}"
+        stem = next(
+            each for each in (plain, with_id, f"{tag}_{with_id}") if each and each.casefold() not in self._taken
+        )
+        self._taken.add(stem.casefold())
+        return stem
+
+
 def dataset_folders(names: Iterable[tuple[str, str]]) -> dict[str, str]:
     """The folder of each dataset, by its id, from (id, name)."""
     found = list(names)

@@ -32,7 +32,8 @@ class Figure:
 class Picture:
     """One image of a dataset on disk; or a video, which has `frames`: the figures of each annotated frame by its index.
 
-    Of a video `size` (pixels) and `frame_count` are told, since nothing here opens it.
+    Of a video `size` (pixels) and `frame_count` are told, since nothing here opens it. `may_be_moved`: the file is a
+    copy that nobody else needs.
     """
 
     path: Path
@@ -41,6 +42,7 @@ class Picture:
     frames: Mapping[int, tuple[Figure, ...]] | None = None
     size: tuple[int, int] = (0, 0)
     frame_count: int = 0
+    may_be_moved: bool = False
 
 
 @dataclass(frozen=True)

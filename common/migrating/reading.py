@@ -22,7 +22,7 @@ class NoReader(NoDataset):
     """datumaro is not installed."""
 
     remedy = (
-        "pip install 'cvat-backups[datasets]' (in an environment of its own: it needs other versions of some packages)."
+        "Install it with: .venv/bin/pip install -r requirements-datasets.txt (or pip install 'cvat-backups[datasets]')."
     )
 
 

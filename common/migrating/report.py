@@ -22,7 +22,9 @@ MOST_LINES = 40
 
 @dataclass
 class Report:
-    """One project in one run. `gaps` are what is missing though it should be there; `notes` what cannot be restored."""
+    """One project in one run. `gaps` are what is missing though it should be there; `notes` what cannot be restored;
+    `done` what was done beside carrying.
+    """
 
     name: str
     outcome: Outcome = "done"
@@ -35,6 +37,7 @@ class Report:
     seconds: float = 0.0
     gaps: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    done: list[str] = field(default_factory=list)
     remedy: str = ""
 
     def settle(self) -> Report:
@@ -45,7 +48,12 @@ class Report:
 
 def grouped(lines: list[str]) -> list[str]:
     """The same sentence once, with how often; the most frequent first."""
-    return [text if count == 1 else f"{text} ({count} times)" for text, count in Counter(lines).most_common()]
+    return told(Counter(lines))
+
+
+def told(counted: Counter[str]) -> list[str]:
+    """One sentence for each, with how often; the most frequent first."""
+    return [f"{text} ({count:,} times)" if count > 1 else text for text, count in counted.most_common()]
 
 
 def exit_code(reports: list[Report]) -> int:
@@ -79,6 +87,8 @@ def print_reports(reports: list[Report], verb: str) -> None:
             print(f"MISSING      {name}: {printable(line, 300)}")
         for line in _first(grouped(each.notes)):
             print(f"NOT CARRIED  {name}: {printable(line, 300)}")
+        for line in _first(grouped(each.done)):
+            print(f"DONE         {name}: {printable(line, 300)}")
         if each.remedy and each.outcome != "done":
             print(f"             {each.remedy}")
     done = sum(each.outcome == "done" for each in reports)

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from common.hashing import sha256_of
 from common.migrating.crew import side_by_side
-from common.migrating.download import read_again
 from common.migrating.folder import BadFolder, Entry
 from common.migrating.journal import Journal, journal_path
 from common.migrating.report import Report
 from common.migrating.source import Source, open_source
+from common.migrating.wholeness import read_again
 from common.progress import Display
 from common.sc.client import Client
 from common.sc.labels import LabelMap, map_labels

@@ -19,6 +19,7 @@ import requests
 import urllib3
 
 from common import log
+from common.lock import Patience as WithRuns
 from common.sc.address import origin
 from common.sc.generation import Generation
 from common.sc.settings import Server
@@ -78,6 +79,11 @@ class Client(Connection):
         for secret in (server.password, server.token):
             if secret is not None:
                 log.hide(secret.get_secret_value())
+
+    @property
+    def patience_with_runs(self) -> WithRuns:
+        """How long another run on the same folder is waited for."""
+        return WithRuns(self.server.lock_wait_seconds, self.stop)
 
     @property
     def home(self) -> str:
@@ -148,7 +154,7 @@ class Client(Connection):
                     raise
                 # Since when, for all questions to one project together: thousands must not wait one after another.
                 since = self._locked_since.setdefault(_what_is_locked(path), time.monotonic())
-                if time.monotonic() - since > LONGEST_LOCK_SECONDS:
+                if time.monotonic() - since > max(LONGEST_LOCK_SECONDS, self.server.lock_wait_seconds):
                     raise
                 self.stop.sleep(next(pauses_of_lock))
             except errors.WebError as error:

@@ -17,6 +17,8 @@ class LabelMap:
     # name -> what it may mean: (color, target id, task index), in the order of the tasks
     by_name: dict[str, list[tuple[str, str, int]]] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
+    # The same as (the target's task, the source's label) where the target has such a task.
+    absent: list[tuple[Mapping[str, Any], Mapping[str, Any]]] = field(default_factory=list)
 
     def target_of(self, label: Mapping[str, Any], used_tasks: Iterable[int] = ()) -> str | None:
         """The target's id of a label as it stands in a scene.
@@ -66,6 +68,8 @@ def map_labels(source: Project, target: Project) -> LabelMap:
             found = _counterpart(label, task, counterpart) if counterpart is not None else None
             if found is None:
                 result.missing.append(f"{task['title']}: {label['name']}")
+                if counterpart is not None and not is_empty(label):
+                    result.absent.append((counterpart, label))
                 continue
             if label.get("id"):
                 result.by_id[str(label["id"])] = str(found["id"])

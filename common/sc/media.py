@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,17 +84,22 @@ def media_path(client: Client, project_id: str, media: Media) -> str:
 
 def list_media(client: Client, project_id: str, dataset_id: str) -> Iterator[Media]:
     """Every image and video of a dataset, each once. Raises WebError."""
+    with ThreadPoolExecutor(1, thread_name_prefix="listing") as aside:  # the answers take their time
+        videos = aside.submit(lambda: list(_list_kind(client, project_id, dataset_id, "video")))
+        yield from _list_kind(client, project_id, dataset_id, "image")
+        yield from videos.result()
+
+
+def _list_kind(client: Client, project_id: str, dataset_id: str, kind: Kind) -> Iterator[Media]:
     path = dataset_path(client, project_id, dataset_id)
-    for kind in ("image", "video"):
-        pages = _queried(client, path, kind) if client.generation.queries else _listed(client, path, kind)
-        seen: set[str] = set()
-        for page in pages:
-            fresh = [item for item in page if str(item["id"]) not in seen]
-            if not fresh:
-                break  # also where a server offers a next page for ever
-            seen.update(str(item["id"]) for item in fresh)
-            for item in fresh:
-                yield media_of(item, dataset_id, kind)
+    seen: set[str] = set()
+    for page in _queried(client, path, kind) if client.generation.queries else _listed(client, path, kind):
+        fresh = [item for item in page if str(item["id"]) not in seen]
+        if not fresh:
+            return  # also where a server offers a next page for ever
+        seen.update(str(item["id"]) for item in fresh)
+        for item in fresh:
+            yield media_of(item, dataset_id, kind)
 
 
 def _queried(client: Client, path: str, kind: Kind) -> Iterator[list[Mapping[str, Any]]]:

@@ -247,6 +247,60 @@ def create(client: Client, body: Mapping[str, Any]) -> Project:
     return answer
 
 
+def takes_labels(task: Mapping[str, Any], generation: Generation) -> bool:
+    """Whether a task of a project that is there takes further labels: Geti's do, but for those whose labels are the
+    server's own or the points of a skeleton. Of SC it was never seen.
+    """
+    return generation.era != "SC" and task["task_type"] not in (*ANOMALY, "keypoint_detection")
+
+
+def add_labels(client: Client, project: Project, wanted: Sequence[tuple[str, Mapping[str, Any]]]) -> Project:
+    """Adds labels to tasks of a project, as (task id, label); those that are there already are not added again.
+
+    Repeating would make a second label of the name: after a lost answer the project is looked at first. Parents are not
+    set. Raises WebError.
+    """
+    for attempt in range(2):
+        found = _without_labels(project, wanted)
+        if not found:
+            break
+        tasks = [
+            {**task, "labels": [*(task.get("labels") or []), *found.get(str(task["id"]), [])]}
+            if task["task_type"] not in UNTRAINED
+            else task
+            for task in project["pipeline"]["tasks"]
+        ]
+        body = {"id": project["id"], "name": project["name"], "pipeline": {**project["pipeline"], "tasks": tasks}}
+        try:
+            client.json("PUT", f"{client.home}/projects/{project['id']}", body)
+        except errors.OutcomeUnknown:
+            if attempt:
+                raise
+        project = get_project(client, str(project["id"]))
+    return project
+
+
+def _without_labels(
+    project: Project, wanted: Sequence[tuple[str, Mapping[str, Any]]]
+) -> dict[str, list[dict[str, Any]]]:
+    """The labels that are still to be added, by task, as they are sent."""
+    by_id = {str(task["id"]): task for task in trainable_tasks(project)}
+    found: dict[str, list[dict[str, Any]]] = {}
+    for task_id, label in wanted:
+        there = by_id[task_id].get("labels") or []
+        if any(each["name"] == label["name"] for each in there):
+            continue
+        body = {"name": label["name"]}
+        body |= {key: label[key] for key in ("color", "hotkey") if label.get(key)}
+        # A group of its own beside an exclusive one would make a label of several out of one of one.
+        groups = list(dict.fromkeys(each["group"] for each in there if each.get("group") and not is_empty(each)))
+        group = label.get("group")
+        if group not in groups and len(groups) == 1:
+            group = groups[0]
+        found.setdefault(task_id, []).append({**body, **({"group": group} if group else {})})
+    return found
+
+
 def create_dataset(client: Client, project_id: str, name: str) -> Dataset:
     """Makes a further dataset, or finds the one of that name that an earlier attempt made. Raises WebError."""
     path = f"{client.home}/projects/{project_id}/datasets"

@@ -27,7 +27,8 @@ class Server:
     ca_bundle: Path | None = None
     timeout_seconds: float = 60
     wait_seconds: float = 300
-    connections: int = 10
+    connections: int = 20
+    lock_wait_seconds: float = 0  # for another run on the same folder
 
 
 class ScSettings(Settings):
@@ -56,7 +57,11 @@ class ScSettings(Settings):
         ROOT / "sc-projects", alias="SC_DIR", description="folder of downloaded projects; default: sc-projects here"
     )
     connections: int = Field(
-        10, alias="SC_CONNECTIONS", ge=1, le=64, description="requests under way at the same time (1 to 64)"
+        20,
+        alias="SC_CONNECTIONS",
+        ge=1,
+        le=64,
+        description="most requests under way at the same time (1 to 64): up to 10, more while that makes it faster",
     )
     http_timeout_seconds: float = Field(
         60, alias="SC_HTTP_TIMEOUT_SECONDS", ge=1, le=3600, description="longest silence on a connection (seconds)"
@@ -104,6 +109,7 @@ class ScSettings(Settings):
         return Server(
             self.host, "SC_", self.token, self.username, self.password, self.workspace, self.verify_tls,
             self.ca_bundle, self.http_timeout_seconds, self.server_wait_seconds, self.connections,
+            self.lock_wait_minutes * 60,
         )  # fmt: skip
 
     @property
@@ -111,7 +117,7 @@ class ScSettings(Settings):
         return Server(
             self.target_host, "SC_TARGET_", self.target_token, self.target_username, self.target_password,
             self.target_workspace, self.target_verify_tls, self.target_ca_bundle, self.http_timeout_seconds,
-            self.server_wait_seconds, self.connections,
+            self.server_wait_seconds, self.connections, self.lock_wait_minutes * 60,
         )  # fmt: skip
 
 

@@ -38,8 +38,8 @@ def connect(server: Server, stop: StopSignal) -> Client:
     client = Client(server, stop)
     try:
         client.access, organization = _access(client)
-        client.generation = _generation(client, organization)
-        client.workspace = _workspace(client)
+        client.generation, workspaces = _generation(client, organization)
+        client.workspace = _workspace(client, workspaces)
     except errors.Unauthorized as error:
         raise _refused(client, str(error)) from None
     except errors.Unreachable as error:
@@ -238,7 +238,8 @@ def _geti_login(client: Client) -> Access:
 # --- which server it is -----------------------------------------------------------------------------------------
 
 
-def _generation(client: Client, organization: str | None) -> Generation:
+def _generation(client: Client, organization: str | None) -> tuple[Generation, list[dict[str, Any]]]:
+    """Which it is, and its workspaces."""
     apis = [f"/api/v1/organizations/{organization}"] if organization else ["/api/v1", "/api/v1.0"]
     said = "it lists no workspaces"
     for api in apis:
@@ -257,7 +258,7 @@ def _generation(client: Client, organization: str | None) -> Generation:
             answers_query=organization is not None and _answers_queries(client, projects_path, projects, product),
         )
         if generation is not None:
-            return generation
+            return generation, found
         said = "its list of projects is like none that is known"
     raise _unknown_server(client, said)
 
@@ -277,8 +278,7 @@ def _answers_queries(client: Client, projects_path: str, projects: Any, product:
     return not version.startswith(("0.", "1."))
 
 
-def _workspace(client: Client) -> Mapping[str, Any]:
-    found = workspaces_of(client.get(f"{client.generation.api}/workspaces"))
+def _workspace(client: Client, found: list[dict[str, Any]]) -> Mapping[str, Any]:
     setting, wanted = f"{client.server.prefix}WORKSPACE", client.server.workspace
     listed = "; ".join(f"{each.get('name', '')} ({each['id']})" for each in found)
     if wanted:

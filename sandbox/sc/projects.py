@@ -199,8 +199,15 @@ def change(world: World, project: Project, raw: Json) -> None:
 
 def _change_label(world: World, task: Task, given: Json) -> None:
     if "id" not in given:
+        if is_anomaly(task.task_type) or task.task_type == "keypoint_detection":
+            raise bad_request(f"Labels cannot be added to a {task.task_type} task.")
+        if any(label.name == given["name"] and not label.deleted for label in task.labels):
+            raise bad_request(f"The task has a label '{given['name']}' already.")
         group = given.get("group") or task.labels[0].group
-        task.labels.insert(0, Label(world.new_id(), given["name"], given.get("color") or color(world), group))
+        made = Label(
+            world.new_id(), given["name"], given.get("color") or color(world), group, given.get("hotkey") or ""
+        )
+        task.labels.insert(0, made)
         return
     label = task.label(given["id"])
     if label is None:

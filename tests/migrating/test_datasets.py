@@ -14,6 +14,9 @@ from PIL import Image
 
 from tests.reader import python_with_datumaro
 
+from .coco import coco
+from .conftest import contents
+
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ("dog", "cat")
 SIZE = (200, 100)
@@ -187,3 +190,120 @@ def test_coco_keypoints_become_a_keypoint_project_with_their_structure(sc, pytho
     assert Counter(points) == {("head", 30, 40, True): 4, ("hand", 50, 60, False): 4, ("foot", 70, 50, True): 4}
     structure = project.trainable[0].keypoint_structure
     assert len(structure["edges"]) == 2 and len(structure["positions"]) == 3
+
+
+BOXED = {
+    "detection": ("dog,cat", 4, "RECTANGLE"),
+    "rotated_detection": ("dog", 2, "ROTATED_RECTANGLE"),
+    "classification": ("", 4, "RECTANGLE"),
+    "anomaly": ("dog;cat", 4, "RECTANGLE"),
+    "detection_to_classification": ("animal;dog,cat", 4, "RECTANGLE"),
+}
+FORMATS = {"voc": voc, "yolo": yolo, "datumaro": datumaro, "cvat": cvat}
+# By default one of each type; CVAT_TESTS_ALL=1 makes all of them of all formats.
+QUICK = {
+    ("voc", "rotated_detection"),
+    ("yolo", "classification"),
+    ("datumaro", "anomaly"),
+    ("cvat", "detection_to_classification"),
+}
+LONG = pytest.mark.skipif(
+    not os.environ.get("CVAT_TESTS_ALL"), reason="CVAT_TESTS_ALL=1 makes every type of every format"
+)
+
+
+@pytest.mark.parametrize(
+    ("data_format", "project_type"),
+    [
+        pytest.param(each, kind, marks=[] if (each, kind) in QUICK else [pytest.mark.slow, LONG])
+        for each in FORMATS
+        for kind in BOXED
+    ],
+)
+def test_each_format_becomes_a_project_of_each_type_that_boxes_allow(sc, python, tmp_path, data_format, project_type):
+    labels, images, kind = BOXED[project_type]
+    FORMATS[data_format](_made(tmp_path / "data"))
+    server = sc(samples="none")
+    chosen = ["--labels", labels] if labels else []
+    for _ in range(2):  # a second run makes nothing twice
+        done = create(
+            python, server, tmp_path, tmp_path / "data", "--type", project_type, "--format", data_format, *chosen
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    [(_, rows)] = contents(server)["data"]
+    assert len(rows) == images and all(kind in row[4] for row in rows), rows
+
+
+@pytest.mark.parametrize(
+    ("project_type", "labels", "images", "kind"),
+    [
+        pytest.param(*row, marks=[] if row[0] in ("segmentation", "detection_to_segmentation") else [pytest.mark.slow, LONG])
+        for row in (
+            ("detection", "dog,cat", 4, "RECTANGLE"), ("segmentation", "", 18, "POLYGON"),
+            ("classification", "dog,cat", 4, "RECTANGLE"), ("rotated_detection", "dog", 2, "ROTATED_RECTANGLE"),
+            ("instance_segmentation", "dog", 2, "POLYGON"), ("anomaly", "dog,cat;car", 6, "RECTANGLE"),
+            ("detection_to_segmentation", "animal;dog,cat", 4, "POLYGON"),
+            ("detection_to_classification", "animal;dog,cat", 4, "RECTANGLE"),
+        )
+    ],
+)  # fmt: skip
+def test_coco_becomes_a_project_of_each_type(sc, python, tmp_path, project_type, labels, images, kind):
+    server = sc(samples="none")
+    data = coco(tmp_path / "coco")
+    chosen = ["--labels", labels] if labels else []
+    for _ in range(2):
+        done = create(python, server, tmp_path, data, "--type", project_type, "--format", "coco", *chosen)
+        assert done.returncode == 0, done.stdout + done.stderr
+    [(_, rows)] = contents(server)["coco"]
+    assert len(rows) == images and all(kind in row[4] for row in rows), rows
+
+
+def test_folders_become_an_anomaly_project_and_no_detection_project(sc, python, tmp_path):
+    folders(tmp_path / "data")
+    server = sc(samples="none")
+    done = create(
+        python, server, tmp_path, tmp_path / "data", "--type", "anomaly", "--format", "folders", "--labels", "dog;cat"
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert shapes(server) == {("Normal", (0, 0, *SIZE)): 2, ("Anomalous", (0, 0, *SIZE)): 2}
+    done = create(
+        python, server, tmp_path, tmp_path / "data", "--type", "detection", "--format", "folders", "--name", "Boxes"
+    )
+    assert done.returncode in (1, 3) and "no image with these labels" in done.stdout
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+CALLS = """
+import json, sys
+from sc_client import SCRESTClient
+server, call, arguments = json.loads(sys.argv[1])
+report = getattr(SCRESTClient(**server), call)(**arguments)
+print(json.dumps([report.gaps, report.images, report.shapes]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("call", "arguments", "told"),
+    [("create_project_single_task_from_dataset", {"labels": "dog,cat"}, [[], 4, 4]),
+     ("create_task_chain_project_from_dataset",
+      {"label_names_task_1": ["animal"], "label_names_task_2": ["dog", "cat"]}, [[], 4, 8])],
+)  # fmt: skip
+def test_datasets_become_projects_from_python_too(sc, python, tmp_path, call, arguments, told):
+    server = sc(samples="none")
+    project_type = "detection" if "single" in call else "detection_to_segmentation"
+    how = {"host": server.url, "token": server.token, "ca_bundle": str(server.ca_file)}
+    arguments = {
+        "project_name": "Pets", "project_type": project_type, "path_to_dataset": str(coco(tmp_path / "coco")),
+        "data_format": "coco", "work_folder": str(tmp_path / "work"), **arguments,
+    }  # fmt: skip
+    for _ in range(2):
+        command = [python, "-c", CALLS, json.dumps([how, call, arguments])]
+        env = {**os.environ, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout.splitlines()[-1]) == told
+    assert len(server.world.projects) == 1

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import os
-import random
-import subprocess
-import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,20 +11,17 @@ import pytest
 
 import sc_migrate
 from common.exits import Exit
-from common.migrating.download import Wanted, download_project
 from common.migrating.folder import ProjectFolder
 from common.migrating.source import open_source
 from common.migrating.upload import upload_project
 from common.migrating.verify import verify_files
-from common.sc.projects import list_projects
 from common.waiting import StopSignal
 from sandbox.faults import Fault
 from sandbox.sc import ScSandbox
-from sandbox.sc.samples import Maker, box, detection
+from sandbox.sc.samples import Maker, box
 
-from .conftest import contents
+from .conftest import contents, files_of, get
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 ALL = bool(os.environ.get("CVAT_TESTS_ALL"))
 # Silence after which an answer is given up: short where one stalls (longer than that, for certain).
 STALL_TIMEOUT_SECONDS = 1.0
@@ -87,23 +80,6 @@ UPLOADING = {
 }
 
 
-def small(server: ScSandbox) -> ScSandbox:
-    """One project that has something of everything: two images of one name, a video, a second dataset."""
-    maker = Maker(server.world, server.generation)
-    project = maker.project("Small", [detection("Detection", "thing", "other")])
-    dataset = project.datasets[0]
-    for number, name in enumerate(("twice", "twice", "alone")):
-        media = maker.image(dataset, name, size=(64, 48))
-        maker.annotate(project, media, [(box(3 + number, 4, 20, 10), ["thing"]), (box(30, 20, 9, 9), ["other"])])
-    video = maker.video(dataset, "film", 12, (64, 48))
-    for frame in (0, 5, 11):
-        maker.annotate(project, video, [(box(5, 5 + frame, 20, 10), ["other"])], frame)
-    if server.generation.several_datasets:
-        media = maker.image(maker.dataset(project, "Second"), "twice", size=(64, 48))
-        maker.annotate(project, media, [(box(1, 2, 30, 40), ["thing"])])
-    return server
-
-
 def without_bytes(found: dict, server: ScSandbox) -> dict:
     """Servers that encode anew keep no bytes."""
     if not server.generation.reencodes:
@@ -112,31 +88,6 @@ def without_bytes(found: dict, server: ScSandbox) -> dict:
         name: [(labels, sorted(row[:3] + row[4:] for row in rows)) for labels, rows in each]
         for name, each in found.items()
     }
-
-
-def files_of(folder: Path) -> dict[str, bytes]:
-    parts = ("images", "videos", "annotations")
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for part in parts
-        for path in sorted((folder / part).rglob("*"))
-        if path.is_file()
-    }
-
-
-@pytest.fixture
-def pair(sc):
-    """A source with the small project, and an empty target of the same generation."""
-
-    def make(generation: str) -> tuple[ScSandbox, ScSandbox]:
-        return small(sc(generation, "none", tls=False)), sc(generation, "none", tls=False)
-
-    return make
-
-
-def get(client, folder: Path):
-    [project] = list_projects(client)
-    return download_project(client, str(project["id"]), folder, Wanted())
 
 
 def whole_run(
@@ -271,52 +222,3 @@ def test_servers_that_restart_in_the_middle_of_a_migration_lose_nothing(
     restarting(target, after, mode)
     assert whole_run(monkeypatch, tmp_path, source, target) == Exit.ALL_GOOD
     assert contents(target) == contents(source)
-
-
-# --- kill -9 --------------------------------------------------------------------------------------------------------
-
-
-def killed(command: list[str], environment: dict[str, str], log: Path, seconds: float) -> bool:
-    """Starts, and kills so long after the first request reached a server; True when the kill came before the end."""
-    with open(log, "ab") as stream:
-        process = subprocess.Popen(command, env=environment, stdout=stream, stderr=stream)
-    try:
-        process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        process.kill()
-    return process.wait() == -9
-
-
-@pytest.mark.parametrize("way", ["download", "upload"])
-def test_runs_that_are_killed_at_random_moments_end_as_an_undisturbed_one(pair, signed_in, tmp_path, way):
-    times = 50 if ALL else 10
-    dice = random.Random(f"{way} {times}")
-    source, target = pair("2.x")
-    server = source if way == "download" else target
-    environment = {
-        "PATH": os.environ.get("PATH", ""), "CVAT_ENV_DIR": str(tmp_path), "SC_DIR": str(tmp_path / "projects"),
-        "SC_HOST": server.url, "SC_TOKEN": server.token, "SC_ALLOW_HTTP": "true", "SC_MIN_FREE_GB": "0",
-    }  # fmt: skip
-    script = [sys.executable, str(ROOT / "sc_migrate.py")]
-    if way == "upload":
-        assert get(signed_in(source), tmp_path / "projects" / "x").gaps == []
-        command = [*script, "upload", str(tmp_path / "projects" / "x")]
-    else:
-        command = [*script, "download", "Small", "--into", str(tmp_path / "projects" / "x")]
-    # A request takes a little while, so that kills meet all of them.
-    server.faults.add(Fault(".*", "slow", times=None, seconds=0.02))
-    began = time.monotonic()
-    assert subprocess.run([*script, "list"], env=environment, capture_output=True, timeout=120, check=True)
-    starting = time.monotonic() - began
-    kills = 0
-    for _ in range(times):
-        kills += killed(command, environment, tmp_path / "log", starting * dice.uniform(0.5, 1.6))
-    assert kills >= 1
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == Exit.ALL_GOOD, done.stdout + done.stderr + (tmp_path / "log").read_text()
-    if way == "upload":
-        assert contents(target) == contents(source)
-    else:
-        assert get(signed_in(source), tmp_path / "undisturbed").gaps == []
-        assert files_of(tmp_path / "projects" / "x") == files_of(tmp_path / "undisturbed")
-        assert verify_files(tmp_path / "projects" / "x", StopSignal(), 2).gaps == []

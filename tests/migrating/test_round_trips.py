@@ -16,7 +16,8 @@ from common.exits import Exit, RunEnds
 from common.migrating.download import Wanted, download_project
 from common.migrating.folder import BadFolder, ProjectFolder
 from common.migrating.source import open_source
-from common.migrating.upload import ExistsAlready, upload_project
+from common.migrating.target import NameTaken
+from common.migrating.upload import upload_project
 from common.migrating.verify import verify_files, verify_server
 from common.sc import configuration
 from common.sc.projects import choose, get_project, list_projects
@@ -103,7 +104,7 @@ def test_an_existing_name_is_refused_and_a_name_of_two_names_both_ids(sc, signed
     server = sc()
     client = signed_in(server)
     [folder] = down(client, tmp_path, "Cars")
-    with pytest.raises(ExistsAlready, match="already has a project 'Cars'"):
+    with pytest.raises(NameTaken, match="already has a project 'Cars'"):
         upload_project(client, open_source(folder))
     with pytest.raises(RunEnds) as caught:
         choose(list_projects(client), "Same name")

@@ -158,11 +158,11 @@ def test_a_server_that_stays_down_is_named(settings_for):
 def test_a_dead_server_is_waited_for_once_and_noticed_when_it_is_back(settings_for, monkeypatch):
     asked = []
 
-    def refused(_session, _method, _url, **options):
+    def refused(_adapter, _request, **options):
         asked.append(options["timeout"])
         raise requests.ConnectionError("Connection refused")
 
-    monkeypatch.setattr(requests.Session, "request", refused)
+    monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", refused)
     client = Client(settings_for(BASE, CVAT_SERVER_WAIT_SECONDS="0.6"), StopSignal())
     with capture_logs() as said:
         for _ in range(20):
@@ -216,7 +216,7 @@ def test_a_name_that_was_never_known_is_not_waited_for_long(settings_for, monkey
         raise requests.ConnectionError(reason)
 
     monkeypatch.setattr(StopSignal, "sleep", nap)
-    monkeypatch.setattr(requests.Session, "request", unknown)
+    monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", unknown)
     with pytest.raises(errors.Unreachable, match="is unknown"):
         client.get("/api/x")
     assert longest / 2 <= sum(pauses) <= longest
@@ -295,7 +295,7 @@ def test_a_handshake_that_is_cut_off_is_no_bad_certificate(settings_for, monkeyp
     def broken(*_, **__):
         raise requests.exceptions.SSLError(cause)
 
-    monkeypatch.setattr(requests.Session, "request", broken)
+    monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", broken)
     with pytest.raises(ends):
         Client(settings_for(BASE, CVAT_SERVER_WAIT_SECONDS="0"), StopSignal()).get("/api/x")
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from losses import Contents, came_back, column, contents
+from losses import Contents, came_back, compare_or_write, contents
 
 from sandbox.sc import ScSandbox
 
@@ -132,5 +132,5 @@ def test_h_hotkeys_and_titles_are_lost(visited: Visited) -> None:
     assert after.titles != before.titles
 
 
-def test_the_table_in_the_documentation_says_what_came_back(visited: Visited) -> None:
-    assert came_back(visited.before, visited.after, visited.errors) == column("geti-sdk 2.13.1")
+def test_the_table_of_losses_in_the_documentation_says_what_came_back(visited: Visited) -> None:
+    compare_or_write(f"geti-sdk {VERSION}", came_back(visited.before, visited.after, visited.errors))

@@ -1,0 +1,84 @@
+"""What the environment says of proxies and certificates is heeded, though no session of requests reads it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from common.waiting import Deadline, StopSignal
+from common.web.connection import Connection
+
+
+@pytest.fixture
+def asked() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def server(asked: list[str]) -> Iterator[str]:
+    """A server that notes what stands in its request lines, as a proxy is asked and as any other."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            asked.append(f"{self.path} {self.headers.get('Cookie', 'no cookie')}")
+            self.send_response(200)
+            self.send_header("Set-Cookie", "sessionid=1")
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
+        thread = threading.Thread(target=listening.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{listening.server_port}"
+        listening.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def plain_environment(monkeypatch) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "requests_ca_bundle", "curl_ca_bundle"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+def get(url: str, path: str = "/x") -> None:
+    connection = Connection(url, StopSignal(), True, 10, 0)
+    for _ in range(2):
+        connection._once("GET", path, None, Deadline(10))
+
+
+def test_a_proxy_of_the_environment_is_asked(server, asked, monkeypatch):
+    monkeypatch.setenv("http_proxy", server)
+    get("http://far-away.invalid:8080")
+    assert asked == ["http://far-away.invalid:8080/x no cookie"] * 2
+
+
+def test_who_needs_no_proxy_is_asked_directly(server, asked, monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://nobody.invalid:1")
+    monkeypatch.setenv("NO_PROXY", "example.com,127.0.0.1")
+    get(server)
+    assert asked == ["/x no cookie"] * 2
+
+
+def test_no_cookie_is_kept(server, asked):
+    get(server)
+    assert asked == ["/x no cookie"] * 2
+
+
+def test_certificates_of_the_environment_are_trusted_unless_the_settings_name_some(monkeypatch):
+    def trusted(verify: bool | str) -> bool | str:
+        return Connection("https://x.invalid", StopSignal(), verify, 10, 0)._trusted
+
+    assert (trusted(True), trusted(False), trusted("/own.pem")) == (True, False, "/own.pem")
+    monkeypatch.setenv("CURL_CA_BUNDLE", "/curl.pem")
+    assert trusted(True) == "/curl.pem"
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/requests.pem")
+    assert (trusted(True), trusted(False), trusted("/own.pem")) == ("/requests.pem", False, "/own.pem")
