@@ -23,7 +23,7 @@ from common.fiftyone.worker.counting import Counts
 from common.fiftyone.worker.originals import FRAMES
 from common.fiftyone.worker.records import Records
 from common.fiftyone.worker.skipped_frames import counted_finer, finer, step_of
-from common.fiftyone.worker.task_files import OriginalValues, held_by, tasks_of
+from common.fiftyone.worker.task_files import Frame, OriginalValues, held_by, tasks_of
 from common.fiftyone.worker.task_merge import IGNORE, KEEP, REFUSE, Run, TaskMerge, UnexpectedRefused
 
 # tell("task_loaded", task=7, done=1, of=3)
@@ -50,9 +50,12 @@ def load(request: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
     if run.unexpected == REFUSE:
         _refuse_unexpected(run, folder, wanted)
     records.begin()
-    for done, merge in enumerate(_merges(run, folder, wanted), 1):
+    done = 0
+    for merge in _merges(run, folder, wanted):
         merge.apply()
+        done += 1  # noqa: SIM113 - enumerate would hold on to the last one
         tell("task_loaded", task=merge.task, done=done, of=len(wanted))
+        del merge  # before the next one is read: two tasks at once would be twice the memory
     saved = records.saved_path
     records.finish()
     return {
@@ -114,18 +117,26 @@ def _merges(run: Run, folder: Path, wanted: set[int]) -> Iterator[TaskMerge]:
         met = set()
         for task, frames in tasks_of(folder, wanted):
             met.add(task)
-            baseline, current = held_by(folder, "baseline", task), held_by(folder, "current", task)
-            if baseline is None or current is None:
+            merge = _merge(run, folder, values, task, frames)
+            if merge is None:
                 run.counts.miss(task=task)
                 continue
-            step = step_of(frames)
-            contents = (counted_finer(baseline, step), counted_finer(current, step))
-            frames = finer(run.dataset, frames, step)
-            yield TaskMerge(run, task, frames, contents, values.of([frame.place for frame in frames]), step)
+            yield merge
+            del merge
         for task in sorted(wanted - met):
             run.counts.miss(task=task)
     finally:
         values.close()
+
+
+def _merge(run: Run, folder: Path, values: OriginalValues, task: int, frames: list[Frame]) -> TaskMerge | None:
+    baseline, current = held_by(folder, "baseline", task), held_by(folder, "current", task)
+    if baseline is None or current is None:
+        return None
+    step = step_of(frames)
+    contents = (counted_finer(baseline, step), counted_finer(current, step))
+    frames = finer(run.dataset, frames, step)
+    return TaskMerge(run, task, frames, contents, values.of([frame.place for frame in frames]), step)
 
 
 def _refuse_unexpected(run: Run, folder: Path, wanted: set[int]) -> None:

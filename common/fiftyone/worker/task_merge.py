@@ -18,7 +18,7 @@ from common.fiftyone.changes import Addition, Change, Outcome, Redrawn, compare
 from common.fiftyone.naming import label_id
 from common.fiftyone.permissions import Permissions
 from common.fiftyone.schema import FAMILIES, SCALAR, SEGMENTATION, Field
-from common.fiftyone.things import TRACK, Held, Thing, read_task
+from common.fiftyone.things import TRACK, Thing, read_task
 from common.fiftyone.worker import dataset_fields
 from common.fiftyone.worker.counting import SAME, Counts
 from common.fiftyone.worker.interpolation import between
@@ -99,9 +99,10 @@ class TaskMerge:
         self.frames = {frame.number: frame for frame in frames}
         baseline, current = content
         self.deleted = {int(number) for number in (current.get("meta") or {}).get("deleted_frames") or []}
-        self.current: Held = read_task(current)
+        held = read_task(current)
+        self.specs = held.specs
         self.outcome: Outcome = compare(
-            read_task(baseline), self.current, self._originals(), run.fields, max(self.frames, default=-1), between
+            read_task(baseline), held, self._originals(), run.fields, max(self.frames, default=-1), between
         )
         self.before = run.records.state(task)
         self.state: State = deepcopy(self.before)
@@ -219,9 +220,7 @@ class TaskMerge:
         copied = bool(one.source) and run.copied(str(one.source)) and present is None and original is not None
         if copied:
             present = deepcopy(original)
-        context = Context(
-            one.field, one.info, self.current.specs, frame.size, run.occluded_attribute, run.group_attribute
-        )
+        context = Context(one.field, one.info, self.specs, frame.size, run.occluded_attribute, run.group_attribute)
         told_as = one.source or path
         kind: type | None = None
         if one.field.kind in (SCALAR, SEGMENTATION):
