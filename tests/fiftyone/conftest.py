@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from environment import RealFiftyOne, fiftyone_environment, python_with_fiftyone, running_database
+from environment import RealFiftyOne, fiftyone_environment, python_with_fiftyone, quick_python, running_database
 from making import Annotator
 from rounds import Rounds
 
@@ -45,6 +46,15 @@ def fiftyone(
         yield running
 
 
+@pytest.fixture(scope="session")
+def quick(fiftyone_python: str, fiftyone_database: str) -> Iterator[str]:
+    """Instead of the Python with FiftyOne: workers that are forked off one that has imported it."""
+    with tempfile.TemporaryDirectory(prefix="fo-") as short:  # pytest's own folders are too deep for a socket
+        folder = Path(short)
+        with quick_python(fiftyone_python, fiftyone_environment(fiftyone_database, folder / "home"), folder) as shim:
+            yield shim
+
+
 @pytest.fixture
 def server() -> Iterator[CvatSandbox]:
     """An empty CVAT for each test."""
@@ -64,6 +74,17 @@ def annotator(server: CvatSandbox) -> Annotator:
 
 
 @pytest.fixture
-def rounds(fiftyone: RealFiftyOne, fiftyone_database: str, server: CvatSandbox, tmp_path: Path, name: str) -> Rounds:
-    """fiftyone_sync.py with the settings of this test."""
-    return Rounds(server, fiftyone, fiftyone_database, tmp_path, name)
+def rounds(
+    fiftyone: RealFiftyOne, fiftyone_database: str, quick: str, server: CvatSandbox, tmp_path: Path, name: str
+) -> Rounds:
+    """fiftyone_sync.py with the settings of this test, and workers that start quickly."""
+    found = Rounds(server, fiftyone, fiftyone_database, tmp_path, name)
+    found.environment["FIFTYONE_SYNC_PYTHON"] = quick
+    return found
+
+
+@pytest.fixture
+def whole_rounds(rounds: Rounds, fiftyone_python: str) -> Rounds:
+    """Like `rounds`, but the workers are started as they are in real life, and import FiftyOne each time."""
+    rounds.environment["FIFTYONE_SYNC_PYTHON"] = fiftyone_python
+    return rounds

@@ -12,7 +12,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -212,10 +211,26 @@ class RealFiftyOne:
 
 
 @contextlib.contextmanager
-def scratch_folder() -> Iterator[Path]:
-    """A folder that is gone afterwards; mongod's files need not stay for a look."""
-    folder = Path(tempfile.mkdtemp(prefix="fiftyone-tests-"))
+def quick_python(python: str, environment: dict[str, str], folder: Path) -> Iterator[str]:
+    """Stands in for the Python that has FiftyOne when a worker is started: see quick_worker.py."""
+    script, place = Path(__file__).with_name("quick_worker.py"), folder / "forks"
+    assert len(str(place)) < 100, "a socket's address has to be short"
+    shim = folder / "python"
+    shim.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S -E "{script}" "{place}" ask "$@"\n')
+    shim.chmod(0o755)
+    with open(folder / "forks.log", "wb") as said:
+        process = subprocess.Popen(
+            [python, "-P", str(script), str(place)], stdout=subprocess.PIPE, stderr=said, stdin=subprocess.DEVNULL,
+            env=environment, start_new_session=True,
+        )  # fmt: skip
+    assert process.stdout is not None
     try:
-        yield folder
+        ready, _, _ = select.select([process.stdout], [], [], IMPORT_SECONDS)
+        assert ready, f"no worker can be forked; {folder}/forks.log says why"
+        assert process.stdout.readline() == b"ready\n", (folder / "forks.log").read_text()
+        yield str(shim)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        process.stdout.close()

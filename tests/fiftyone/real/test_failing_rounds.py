@@ -56,7 +56,8 @@ def test_a_server_that_fails_at_any_step_leaves_nothing_behind(rounds: Rounds, s
 
 
 @pytest.mark.parametrize("step", [*STEPS, "POST /api/projects$"])
-def test_create_killed_at_any_step_can_be_done_again(rounds: Rounds, server: CvatSandbox, step: str) -> None:
+def test_create_killed_at_any_step_can_be_done_again(whole_rounds: Rounds, server: CvatSandbox, step: str) -> None:
+    rounds = whole_rounds
     rounds.run(SMALL)
     before = rounds.snapshot()
     with held_at(server, step) as reached:
@@ -92,7 +93,8 @@ def test_a_connection_cut_once_at_any_step_costs_nothing_or_leaves_nothing(
     assert without(rounds.snapshot()) == without(before)
 
 
-def test_a_stop_during_create_leaves_nothing_behind(rounds: Rounds, server: CvatSandbox) -> None:
+def test_a_stop_during_create_leaves_nothing_behind(whole_rounds: Rounds, server: CvatSandbox) -> None:
+    rounds = whole_rounds
     rounds.run(SMALL)
     with held_at(server, "GET /api/jobs") as reached:
         process = rounds.start("create", **BOXES, PROJECT_NAME="ours")

@@ -17,7 +17,8 @@ Json = dict[str, Any]
 # --- the law --------------------------------------------------------------------------------------------------------
 
 
-def test_what_nobody_touched_comes_back_bit_for_bit(rounds: Rounds) -> None:
+def test_what_nobody_touched_comes_back_bit_for_bit(whole_rounds: Rounds) -> None:
+    rounds = whole_rounds
     rounds.send_everything()
     before = rounds.snapshot()
     assert before["runs"] == ["round_1"]
