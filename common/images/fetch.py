@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from common.exits import RunEnds
 from common.images.pace import Pace
 from common.images.plan import Job, is_md5
-from common.s3.bucket import Head, Reader
+from common.s3.bucket import Head, Into, Reader
 from common.s3.errors import Changed, KeyFailed, Transient
 from common.text import size
 from common.waiting import Stopped, StopSignal
@@ -170,19 +170,23 @@ class Fetcher:
                 digest = hashlib.md5(usedforsecurity=False)
 
         def use(piece: memoryview) -> None:
-            nonlocal got
-            if self.stop.is_set:
-                raise Stopped
-            got += len(piece)
             if digest is not None:
                 digest.update(piece)
-            written = os.write(descriptor, piece)
+            written = os.pwrite(descriptor, piece, got)
             while written < len(piece):
-                written += os.write(descriptor, piece[written:])
-            self.count(len(piece))
+                written += os.pwrite(descriptor, piece[written:], got + written)
+            moved(len(piece))
+
+        def moved(count: int) -> None:
+            nonlocal got
+            got += count
+            self.count(count)
+            if self.stop.is_set:
+                raise Stopped
 
         try:
-            head = reader.get(job.key, begin, use)
+            into = None if self.verify else Into(descriptor, 0, moved)
+            head = reader.get(job.key, begin, use, into=into)
             if got != head.size_bytes:
                 raise Transient(f"{got:,} of {head.size_bytes:,} bytes arrived")
             if digest is not None and digest.hexdigest() != head.etag:
@@ -257,19 +261,23 @@ class Fetcher:
             large.encrypted = large.encrypted or head.encrypted
 
         def use(piece: memoryview) -> None:
+            written = 0
+            while written < len(piece):
+                written += os.pwrite(large.file.fileno(), piece[written:], at + written)
+            moved(len(piece))
+
+        def moved(count: int) -> None:
             nonlocal at
+            at += count
+            self.count(count)
             if self.stop.is_set:
                 raise Stopped
             if large.over:
                 raise Changed("another piece of this object failed", "Changed")
-            written = 0
-            while written < len(piece):
-                written += os.pwrite(large.file.fileno(), piece[written:], at + written)
-            at += len(piece)
-            self.count(len(piece))
 
         try:
-            reader.get(large.job.key, begin, use, first=first, count=count, etag=large.etag)
+            into = Into(large.file.fileno(), first, moved)
+            reader.get(large.job.key, begin, use, first=first, count=count, etag=large.etag, into=into)
             if at - first != count:
                 raise Transient(f"{at - first:,} of {count:,} bytes arrived")
         except BaseException:

@@ -24,6 +24,7 @@ OWN_FOLDER = ".download"
 VERSION = 1
 # How much a power cut may cost: what was fetched within this time (seconds).
 COMMIT_EVERY_SECONDS = 2.0
+_encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
 class Journal:
@@ -58,7 +59,7 @@ class Journal:
 
 
 def line_of(path: str, key: str, etag: str, size_bytes: int) -> str:
-    return json.dumps({"file": path, "key": key, "etag": etag, "bytes": size_bytes}, ensure_ascii=False)
+    return _encode({"file": path, "key": key, "etag": etag, "bytes": size_bytes})
 
 
 def sync_all(folder: Path) -> None:

@@ -11,6 +11,7 @@ import os
 import sqlite3
 import stat
 import tempfile
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -93,6 +94,8 @@ class Plan:
         self._db.executescript(_TABLES + TABLES)
         self._db.execute("BEGIN")
         self._jobs = 0
+        # Each statement of SQLite lets go of Python's lock, for which the workers queue: what is done is told to it once.
+        self._done = array("q")
 
     def close(self) -> None:
         self._gathering.close()
@@ -284,9 +287,10 @@ class Plan:
         ]
         return [Job(*row) for row in dict.fromkeys(found) if row is not None]
 
-    def settle(self, results: Iterable[tuple[str, str, int]]) -> None:
-        """Notes states of jobs: state, reason, id."""
-        self._db.executemany("UPDATE job SET state = ?, reason = ? WHERE id = ?", results)
+    def settle(self, done: Iterable[int], failed: Iterable[tuple[str, int]]) -> None:
+        """Notes what became of jobs: the ids of those that are done; reason and id of those that failed."""
+        self._done.extend(done)
+        self._db.executemany("UPDATE job SET state = 'failed', reason = ? WHERE id = ?", failed)
 
     def missing(self) -> Iterator[str]:
         return (name for (name,) in self._db.execute("SELECT name FROM found WHERE how = 'missing' ORDER BY id"))
@@ -298,6 +302,9 @@ class Plan:
 
     def everything(self) -> Iterator[tuple[str, str, str, str, int, str, str, str]]:
         """For every name: name, state, how found, key, bytes, ETag, file, reason."""
+        done = sorted(self._done)
+        self._done = array("q")
+        self._db.executemany("UPDATE job SET state = 'done', reason = '' WHERE id = ?", ((job,) for job in done))
         rows = self._db.execute(
             "SELECT f.name, coalesce(j.state, f.how), f.how, coalesce(j.key, ''), coalesce(j.size, 0), "
             "coalesce(j.etag, ''), coalesce(j.path, ''), coalesce(j.reason, replace(f.note, char(10), ' | '), '') "

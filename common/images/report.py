@@ -79,6 +79,7 @@ class Report:
     def add(self, outcomes: list[Outcome]) -> None:
         """Files that came or did not."""
         stamp = iso(now())
+        saved = []
         for each in outcomes:
             if each.reason:
                 self.failed += 1
@@ -89,12 +90,13 @@ class Report:
             else:
                 self.downloaded += 1
                 self.bytes += each.size_bytes
-                if self._log is not None:
-                    with disk_full_named(self.logs):
-                        self._log.write(
-                            f"{stamp} saved {_one_line(each.job.path)} key={_one_line(each.job.key)} "
-                            f"bytes={each.size_bytes} seconds={each.seconds:.3f}\n"
-                        )
+                saved.append(
+                    f"{stamp} saved {_one_line(each.job.path)} key={_one_line(each.job.key)} "
+                    f"bytes={each.size_bytes} seconds={each.seconds:.3f}\n"
+                )
+        if self._log is not None:
+            with disk_full_named(self.logs):
+                self._log.writelines(saved)
 
     # --- the analysis --------------------------------------------------------------------------------------------
 

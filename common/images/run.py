@@ -351,11 +351,10 @@ class Download:
     def _take(self, outcomes: list[Outcome], recorder: Recorder) -> None:
         report = self.report
         report.add(outcomes)
-        self.plan.settle(("failed" if each.reason else "done", each.reason, each.job.id) for each in outcomes)
-        saved = [
-            line_of(each.job.path, each.job.key, each.etag, each.size_bytes) for each in outcomes if not each.reason
-        ]
-        recorder.saved(saved)
+        saved = [each for each in outcomes if not each.reason]
+        failed = [(each.reason, each.job.id) for each in outcomes if each.reason]
+        self.plan.settle([each.job.id for each in saved], failed)
+        recorder.saved([line_of(each.job.path, each.job.key, each.etag, each.size_bytes) for each in saved])
 
     def _end(self, recorder: Recorder, ending: BaseException | None) -> int:
         """Closes the books, says how it went, and raises what ended the run."""

@@ -22,7 +22,7 @@ from botocore.exceptions import (
 from urllib3.exceptions import HTTPError
 
 from common.exits import Exit, RunEnds
-from common.s3.bucket import Head, Listed, Page, is_encrypted
+from common.s3.bucket import Head, Into, Listed, Page, is_encrypted
 from common.s3.errors import LOG_IN_AGAIN, CredentialsRefused, Transient, failure
 
 PIECE_BYTES = 256 << 10
@@ -102,6 +102,7 @@ class BotoReader:
         first: int = 0,
         count: int | None = None,
         etag: str = "",
+        into: Into | None = None,
     ) -> Head:
         asked: dict[str, Any] = {"Bucket": self._bucket.name, "Key": key, **self._bucket.extra}
         if count is not None:

@@ -44,6 +44,15 @@ def is_encrypted(headers: Mapping[str, str]) -> bool:
     return kind.startswith("aws:kms") or "x-amz-server-side-encryption-customer-algorithm" in headers
 
 
+@dataclass(frozen=True)
+class Into:
+    """The file that the bytes go to, from `offset` on: the system may move them there without us. `moved` hears how many."""
+
+    descriptor: int
+    offset: int
+    moved: Callable[[int], None]
+
+
 class Reader(Protocol):
     """Fetches objects, for one thread."""
 
@@ -56,9 +65,11 @@ class Reader(Protocol):
         first: int = 0,
         count: int | None = None,
         etag: str = "",
+        into: Into | None = None,
     ) -> Head:
         """Calls `begin` once and `use` with each piece of the bytes from `first` on (`count` of them, or all).
 
+        With `into`, pieces may also be put there instead, each in its place; `into.moved` is called for these.
         Raises Transient, KeyFailed, Changed (the object no longer has this `etag`), RunEnds; what `begin` and `use` raise.
         """
 

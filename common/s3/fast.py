@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from common.s3.bucket import Head, Page, is_encrypted
+from common.s3.bucket import Head, Into, Page, is_encrypted
 from common.s3.errors import KeyFailed, OtherRegion, Transient, failure_of
 from common.s3.listing import parse_page
 from common.s3.signing import Keys, Signer, quoted_path, quoted_query
@@ -103,6 +103,7 @@ class FastReader:
         first: int = 0,
         count: int | None = None,
         etag: str = "",
+        into: Into | None = None,
     ) -> Head:
         plain = ""
         if count is not None:
@@ -115,7 +116,7 @@ class FastReader:
             raise failure_of(answer.status, body, answer.headers.get("x-amz-bucket-region", ""))
         head = self._head(answer, first, count)
         begin(head)
-        self._connection.pieces(answer, use)
+        self._connection.pieces(answer, use, into)
         return head
 
     def _head(self, answer: Answer, first: int, count: int | None) -> Head:

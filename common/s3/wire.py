@@ -6,6 +6,8 @@ boto3 thirty times. Whatever an answer says that is not understood here is a bro
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import socket
 import ssl
@@ -15,12 +17,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from common.exits import Exit, RunEnds
+from common.s3.bucket import Into
 from common.s3.errors import Transient
 
 BUFFER_BYTES = 128 << 10
 MOST_HEADER_BYTES = 64 << 10
 MOST_ERROR_BYTES = 64 << 10
 CONNECT_SECONDS = 15.0
+# From so many bytes on they go from a plain socket to the file within the kernel (splice), through a pipe of this size;
+# with smaller pipes that is slower than copying. Measured: a quarter less processor time.
+SPLICED_BYTES = 256 << 10
+PIPE_BYTES = 1 << 20
+_CANNOT_SPLICE = frozenset((errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM))
 # A body that brings less than this over `timeout_seconds` counts as broken.
 SLOWEST_BYTES_PER_SECOND = 1024
 
@@ -56,6 +64,8 @@ class Connection:
         self._view = memoryview(self._buffer)
         self._window_began, self._window_bytes = 0.0, 0  # for how long the speed was not looked at, and what came
         self._begin = self._end = 0  # what of the buffer is received and not yet used
+        self._pipe: tuple[int, int] | None = None
+        self._splices = address.tls is None and hasattr(os, "splice") and hasattr(fcntl, "F_SETPIPE_SZ")
 
     def ask(self, request: bytes) -> Answer:
         """Sends a request and reads the head of its answer; the body must be read next. Raises Transient."""
@@ -111,6 +121,10 @@ class Connection:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
+        if self._pipe is not None:
+            for end in self._pipe:
+                os.close(end)
+            self._pipe = None
 
     def _receive(self) -> int:
         """Receives something behind what is there; 0 at the end of the stream."""
@@ -157,8 +171,11 @@ class Connection:
             answer.keeps_open = False
         return answer
 
-    def pieces(self, answer: Answer, use: Callable[[memoryview], None]) -> int:
-        """Hands the body to `use` piece by piece; gives its length. Raises Transient when it breaks off."""
+    def pieces(self, answer: Answer, use: Callable[[memoryview], None], into: Into | None = None) -> int:
+        """Hands the body to `use` piece by piece, or puts it `into` a file; gives its length.
+
+        Raises Transient when it breaks off; what `use` raises, and OSError when the file takes no more.
+        """
         self._window_began, self._window_bytes = time.monotonic(), self._end - self._begin
         try:
             if answer.chunked:
@@ -166,7 +183,7 @@ class Connection:
             elif answer.length is None:
                 count = self._until_closed(use)
             else:
-                self._exactly(answer.length, use)
+                self._exactly(answer.length, use, into)
                 count = answer.length
         except ValueError as error:
             self.close()
@@ -199,13 +216,17 @@ class Connection:
                 raise ValueError(f"only {self._window_bytes} bytes arrived in {passed:.0f} seconds")
             self._window_began, self._window_bytes = at, 0
 
-    def _exactly(self, count: int, use: Callable[[memoryview], None]) -> None:
+    def _exactly(self, count: int, use: Callable[[memoryview], None], into: Into | None = None) -> None:
         left = count
         while left:
+            if into is not None and self._splices and left >= SPLICED_BYTES and self._begin == self._end:
+                left = self._spliced(left, use, into, into.offset + count - left)
+                continue
             if self._begin == self._end:
                 self._begin = self._end = 0
             # Gathered until the buffer is full: one write is cheaper than three, and TLS gives 16 kB at a time.
-            while self._end - self._begin < min(left, BUFFER_BYTES - self._begin):
+            spliced_then = into is not None and self._splices and left >= SPLICED_BYTES
+            while not spliced_then and self._end - self._begin < min(left, BUFFER_BYTES - self._begin):
                 self._require_speed()
                 if not self._receive():
                     raise ValueError(f"the connection ended {left - (self._end - self._begin):,} bytes too early")
@@ -213,6 +234,50 @@ class Connection:
             use(self._view[self._begin : self._begin + take])
             self._begin += take
             left -= take
+
+    def _spliced(self, left: int, use: Callable[[memoryview], None], into: Into, at: int) -> int:
+        """Moves the rest of the body to `at` in the file, within the kernel; gives what is left where that cannot be done."""
+        assert self._socket is not None
+        if (pipe := self._open_pipe()) is None:
+            return left
+        while left and self._splices:
+            self._require_speed()
+            try:
+                waiting = os.splice(self._socket.fileno(), pipe[1], min(left, PIPE_BYTES))
+            except OSError as error:
+                if error.errno in _CANNOT_SPLICE:
+                    self._splices = False
+                    return left
+                raise Transient(_plain(error)) from None
+            if not waiting:
+                raise ValueError(f"the connection ended {left:,} bytes too early")
+            self._window_bytes += waiting
+            left -= waiting
+            while waiting:
+                try:
+                    count = os.splice(pipe[0], into.descriptor, waiting, offset_dst=at)
+                    into.moved(count)
+                except OSError as error:
+                    if error.errno not in _CANNOT_SPLICE:
+                        raise
+                    # A file system that cannot: what is in the pipe already is written as everything after it.
+                    self._splices = False
+                    piece = os.read(pipe[0], waiting)
+                    count = len(piece)
+                    use(memoryview(piece))
+                waiting -= count
+                at += count
+        return left
+
+    def _open_pipe(self) -> tuple[int, int] | None:
+        """None when the system grants none of that size (a limit for each user): then nothing is spliced."""
+        if self._pipe is None:
+            self._pipe = os.pipe()
+            try:
+                fcntl.fcntl(self._pipe[1], fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+            except OSError:
+                self._splices = False
+        return self._pipe if self._splices else None
 
     def _until_closed(self, use: Callable[[memoryview], None]) -> int:
         count = 0

@@ -145,8 +145,8 @@ def test_ctrl_c_ends_soon_with_a_summary_and_the_next_run_goes_on(start, downloa
         process.send_signal(signal.SIGINT)
         began = time.monotonic()
         run = ended(process, tmp_path / "out")
-        # On a quiet machine it is 0.2 s (the promise is one); here others may hold the processors.
-        assert time.monotonic() - began < 15
+        # 0.1 s where the disk has time for its part (the promise is a second); less than the server's silence anywhere.
+        assert time.monotonic() - began < 45
         assert run.code == 130 and len(run.files) == 20 and "Run the same command again" in run.err
         assert run.state["status"] == "stopped"
         never.set()
