@@ -21,11 +21,7 @@ for argument in "$@"; do
 done
 # The developer's own settings must not reach the tests; neither must temporary files leave this folder.
 for name in $(compgen -e); do
-<<<<<<< HEAD
-    case $name in CVAT_TESTS_ALL) ;; CVAT_* | SC_* | LOG_* | FIFTYONE_*) unset "$name" ;; esac
-=======
-    case $name in CVAT_TESTS_ALL | CVAT_TESTS_WRITE) ;; CVAT_* | SC_* | LOG_*) unset "$name" ;; esac
->>>>>>> sc6
+    case $name in CVAT_TESTS_ALL | CVAT_TESTS_WRITE) ;; CVAT_* | SC_* | LOG_* | FIFTYONE_*) unset "$name" ;; esac
 done
 mkdir -p .pytest_cache/tmp
 exec .venv/bin/python -m pytest -q -n 2 --basetemp .pytest_cache/tmp/run ${arguments[@]+"${arguments[@]}"}
