@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import fcntl
 import json
 import os
@@ -78,6 +79,7 @@ def running_database(python: str, folder: Path) -> Iterator[str]:
                 [str(program), "--dbpath", str(folder), "--port", str(port), "--bind_ip", "127.0.0.1",
                  "--nounixsocket", "--quiet", "--wiredTigerCacheSizeGB", "0.25"],
                 stdout=said, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True,
+                preexec_fn=_end_with_parent,
             )  # fmt: skip
         try:
             if _listens(process, port):
@@ -91,6 +93,12 @@ def running_database(python: str, folder: Path) -> Iterator[str]:
                 process.kill()
                 process.wait()
     raise AssertionError(f"mongod did not start; it says why in {folder}/mongod-*.log")
+
+
+def _end_with_parent() -> None:
+    """In the child: also when pytest is killed, no database stays behind (1: PR_SET_PDEATHSIG)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM, 0, 0, 0)
 
 
 def _listens(process: subprocess.Popen[bytes], port: int) -> bool:

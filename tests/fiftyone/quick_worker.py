@@ -42,12 +42,18 @@ def serve(place: str) -> None:
 
     database._disconnect()  # its threads would be missing in a fork
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    parent = os.getppid()
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(place)
         listening.listen(16)
+        listening.settimeout(1.0)
         print("ready", flush=True)
-        while True:
-            connection, _ = listening.accept()
+        while os.getppid() == parent:
+            try:
+                connection, _ = listening.accept()
+            except TimeoutError:
+                continue
+            connection.setblocking(True)
             if os.fork() == 0:
                 listening.close()
                 _forked(lambda connection=connection: _keep(connection))

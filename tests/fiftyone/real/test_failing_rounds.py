@@ -56,12 +56,11 @@ def test_a_server_that_fails_at_any_step_leaves_nothing_behind(rounds: Rounds, s
 
 
 @pytest.mark.parametrize("step", [*STEPS, "POST /api/projects$"])
-def test_create_killed_at_any_step_can_be_done_again(whole_rounds: Rounds, server: CvatSandbox, step: str) -> None:
-    rounds = whole_rounds
+def test_create_killed_at_any_step_can_be_done_again(rounds: Rounds, server: CvatSandbox, step: str) -> None:
     rounds.run(SMALL)
     before = rounds.snapshot()
     with held_at(server, step) as reached:
-        process = rounds.start("create", **BOXES, PROJECT_NAME="ours")
+        process = rounds.start("create", **BOXES, PROJECT_NAME="ours", FIFTYONE_SYNC_PYTHON=rounds.fiftyone.python)
         try:
             wait_until(lambda: reached.is_set() or process.poll() is not None, f"create does {step}", 120)
             assert process.poll() is None, process.communicate()
