@@ -15,6 +15,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
+from common import log
 from common.exits import Trouble
 from common.migrating.commands import project_from_dataset
 from common.migrating.download import Wanted, download_project
@@ -77,6 +78,7 @@ class SCRESTClient:
         wait_seconds: float = 300,
         connections: int = 20,
     ) -> None:
+        log.set_up_for_library()
         url = base_url(host)
         if url.startswith("http://") and not allow_http:
             raise ValueError(

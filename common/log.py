@@ -81,8 +81,23 @@ class _CurrentStderr:
 stderr = cast(TextIO, _CurrentStderr())
 
 
+def set_up_for_library() -> None:
+    """Somebody's own program uses this one: warnings to standard error, unless it has set structlog up itself.
+
+    structlog by itself would print every line to standard output.
+    """
+    if not structlog.is_configured():
+        _configure("WARNING", "auto")
+
+
 def set_up(level: str = "INFO", style: str = "auto") -> None:
     """Sends all logs to standard error. `style` is auto, text or json."""
+    _configure(level, style)
+    # Libraries log through the standard library: their warnings are worth seeing, their chatter is not.
+    logging.basicConfig(level=logging.ERROR, format="%(name)s: %(message)s", stream=stderr)
+
+
+def _configure(level: str, style: str) -> None:
     on_terminal = sys.stderr.isatty()
     text = style == "text" or (style == "auto" and on_terminal)
     shared: list[structlog.typing.Processor] = [
@@ -103,8 +118,6 @@ def set_up(level: str = "INFO", style: str = "auto") -> None:
         logger_factory=structlog.WriteLoggerFactory(file=stderr),
         cache_logger_on_first_use=False,
     )
-    # Libraries log through the standard library: their warnings are worth seeing, their chatter is not.
-    logging.basicConfig(level=logging.ERROR, format="%(name)s: %(message)s", stream=stderr)
 
 
 def bind(**fields: str) -> None:

@@ -102,6 +102,7 @@ def download(
     `task_details`); raises RunEnds (CredentialsRefused for wrong credentials), Trouble (CvatError and others) or Locked
     when nothing could be done at all.
     """
+    log.set_up_for_library()
     book = Book(settings, tell)
     with book.kept():
         download_all(book, stop or StopSignal())

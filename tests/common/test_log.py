@@ -93,3 +93,18 @@ def test_a_secret_that_holds_another_is_masked_whole(secret, inner):
 def test_an_empty_secret_hides_nothing():
     log.hide("")
     assert log.without_secrets("text") == "text"
+
+
+def test_as_a_library_warnings_go_to_standard_error_and_nothing_to_standard_output(capsys):
+    log.set_up_for_library()
+    log.get().info("quiet")
+    log.get().warning("loud")
+    said = capsys.readouterr()
+    assert said.out == "" and "loud" in said.err and "quiet" not in said.err
+
+
+def test_a_program_that_has_set_its_logs_up_keeps_them(capsys):
+    log.set_up("INFO", "json")
+    log.set_up_for_library()
+    log.get().info("theirs")
+    assert [line["event"] for line in lines(capsys)] == ["theirs"]
