@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ended import Ended
 from stable import Run, Stable
 
 from common.backups.record import Record, read
@@ -37,25 +38,10 @@ OUR_FAULT = "This is a fault of the program"
 
 
 @dataclass(frozen=True)
-class Finished:
+class Finished(Ended):
     """A run that is over: its exit code, what it said, and where it was to put its backups."""
 
-    code: int
-    out: str
-    err: str
     folder: Path
-
-    @property
-    def said(self) -> str:
-        return self.out + self.err
-
-    @property
-    def events(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.err.splitlines() if line.startswith("{")]
-
-    def happened(self, event: str) -> list[dict[str, Any]]:
-        """The log lines of one kind."""
-        return [line for line in self.events if line["event"] == event]
 
     def last_run(self, mode: str = "p") -> dict[str, Any]:
         [path] = self.folder.glob(f"*/last-run-{mode}.json")

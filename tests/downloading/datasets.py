@@ -8,23 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ended import Ended
 from running import OUR_FAULT, PATIENCE_SECONDS, finish, start
 
 from sandbox.cvat import CvatSandbox
 
 
 @dataclass(frozen=True)
-class Downloaded:
+class Downloaded(Ended):
     """A run that is over."""
 
-    code: int
-    out: str
-    err: str
     folder: Path
-
-    @property
-    def said(self) -> str:
-        return self.out + self.err
 
     @property
     def metrics(self) -> dict[str, Any]:

@@ -10,10 +10,10 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ended import Ended
 from environment import ROOT, RealFiftyOne, fiftyone_environment
 from making import PRELUDE, Annotator, pictures
 
@@ -131,23 +131,6 @@ def held_at(server: CvatSandbox, step: str) -> Iterator[threading.Event]:
         server.answer = plain_answer  # type: ignore[method-assign]
 
 
-@dataclass(frozen=True)
-class Done:
-    """One run of the script that is over."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def said(self) -> str:
-        return self.out + self.err
-
-    @property
-    def events(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.err.splitlines() if line.startswith("{")]
-
-
 class Rounds:
     """fiftyone_sync.py with the settings of one test."""
 
@@ -202,7 +185,7 @@ class Rounds:
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
         )  # fmt: skip
 
-    def sync(self, *arguments: str, code: int | None = 0, **changes: str) -> Done:
+    def sync(self, *arguments: str, code: int | None = 0, **changes: str) -> Ended:
         """A whole run; its exit code must be `code`."""
         process = self.start(*arguments, **changes)
         try:
@@ -213,7 +196,7 @@ class Rounds:
             raise AssertionError(
                 f"{arguments} did not end in {PATIENCE_SECONDS} s; it said\n{out}\n{err[-4000:]}"
             ) from None
-        done = Done(process.returncode, out, err)
+        done = Ended(process.returncode, out, err)
         assert "Traceback" not in done.said, done.said
         assert code is None or done.code == code, f"{arguments} ended with {done.code}, not {code}\n{done.said}"
         return done

@@ -13,23 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ended import Ended
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PATIENCE_SECONDS = 60
 
 
 @dataclass(frozen=True)
-class Ended:
+class Fetched(Ended):
     """A run that is over."""
 
-    code: int
-    out: str
-    err: str
     folder: Path
-
-    @property
-    def said(self) -> str:
-        return self.out + self.err
 
     @property
     def files(self) -> dict[str, bytes]:
@@ -79,17 +73,17 @@ def start(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
 
 
 @pytest.fixture
-def download(start: Callable[..., subprocess.Popen[str]], tmp_path: Path) -> Callable[..., Ended]:
+def download(start: Callable[..., subprocess.Popen[str]], tmp_path: Path) -> Callable[..., Fetched]:
     """Runs it to its end, with --auto-confirm."""
 
-    def go(url: str, names: list[str] | Path, *flags: str, **environment: str) -> Ended:
+    def go(url: str, names: list[str] | Path, *flags: str, **environment: str) -> Fetched:
         process = start(url, names, "--auto-confirm", *flags, **environment)
         return ended(process, tmp_path / "out")
 
     return go
 
 
-def ended(process: subprocess.Popen[str], folder: Path) -> Ended:
+def ended(process: subprocess.Popen[str], folder: Path) -> Fetched:
     try:
         out, err = process.communicate(timeout=PATIENCE_SECONDS)
     except subprocess.TimeoutExpired:
@@ -97,4 +91,4 @@ def ended(process: subprocess.Popen[str], folder: Path) -> Ended:
         raise
     assert "This is a fault of the program" not in err, err
     assert "Traceback" not in err, err
-    return Ended(process.returncode, out, err, folder)
+    return Fetched(process.returncode, out, err, folder)
