@@ -342,6 +342,8 @@ def what_is_missing(arguments: argparse.Namespace, raw: Mapping[str, str]) -> li
 
 
 def needs_cvat(command: str, raw: Mapping[str, str]) -> bool:
+    if command == "status" and not (raw.get("FIFTYONE_SYNC_DATASET") and raw.get("FIFTYONE_SYNC_ANNO_KEY")):
+        return False  # the list of rounds is on this disk
     switched_off = raw.get("CVAT_SYNC", "true").strip().lower() in ("false", "0", "no", "off", "n", "f")
     return command not in WITHOUT_CVAT and not switched_off
 
