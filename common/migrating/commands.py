@@ -47,6 +47,7 @@ from common.sc.projects import (
 from common.sc.settings import ScSettings
 from common.sc.signing_in import connect
 from common.text import printable
+from common.web import errors
 
 PROJECT_TYPES = (
     "detection", "segmentation", "classification", "anomaly", "rotated_detection", "instance_segmentation",
@@ -235,20 +236,33 @@ def _migrated(run: ScRun, source: Client, target: Client, project: Project, base
     counted = _counted(source, str(project["id"]))
     before = _record(finished)
     if before.get("name") == name:
-        if before.get("counted") == counted:
+        if not _is_there(target, str(before.get("project") or "")):
+            log.get().warning("project_is_gone", project=name, detail="it was deleted on the target: migrated again")
+        elif before.get("counted") == counted:
             if not before.get("kept"):
                 _clear_spool(run, folder)  # the run that finished may have been killed while it did
             return Report(name, where=str(before["where"]), notes=[_MIGRATED_BEFORE])
-        log.get().info("source_has_changed", project=name, before=before.get("counted"), now=counted)
+        else:
+            log.get().info("source_has_changed", project=name, before=before.get("counted"), now=counted)
     downloaded = download_project(source, str(project["id"]), folder, wanted(run))
     report = upload_project(target, open_source(folder), name, if_there(run))
     report.notes += [each for each in downloaded.notes if each.split(":")[0] not in "".join(report.notes)]
     report.seconds += downloaded.seconds
     if report.outcome == "done":
         kept = bool(run.arguments.keep_spool)
-        write_json(finished, {"name": name, "where": report.where, "counted": counted, "kept": kept})
+        write_json(
+            finished,
+            {"name": name, "where": report.where, "project": report.project_id, "counted": counted, "kept": kept},
+        )
         _clear_spool(run, folder)
     return report
+
+
+def _is_there(client: Client, project_id: str) -> bool:
+    try:
+        return bool(project_id) and bool(get_project(client, project_id))
+    except errors.NotFound:
+        return False
 
 
 def _record(path: Path) -> dict[str, Any]:

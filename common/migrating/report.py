@@ -39,6 +39,7 @@ class Report:
     notes: list[str] = field(default_factory=list)
     done: list[str] = field(default_factory=list)
     remedy: str = ""
+    project_id: str = ""  # on the server that was uploaded to
 
     def settle(self) -> Report:
         if self.gaps and self.outcome == "done":
