@@ -154,13 +154,14 @@ def list_all(run: ScRun) -> int:
         tasks = trainable_tasks(each)
         labels = sum(len(task.get("labels") or []) for task in tasks)
         table.add_row(
-            str(each["id"]), Text(printable(str(each["name"]), 60)), str(each.get("creation_time", ""))[:10],
-            " → ".join(str(task["task_type"]) for task in tasks), str(labels),
+            *(Text(printable(text, 60)) for text in (
+                str(each["id"]), str(each["name"]), str(each.get("creation_time", ""))[:10],
+                " → ".join(str(task["task_type"]) for task in tasks), str(labels),
+            ))
         )  # fmt: skip
     console = wide_console()
-    console.print(
-        f"{client.url}  {client.generation.name}  workspace {printable(str(client.workspace.get('name', '')))}"
-    )
+    where = f"{client.generation.name}  workspace {client.workspace.get('name', '')}"
+    console.print(Text(f"{client.url}  {printable(where)}"))  # as text: rich takes [words] for markup
     console.print(table)
     return Exit.ALL_GOOD
 
@@ -293,6 +294,7 @@ def verify(run: ScRun) -> int:
             compared = verify_server(folder, client, run.arguments.name or "")
             compared.gaps = report.gaps + compared.gaps
             compared.notes = report.notes + compared.notes
+            compared.remedy = report.remedy
             return compared.settle()
 
         return do
@@ -314,7 +316,7 @@ def configure(run: ScRun) -> int:
     for each in configuration.parameters(configuration.read(client, project)):
         if not shown or each.name in shown or ".".join(each.key) in shown:
             where = "" if each.task is None else printable(titles[each.task], 40)
-            table.add_row(Text(where), ".".join(each.key), json.dumps(each.value))
+            table.add_row(Text(where), Text(printable(".".join(each.key))), Text(printable(json.dumps(each.value))))
     wide_console().print(table)
     return Exit.ALL_GOOD
 

@@ -58,7 +58,10 @@ def verify_files(path: Path, stop: StopSignal, workers: int) -> Report:
 
         for done in side_by_side(source.entries, work, min(workers, 4), stop, display.tick):
             display.advance()
-            report.gaps += done.made if done.made is not None else [f"{done.item.file}: {done.trouble}"]
+            wrong = done.made if done.made is not None else [f"{done.item.file}: {done.trouble}"]
+            if wrong and not source.is_legacy:
+                report.remedy = "Delete what has changed and download again: only what is not there is fetched."
+            report.gaps += wrong
             _count(report, done.item)
     report.seconds = time.monotonic() - began
     return report.settle()
