@@ -109,8 +109,13 @@ def print_reports(reports: list[Report], verb: str) -> None:
         return
     summary = f"{done} of {plural(len(reports), 'project')} {verb} whole."
     # What was refused is refused again, and nothing is mended by being looked at once more.
-    again = verb != "verified" and any(each.outcome not in ("done", "refused") for each in reports)
-    say(f"{summary} Run the same command again: it goes on from here." if again else f"{summary} See above.")
+    outcomes = {each.outcome for each in reports} - {"done", "refused"}
+    if verb == "verified" or not outcomes:
+        say(f"{summary} See above.")
+    elif "failed" in outcomes:
+        say(f"{summary} When that is mended, run the same command again: it goes on from here.")
+    else:
+        say(f"{summary} Run the same command again: it goes on from here.")
 
 
 def wide_console() -> Console:

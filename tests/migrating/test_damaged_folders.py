@@ -8,6 +8,7 @@ import pytest
 
 import sc_migrate
 from common.exits import Exit
+from common.migrating.cvat_writing import write_backup
 from common.migrating.folder import BadFolder
 from common.migrating.source import open_source
 from common.migrating.upload import upload_project
@@ -90,3 +91,14 @@ def test_a_project_that_was_deleted_on_the_target_is_migrated_again(pair, signed
     assert list_projects(there) == []
     assert sc_migrate.main(["migrate", "--all"]) == Exit.ALL_GOOD
     assert contents(target) == contents(source)
+
+
+def test_an_image_that_is_gone_or_spoilt_stays_behind_on_the_way_to_cvat_and_no_other(downloaded):
+    _, folder = downloaded
+    (folder / "images" / "Dataset" / "alone.jpg").unlink()
+    spoilt = next((folder / "images" / "Second").iterdir())
+    spoilt.write_bytes(spoilt.read_bytes()[:-1] + b"x")
+    written = write_backup(open_source(folder), "Small", folder.parent / "made.zip")
+    assert (written.images, written.videos) == (2, 1)
+    assert len(written.gaps) == 2 and any("'alone'" in each for each in written.gaps)
+    assert any("has changed since it was downloaded" in each for each in written.gaps)
