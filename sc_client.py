@@ -17,7 +17,8 @@ from pydantic import SecretStr
 
 from common import log
 from common.exits import Trouble
-from common.migrating.commands import project_from_dataset
+from common.lock import Locked
+from common.migrating.commands import known_folder, project_from_dataset
 from common.migrating.download import Wanted, download_project
 from common.migrating.folder import project_folders
 from common.migrating.making import Order
@@ -125,7 +126,8 @@ class SCRESTClient:
         wanted = Wanted(predictions, models)
         return self._all(
             (str(each["name"]), lambda each=each: download_project(
-                self._client, str(each["id"]), base / project_folder(str(each["id"]), str(each["name"])), wanted))
+                self._client, str(each["id"]),
+                known_folder(base, base / project_folder(str(each["id"]), str(each["name"])), each), wanted))
             for each in list_projects(self._client)
         )  # fmt: skip
 
@@ -162,8 +164,11 @@ class SCRESTClient:
         for name, do in work:
             try:
                 reports.append(do())  # type: ignore[operator]
-            except Trouble as error:  # one that fails never stops the others
-                reports.append(Report(name, "failed", gaps=[str(error)]))
+            except (Trouble, Locked, OSError) as error:  # one that fails never stops the others
+                reports.append(Report(name, "locked" if isinstance(error, Locked) else "failed", gaps=[str(error)]))
+            except (LookupError, TypeError, ValueError, AttributeError) as error:  # an answer that nobody foresaw
+                log.get().warning("unexpected_error", project=name, reason=str(error), exc_info=True)
+                reports.append(Report(name, "failed", gaps=[f"unexpected answer ({type(error).__name__}: {error})"]))
         if any(each.gaps for each in reports):
             raise Incomplete(reports)
         return reports

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A project with one task, of the images of COCO that show a dog.
 
-python create_coco_project_single_task.py [COCO FOLDER] [detection|segmentation]
+python create_coco_project_single_task.py [COCO FOLDER] [detection|segmentation|classification]
 """
 
 from __future__ import annotations

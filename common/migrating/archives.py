@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 import zipfile
+from datetime import timedelta
 from pathlib import Path
 
 from common.exits import Trouble
@@ -17,10 +18,13 @@ from common.sc import archives
 from common.sc.address import server_key
 from common.sc.client import Client
 from common.sc.projects import Project, list_projects
-from common.text import iso, now
+from common.text import iso, now, parse_time
 from common.transfer import PartFile
 from common.waiting import Deadline
 from common.web import errors
+
+# A server's own archive shows the project as it was when its job ran: an older one is made anew.
+FRESH = timedelta(hours=24)
 
 
 class BadArchive(Trouble):
@@ -42,8 +46,10 @@ def export_archive(
         Display(f"exporting {project['name']}", 1) as display,
     ):
         item = display.item(str(project["name"]))
-        job_id = _running(client, begun) or archives.begin_export(client, str(project["id"]), include_models)
-        begun.write_text(json.dumps({"job_id": job_id}), encoding="utf-8")
+        job_id = _running(client, begun, include_models)
+        if not job_id:
+            job_id = archives.begin_export(client, str(project["id"]), include_models)
+            write_json(begun, {"job_id": job_id, "include_models": include_models, "begun_at": iso(now())})
         job = archives.wait_for(client, job_id, Deadline(hours * 3600), item.phase)
         part = PartFile(final.with_name(f".{final.name}.part"))
         item.phase("downloading")
@@ -74,20 +80,25 @@ def export_archive(
     return report
 
 
-def _running(client: Client, begun: Path) -> str:
-    """The job that an earlier run began, if the server still knows it and it has not failed."""
+def _running(client: Client, begun: Path, include_models: str) -> str:
+    """The job that an earlier run began, if it is of the same order and not old, and the server has not failed at it."""
     try:
-        job_id = str(json.loads(begun.read_text(encoding="utf-8"))["job_id"])
-        job = client.get(f"{client.home}/jobs/{job_id}")
-    except (OSError, ValueError, KeyError, errors.NotFound, errors.NotJson, errors.Refused):
+        record = json.loads(begun.read_text(encoding="utf-8"))
+        if record["include_models"] != include_models or now() - parse_time(str(record["begun_at"])) > FRESH:
+            return ""
+        job = client.get(f"{client.home}/jobs/{record['job_id']}")
+        state = str(job["state"]).lower()
+    except (OSError, ValueError, KeyError, TypeError, errors.NotFound, errors.NotJson, errors.Refused):
         return ""
-    return job_id if str(job.get("state", "")).lower() in ("scheduled", "running", "finished") else ""
+    return str(record["job_id"]) if state in ("scheduled", "running", "finished") else ""
 
 
 def import_archive(client: Client, file: Path, name: str, hours: float) -> Report:
     """Makes a project of an archive. A second run goes on; an existing name is refused. Raises Trouble."""
     archives.require_archives(client)
     began = time.monotonic()
+    if not file.is_file():
+        raise BadArchive(f"{file} is not there")
     if not zipfile.is_zipfile(file):
         raise BadArchive(f"{file} is no zip archive")
     name = name or _name_of(file)
@@ -105,7 +116,11 @@ def import_archive(client: Client, file: Path, name: str, hours: float) -> Repor
             file_id = _upload(client, file, state, marker, item.bytes)
             state["job_id"] = archives.begin_import(client, file_id, name)
             write_json(marker, state)
-        job = archives.wait_for(client, state["job_id"], Deadline(hours * 3600), item.phase)
+        try:
+            job = archives.wait_for(client, state["job_id"], Deadline(hours * 3600), item.phase)
+        except (archives.JobEnded, errors.NotFound):
+            marker.unlink(missing_ok=True)  # nothing comes of this job any more: the next run begins anew
+            raise
         item.close()
         display.advance()
     made = (job.get("metadata") or {}).get("project") or {}
@@ -125,12 +140,18 @@ def _name_of(file: Path) -> str:
 
 
 def _state(marker: Path, client: Client, name: str, file: Path) -> dict[str, str]:
-    wanted = {"server": client.home, "name": name, "size": str(file.stat().st_size)}
+    there = file.stat()
+    wanted = {
+        "server": f"{server_key(client.url)}{client.home}", "name": name, "size": str(there.st_size),
+        "modified": str(there.st_mtime_ns),  # bytes of two archives must not become one
+    }  # fmt: skip
     try:
-        found: dict[str, str] = json.loads(marker.read_text(encoding="utf-8"))
+        found = json.loads(marker.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return wanted
-    return found if all(found.get(key) == value for key, value in wanted.items()) else wanted
+    return (
+        found if isinstance(found, dict) and all(found.get(key) == value for key, value in wanted.items()) else wanted
+    )
 
 
 def _upload(client: Client, file: Path, state: dict[str, str], marker: Path, on_progress: archives.Progress) -> str:

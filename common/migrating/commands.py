@@ -47,6 +47,7 @@ from common.sc.projects import (
 from common.sc.settings import ScSettings
 from common.sc.signing_in import connect
 from common.text import printable
+from common.web import errors
 
 PROJECT_TYPES = (
     "detection", "segmentation", "classification", "anomaly", "rotated_detection", "instance_segmentation",
@@ -153,13 +154,14 @@ def list_all(run: ScRun) -> int:
         tasks = trainable_tasks(each)
         labels = sum(len(task.get("labels") or []) for task in tasks)
         table.add_row(
-            str(each["id"]), Text(printable(str(each["name"]), 60)), str(each.get("creation_time", ""))[:10],
-            " → ".join(str(task["task_type"]) for task in tasks), str(labels),
+            *(Text(printable(text, 60)) for text in (
+                str(each["id"]), str(each["name"]), str(each.get("creation_time", ""))[:10],
+                " → ".join(str(task["task_type"]) for task in tasks), str(labels),
+            ))
         )  # fmt: skip
     console = wide_console()
-    console.print(
-        f"{client.url}  {client.generation.name}  workspace {printable(str(client.workspace.get('name', '')))}"
-    )
+    where = f"{client.generation.name}  workspace {client.workspace.get('name', '')}"
+    console.print(Text(f"{client.url}  {printable(where)}"))  # as text: rich takes [words] for markup
     console.print(table)
     return Exit.ALL_GOOD
 
@@ -235,20 +237,33 @@ def _migrated(run: ScRun, source: Client, target: Client, project: Project, base
     counted = _counted(source, str(project["id"]))
     before = _record(finished)
     if before.get("name") == name:
-        if before.get("counted") == counted:
+        if not _is_there(target, str(before.get("project") or "")):
+            log.get().warning("project_is_gone", project=name, detail="it was deleted on the target: migrated again")
+        elif before.get("counted") == counted:
             if not before.get("kept"):
                 _clear_spool(run, folder)  # the run that finished may have been killed while it did
             return Report(name, where=str(before["where"]), notes=[_MIGRATED_BEFORE])
-        log.get().info("source_has_changed", project=name, before=before.get("counted"), now=counted)
+        else:
+            log.get().info("source_has_changed", project=name, before=before.get("counted"), now=counted)
     downloaded = download_project(source, str(project["id"]), folder, wanted(run))
     report = upload_project(target, open_source(folder), name, if_there(run))
     report.notes += [each for each in downloaded.notes if each.split(":")[0] not in "".join(report.notes)]
     report.seconds += downloaded.seconds
     if report.outcome == "done":
         kept = bool(run.arguments.keep_spool)
-        write_json(finished, {"name": name, "where": report.where, "counted": counted, "kept": kept})
+        write_json(
+            finished,
+            {"name": name, "where": report.where, "project": report.project_id, "counted": counted, "kept": kept},
+        )
         _clear_spool(run, folder)
     return report
+
+
+def _is_there(client: Client, project_id: str) -> bool:
+    try:
+        return bool(project_id) and bool(get_project(client, project_id))
+    except errors.NotFound:
+        return False
 
 
 def _record(path: Path) -> dict[str, Any]:
@@ -279,6 +294,7 @@ def verify(run: ScRun) -> int:
             compared = verify_server(folder, client, run.arguments.name or "")
             compared.gaps = report.gaps + compared.gaps
             compared.notes = report.notes + compared.notes
+            compared.remedy = report.remedy
             return compared.settle()
 
         return do
@@ -300,7 +316,7 @@ def configure(run: ScRun) -> int:
     for each in configuration.parameters(configuration.read(client, project)):
         if not shown or each.name in shown or ".".join(each.key) in shown:
             where = "" if each.task is None else printable(titles[each.task], 40)
-            table.add_row(Text(where), ".".join(each.key), json.dumps(each.value))
+            table.add_row(Text(where), Text(printable(".".join(each.key))), Text(printable(json.dumps(each.value))))
     wide_console().print(table)
     return Exit.ALL_GOOD
 

@@ -23,6 +23,8 @@ from common.files import disk_full_named
 from common.migrating.cvat_shapes import figures_of, shapes_of_track
 from common.migrating.pictures import Figure, Form, Keypoints, Picture, Plan, plan_for
 
+# Of one video: nine hours at 30 a second. A backup that claims more is no backup of CVAT.
+MOST_FRAMES = 1_000_000
 _STEP = re.compile(r"step\s*=\s*(\d+)")
 _CIRCLE = re.compile(r"<circle[^>]*>")
 _LINE = re.compile(r"<line[^>]*>")
@@ -134,7 +136,8 @@ def _items_of_task(
     if not media:
         gaps.append(f"task {name!r}: the backup holds no images or video of it")
         return
-    figures = _figures_by_frame(archive, members, prefix, task, contents.labels or list(task.get("labels") or []), lost)
+    known = contents.labels or list(task.get("labels") or [])
+    figures = _figures_by_frame(archive, members, prefix, task, known, lost, _most_frames(rows, media, about))
     for frame in about.get("deleted_frames") or []:
         figures.pop(frame, None)
     if task.get("subset"):
@@ -166,6 +169,14 @@ def _items_of_task(
         yield _Item(member, _name(listed[at]), tuple(figures.get(frame, ())))
 
 
+def _most_frames(rows: Sequence[Mapping[str, Any]], media: Sequence[str], about: Mapping[str, Any]) -> int:
+    """How many frames a task can have at most, by what lies in the backup."""
+    lengths = [int(row["properties"].get("length") or 0) for row in rows if "properties" in row]
+    if lengths or about.get("chunk_type") == "video":
+        return min(max(lengths, default=0) or MOST_FRAMES, MOST_FRAMES)
+    return sum("extension" in row for row in rows) or len(media)
+
+
 def _name(path: str) -> str:
     """What an image is called: with the folders that it lay in, since several may hold the same name."""
     return str(PurePosixPath(path).with_suffix("")).replace("/", "_")
@@ -190,7 +201,7 @@ def _manifest(archive: Archive, members: Mapping[str, Member], name: str) -> lis
 
 def _figures_by_frame(
     archive: Archive, members: Mapping[str, Member], prefix: str, task: Mapping[str, Any],
-    labels: Sequence[Mapping[str, Any]], lost: Counter[str],
+    labels: Sequence[Mapping[str, Any]], lost: Counter[str], most: int,
 ) -> dict[int, list[Figure]]:  # fmt: skip
     found: dict[int, list[Figure]] = {}
     seen: set[tuple[int, Figure]] = set()
@@ -202,7 +213,8 @@ def _figures_by_frame(
             count = sum(len(held.get(kind) or []) for kind in ("tags", "shapes", "tracks"))
             lost[f"an annotation of a {str(job['type']).replace('_', ' ')} job is left out"] += count
             continue
-        last = int(job.get("stop_frame", task["data"].get("stop_frame", 0)))
+        # Never more than there are: a track is drawn on every one of them.
+        last = min(int(job.get("stop_frame", task["data"].get("stop_frame", 0))), most - 1)
         shapes = list(held.get("shapes") or [])
         for track in held.get("tracks") or []:
             lost["a track became shapes: that they are one object has no counterpart"] += 1

@@ -17,6 +17,7 @@ Row = Mapping[str, Any]
 # Most points of a polygon that SC and Geti take.
 MOST_POINTS = 5000
 ELLIPSE_CORNERS = 72
+MOST_MASK_PIXELS = 20_000_000
 
 
 # --- from CVAT ----------------------------------------------------------------------------------------------------
@@ -43,6 +44,9 @@ def figures_of(row: Row, sublabels: Sequence[str], lost: Counter[str]) -> list[F
             return [Figure("polygon", label, _flat(_turned_ellipse(x, y, across, down, turn)))]
         case "polygon":
             return [_polygon(label, points, lost)]
+        case "mask" if not _fits_its_box(points):
+            lost["a mask that does not fit its box, or is larger than any picture, is left out"] += 1
+            return []
         case "mask":
             outer, holes = mask_outlines(points)
             if holes:
@@ -101,6 +105,16 @@ def _turned_ellipse(x: float, y: float, across: float, down: float, degrees: flo
         a, b = across * math.cos(angle), down * math.sin(angle)
         corners.append((x + a * cos - b * sin, y + a * sin + b * cos))
     return corners
+
+
+def _fits_its_box(points: Sequence[float]) -> bool:
+    """Whether the runs of a mask cover its box at most: a few digits must not fill the memory."""
+    if len(points) < 4:
+        return False
+    *runs, left, top, right, bottom = (int(each) for each in points)
+    width, height = right - left + 1, bottom - top + 1
+    sound = width > 0 and height > 0 and all(run >= 0 for run in runs) and sum(runs) <= width * height
+    return sound and sum(runs[1::2]) <= MOST_MASK_PIXELS
 
 
 def mask_outlines(points: Sequence[float]) -> tuple[list[list[Point]], int]:

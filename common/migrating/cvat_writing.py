@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from common.files import disk_full_named, publish
+from common.hashing import sha256_of
 from common.migrating.cvat_shapes import cvat_shape, svg_of
 from common.migrating.folder import BadFolder, Entry
 from common.migrating.picture_size import NoPicture, size_of_picture
@@ -72,7 +73,8 @@ def write_backup(source: Source, name: str, final: Path, check: Callable[[], Non
                     "version": "1.0",
                 }
                 _add(archive, "project.json", project)
-                for number, (title, entries) in enumerate(_tasks(source)):
+                entries_there = [each for each in source.entries if _is_sound(source, each, written.gaps, check)]
+                for number, (title, entries) in enumerate(_tasks(entries_there)):
                     _write_task(archive, f"task_{number}/", title, entries, source, words, written, check)
             publish(temporary, final)
         finally:
@@ -87,9 +89,24 @@ def _add(archive: zipfile.ZipFile, name: str, content: Any) -> None:
     archive.writestr(info, json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace"))
 
 
-def _tasks(source: Source) -> Iterator[tuple[str, list[Entry]]]:
+def _is_sound(source: Source, entry: Entry, gaps: list[str], check: Callable[[], None]) -> bool:
+    """Whether a file is there as it was downloaded: one that is not stays behind, and no other with it."""
+    try:
+        if not entry.file:
+            raise BadFolder("it has no file")
+        if entry.sha256 and sha256_of(source.folder.inside(entry.file), check) != entry.sha256:
+            raise BadFolder(f"{entry.file} has changed since it was downloaded")
+        if not entry.sha256:
+            source.folder.inside(entry.file).stat()
+    except (BadFolder, OSError) as error:
+        gaps.append(f"{entry.kind} {entry.name!r} ({entry.id}): {error}")
+        return False
+    return True
+
+
+def _tasks(there: Sequence[Entry]) -> Iterator[tuple[str, list[Entry]]]:
     """Title and media of each task of CVAT: the images of a dataset together, every video alone."""
-    entries = sorted(source.entries, key=lambda each: each.stem)
+    entries = sorted(there, key=lambda each: each.stem)
     datasets = dict.fromkeys(each.dataset for each in entries)
     for dataset in datasets:
         if images := [each for each in entries if each.dataset == dataset and each.kind == "image"]:
@@ -215,7 +232,12 @@ def _write_task(
         for frame in entry.scenes or {}:
             number = int(frame) if is_video else at
             try:
-                scene = source.folder.read_json(entry.scene_file(frame))
+                scene, sha256 = source.folder.read_json_and_hash(entry.scene_file(frame))
+                if (recorded := (entry.scenes or {})[frame]) and recorded != sha256:
+                    written.gaps.append(
+                        f"{entry.kind} {entry.name!r}{f' frame {frame}' if frame else ''}: "
+                        "its annotations have changed since they were downloaded; carried as they are now"
+                    )
                 made, whole = _annotations(
                     scene, number, (width, height), source.normalised, words, written.lost, len(shapes)
                 )

@@ -147,6 +147,13 @@ class ProjectFolder:
             pass
         return found
 
+    def is_as_recorded(self, manifest: Mapping[str, Any]) -> bool:
+        """Whether the record of the media is the one that the manifest was written for."""
+        try:
+            return sha256_of(self.ledger_path) == manifest.get("media_sha256")
+        except OSError:
+            return False
+
     def note(self, entry: Entry) -> None:
         """Appends a line: what it tells of is not fetched again, even if this process is killed at once."""
         line = json.dumps(_short(entry), ensure_ascii=False)
@@ -265,7 +272,9 @@ def _read_object(path: Path) -> dict[str, Any] | None:
         return None
     except (OSError, ValueError) as error:
         raise BadFolder(f"{path} cannot be read: {error}") from None
-    return found if isinstance(found, dict) else None
+    if not isinstance(found, dict):
+        raise BadFolder(f"{path} cannot be read: it holds no record")
+    return found
 
 
 def _short(entry: Entry) -> dict[str, Any]:

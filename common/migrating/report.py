@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections import Counter
 from dataclasses import dataclass, field
@@ -39,6 +40,7 @@ class Report:
     notes: list[str] = field(default_factory=list)
     done: list[str] = field(default_factory=list)
     remedy: str = ""
+    project_id: str = ""  # on the server that was uploaded to
 
     def settle(self) -> Report:
         if self.gaps and self.outcome == "done":
@@ -67,6 +69,16 @@ def exit_code(reports: list[Report]) -> int:
     return Exit.SOME_FAILED
 
 
+# What stands before the kind and id of a medium in every address: so long that what happened would be cut off.
+_ADDRESS = re.compile(
+    r"(https?://[^/\s]+)?/api/v1(\.0)?(/organizations/[^/\s]+)?/workspaces/[^/\s]+(/projects/[^/\s:]+(/datasets/[^/\s:]+)?)?"
+)
+
+
+def _line(text: str) -> str:
+    return printable(_ADDRESS.sub("…", text), 300)
+
+
 def print_reports(reports: list[Report], verb: str) -> None:
     """The closing table on standard output, then what is missing and what cannot be restored."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
@@ -84,20 +96,26 @@ def print_reports(reports: list[Report], verb: str) -> None:
     for each in reports:
         name = printable(each.name, 40)
         for line in _first(grouped(each.gaps)):
-            print(f"MISSING      {name}: {printable(line, 300)}")
+            print(f"MISSING      {name}: {_line(line)}")
         for line in _first(grouped(each.notes)):
-            print(f"NOT CARRIED  {name}: {printable(line, 300)}")
+            print(f"NOT CARRIED  {name}: {_line(line)}")
         for line in _first(grouped(each.done)):
-            print(f"DONE         {name}: {printable(line, 300)}")
+            print(f"DONE         {name}: {_line(line)}")
         if each.remedy and each.outcome != "done":
             print(f"             {each.remedy}")
     done = sum(each.outcome == "done" for each in reports)
     if done == len(reports):
         say(f"All good: {plural(done, 'project')} {verb}, nothing is missing.")
+        return
+    summary = f"{done} of {plural(len(reports), 'project')} {verb} whole."
+    # What was refused is refused again, and nothing is mended by being looked at once more.
+    outcomes = {each.outcome for each in reports} - {"done", "refused"}
+    if verb == "verified" or not outcomes:
+        say(f"{summary} See above.")
+    elif "failed" in outcomes:
+        say(f"{summary} When that is mended, run the same command again: it goes on from here.")
     else:
-        say(
-            f"{done} of {plural(len(reports), 'project')} {verb} whole. Run the same command again: it goes on from here."
-        )
+        say(f"{summary} Run the same command again: it goes on from here.")
 
 
 def wide_console() -> Console:

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from common import log
 from common.exits import Trouble
+from common.hashing import sha256_of
 from common.migrating.crew import side_by_side
 from common.migrating.folder import BadFolder, Entry
 from common.migrating.upload_job import LOOKS, UploadJob
@@ -91,7 +92,9 @@ def _sent_media(job: UploadJob, entry: Entry) -> Media:
     if target := job.journal.media.get(entry.id):
         return job.there[target]
     path = job.source.folder.inside(entry.file)
-    if path.stat().st_size != entry.size_bytes:
+    # Read before it is sent: what a disk has spoilt since must not stand on a server as the original.
+    size_is_right = path.stat().st_size == entry.size_bytes
+    if not size_is_right or (entry.sha256 and sha256_of(path, job.client.stop.check) != entry.sha256):
         raise BadFolder(f"{entry.file} has changed since it was downloaded")
     for attempt in range(2):
         job.journal.write(sending=entry.id)
@@ -146,6 +149,8 @@ def _send_scene(job: UploadJob, entry: Entry, media: Media, frame: str) -> list[
             scene, job.labels, size, from_normalised=job.source.normalised, to_normalised=generation.normalised
         )
         gaps = [f"{where}: {each}" for each in translated.lost]
+        if (recorded := (entry.scenes or {}).get(frame)) and recorded != sha256:
+            gaps.append(f"{where}: its annotations have changed since they were downloaded; sent as they are now")
         if not translated.annotations:
             return gaps
         stored = put_scene(job.client, job.project_id, media, int(frame) if frame else None, translated)

@@ -42,9 +42,17 @@ def open_source(path: Path) -> Source:
     manifest = folder.manifest()
     if manifest is None and folder.begun() is not None:
         raise BadFolder(f"{path} holds an unfinished download: run the download again first")
+    if manifest is None and folder.ledger_path.exists():
+        raise BadFolder(f"{path} has lost its manifest.json: run the download again into another folder")
     if manifest is not None:
+        if not isinstance(manifest.get("normalised"), bool) or not isinstance(manifest.get("gaps", []), list):
+            raise BadFolder(f"{folder.manifest_path} is not as this program writes it")
         entries = [each for each in folder.entries().values() if not each.gone]
         gaps = [f"missing already in the download: {each}" for each in manifest.get("gaps") or []]
+        # A line that is damaged or gone is a picture that nobody would miss. A later download that was broken off has
+        # added lines: then there is nothing to compare with.
+        if folder.begun() is None and not folder.is_as_recorded(manifest):
+            gaps.append("media.jsonl has changed since it was written: what it no longer names is missing")
         project = manifest.get("project") or described
         made = manifest.get("generation") == "dataset"
         return Source(folder, described, project, entries, bool(manifest["normalised"]), settings, gaps, False, made)

@@ -39,7 +39,8 @@ def upload_project(
         report = Report(name)
         try:
             target = target_project(client, source, name, if_there, journal)
-            report.where = f"{client.url} {target['id']}"
+            report.project_id = str(target["id"])
+            report.where = f"{client.url} {report.project_id}"
             labels = map_labels(source.project, target)
             if labels.missing and if_there == "merge" and not journal.created:
                 target, labels = with_labels(client, source, target, labels, report)

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.hashing import sha256_of
 from common.migrating.crew import side_by_side
 from common.migrating.folder import BadFolder, Entry
 from common.migrating.journal import Journal, journal_path
@@ -46,8 +45,6 @@ def verify_files(path: Path, stop: StopSignal, workers: int) -> Report:
         manifest = source.folder.manifest() or {}
         if source.folder.begun() is not None:
             report.gaps.append("a later download into this folder was broken off: run it again")
-        elif sha256_of(source.folder.ledger_path) != manifest.get("media_sha256"):
-            report.gaps.append("media.jsonl has changed since it was written")
         counts = manifest.get("counts") or {}
         for what, kind in (("images", "image"), ("videos", "video")):
             have = sum(each.kind == kind for each in source.entries)
@@ -61,7 +58,10 @@ def verify_files(path: Path, stop: StopSignal, workers: int) -> Report:
 
         for done in side_by_side(source.entries, work, min(workers, 4), stop, display.tick):
             display.advance()
-            report.gaps += done.made if done.made is not None else [f"{done.item.file}: {done.trouble}"]
+            wrong = done.made if done.made is not None else [f"{done.item.file}: {done.trouble}"]
+            if wrong and not source.is_legacy:
+                report.remedy = "Delete what has changed and download again: only what is not there is fetched."
+            report.gaps += wrong
             _count(report, done.item)
     report.seconds = time.monotonic() - began
     return report.settle()

@@ -29,6 +29,10 @@ class JobFailed(Trouble):
     remedy = "The same action in the server's own page may say more."
 
 
+class JobEnded(JobFailed):
+    """The server has given the job up: waiting once more brings nothing."""
+
+
 def require_archives(client: Client) -> None:
     """Raises JobFailed where the server has no archives of its own."""
     if not client.generation.has_archives:
@@ -44,6 +48,12 @@ def begin_export(client: Client, project_id: str, include_models: str) -> str:
     params = {"include_models": include_models} if client.generation.number >= (2, 12) else None
     # Repeating makes a second job, which costs the server work and nothing else.
     answer = client.json("POST", path, {}, params=params, repeat=True)
+    return _job_of(answer)
+
+
+def _job_of(answer: Any) -> str:
+    if not isinstance(answer, dict) or not answer.get("job_id"):
+        raise errors.NotJson("the server's answer names no job")
     return str(answer["job_id"])
 
 
@@ -54,13 +64,15 @@ def wait_for(
     waited = Deadline(0)
     while True:
         job = client.get(f"{client.home}/jobs/{job_id}")
+        if not isinstance(job, dict):
+            raise errors.NotJson(f"job {job_id}: the server's answer is no job")
         state = str(job.get("state", "")).lower()
         steps = job.get("steps") or []
         if state == "finished":
             return dict(job)
         if state in ("failed", "cancelled"):
             said = "; ".join(printable(str(step.get("message") or ""), 200) for step in steps if step.get("message"))
-            raise JobFailed(f"the server's job {job_id} {state}" + (f": {said}" if said else ""))
+            raise JobEnded(f"the server's job {job_id} {state}" + (f": {said}" if said else ""))
         if deadline.is_over:
             raise JobFailed(f"the server's job {job_id} was not finished in time (SC_JOB_TIMEOUT_HOURS)")
         step: Mapping[str, Any] = next((each for each in steps if each.get("state") == "running"), {})
@@ -147,4 +159,4 @@ def _offset(client: Client, upload: str) -> int:
 def begin_import(client: Client, file_id: str, name: str) -> str:
     """Starts making a project of an uploaded archive; sent once. Raises WebError, OutcomeUnknown."""
     answer = client.json("POST", f"{client.home}/projects:import", {"file_id": file_id, "project_name": name})
-    return str(answer["job_id"])
+    return _job_of(answer)

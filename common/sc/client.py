@@ -23,6 +23,7 @@ from common.lock import Patience as WithRuns
 from common.sc.address import origin
 from common.sc.generation import Generation
 from common.sc.settings import Server
+from common.text import printable
 from common.waiting import Deadline, StopSignal, growing_pauses
 from common.web import errors
 from common.web.answers import json_of
@@ -69,6 +70,7 @@ class Client(Connection):
         self.ca_setting = f"{server.prefix}CA_BUNDLE"
         self.access = Access()
         self._renewing = threading.Lock()
+        self._refused: errors.CredentialsRefused | None = None
         self._locked_since: dict[str, float] = {}
         if not server.verify_tls and not server.ca_bundle:
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
@@ -146,6 +148,7 @@ class Client(Connection):
             except (errors.Unauthorized, errors.Forbidden, errors.Redirected) as error:
                 # SC answers 403 to a cookie that has expired, or sends us to its login page.
                 if renewed or not self._may_mean_expired(error, access):
+                    self._end_if_refused(error, access)
                     raise
                 renewed = True
                 self._renew(access, error)
@@ -219,9 +222,36 @@ class Client(Connection):
             self.stop.sleep(TOKEN_PAUSE_SECONDS)
             return
         with self._renewing:
+            if self._refused is not None:
+                raise self._refused  # asking again with a wrong password may lock the account
             if self.access is used:
                 log.get().warning("signing_in_again", reason=str(error))
-                self.access = used.renew()
+                try:
+                    self.access = used.renew()
+                except errors.Unauthorized as refusal:
+                    self._refused = self.refused(str(refusal))
+                    raise self._refused from None
+
+    def _end_if_refused(self, error: errors.WebError, access: Access) -> None:
+        """Ends the run where not this one thing is refused but everything: a token that has expired or was revoked."""
+        if not isinstance(error, errors.Unauthorized) or not access.headers or not hasattr(self, "generation"):
+            return
+        headers = {"Accept": "application/json", **access.headers}
+        try:
+            self._once("GET", f"{self.generation.api}/workspaces", None, Deadline(QUESTION_SECONDS), headers=headers)
+        except errors.Unauthorized as refusal:
+            raise self.refused(str(refusal)) from None
+        except errors.WebError:
+            return  # it says nothing about the credentials
+
+    def refused(self, said: str) -> errors.CredentialsRefused:
+        """What ends the run when the server takes our credentials no more."""
+        prefix = self.server.prefix
+        names = f"{prefix}TOKEN" if self.server.token else f"{prefix}USERNAME and {prefix}PASSWORD"
+        return errors.CredentialsRefused(
+            f"{self.url} refused the credentials ({printable(said, 200)}).",
+            f"Correct {names}; a token may have expired. Nothing else was tried.",
+        )
 
 
 def _what_is_locked(path: str) -> str:

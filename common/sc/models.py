@@ -26,6 +26,8 @@ def model_groups(client: Client, project_id: str) -> list[Mapping[str, Any]]:
     except (errors.NotFound, errors.NotJson):
         return []
     groups = (answer.get("model_groups", answer.get("items")) if isinstance(answer, dict) else answer) or []
+    if not isinstance(groups, list) or any(not isinstance(each, dict) for each in groups):
+        raise errors.NotJson("the server's answer is no list of models")
     found: list[Mapping[str, Any]] = []
     for group in groups:
         models = []

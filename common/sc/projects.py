@@ -36,13 +36,13 @@ def list_projects(client: Client) -> list[Project]:
     """Every project of the workspace, as listed. Raises WebError."""
     if not client.generation.paged_projects:
         if client.generation.era == "SC":
-            return list(client.get(f"{client.home}/projects/")["items"])
-        return list(client.get(f"{client.home}/projects")["projects"])
+            return _listed(client.get(f"{client.home}/projects/"), "items")
+        return _listed(client.get(f"{client.home}/projects"), "projects")
     found: dict[str, Project] = {}
     skip = 0
     while True:
         answer = client.get(f"{client.home}/projects", {"limit": PAGE_PROJECTS, "skip": skip})
-        page = answer.get("projects") or []
+        page = _listed(answer, "projects")
         before = len(found)
         found.update((str(each["id"]), each) for each in page)
         skip += len(page)
@@ -52,6 +52,16 @@ def list_projects(client: Client) -> list[Project]:
             return list(found.values())
         if total is None and len(page) < PAGE_PROJECTS:
             return list(found.values())
+
+
+def _listed(answer: Any, key: str) -> list[Project]:
+    """The projects of an answer. Raises NotJson where it is no list of projects."""
+    found = answer.get(key) if isinstance(answer, dict) else None
+    if not isinstance(found, list) or any(
+        not isinstance(each, dict) or not each.get("id") or "name" not in each for each in found
+    ):
+        raise errors.NotJson("the server's answer is no list of projects")
+    return found
 
 
 def get_project(client: Client, project_id: str) -> Project:

@@ -41,7 +41,7 @@ def connect(server: Server, stop: StopSignal) -> Client:
         client.generation, workspaces = _generation(client, organization)
         client.workspace = _workspace(client, workspaces)
     except errors.Unauthorized as error:
-        raise _refused(client, str(error)) from None
+        raise client.refused(str(error)) from None
     except errors.Unreachable as error:
         raise RunEnds(f"{server.url} cannot be reached ({error}).", error.remedy) from None
     except errors.Redirected as error:
@@ -50,15 +50,6 @@ def connect(server: Server, stop: StopSignal) -> Client:
         "signed_in", server=client.url, generation=client.generation.name, workspace=client.workspace.get("name", "")
     )
     return client
-
-
-def _refused(client: Client, said: str) -> errors.CredentialsRefused:
-    prefix = client.server.prefix
-    names = f"{prefix}TOKEN" if client.server.token else f"{prefix}USERNAME and {prefix}PASSWORD"
-    return errors.CredentialsRefused(
-        f"{client.url} refused the credentials ({printable(said, 200)}).",
-        f"Correct {names}; a token may have expired. Nothing else was tried.",
-    )
 
 
 def _access(client: Client) -> tuple[Access, str | None]:

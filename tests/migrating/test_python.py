@@ -7,7 +7,7 @@ import pytest
 from common.exits import RunEnds
 from sc_client import Incomplete, SCRESTClient
 
-from .conftest import contents
+from .conftest import contents, small
 
 
 def connected(server, **how) -> SCRESTClient:
@@ -40,3 +40,24 @@ def test_plain_http_is_refused_unless_it_is_asked_for(sc):
     with pytest.raises(ValueError, match="plain http"):
         SCRESTClient(host=server.url, token=server.token)
     assert SCRESTClient(host=server.url, token=server.token, allow_http=True).list_projects() == []
+
+
+def test_a_folder_that_nobody_foresaw_or_that_is_locked_stops_no_other(sc, tmp_path):
+    source, target = small(sc(samples="none")), sc(samples="none")
+    assert connected(source).download_all_projects(tmp_path)
+    strange = tmp_path / "0-strange"
+    strange.mkdir()
+    (strange / "project.json").write_text('{"name": "strange", "pipeline": {"tasks": [{}]}}')
+    with pytest.raises(Incomplete) as raised:
+        connected(target).upload_all_projects(tmp_path)
+    assert [each.outcome for each in raised.value.reports] == ["failed", "done"]
+    assert contents(target) == contents(source)
+
+
+def test_a_project_that_was_renamed_goes_on_in_its_folder(sc, tmp_path):
+    server = small(sc(samples="none"))
+    [first] = connected(server).download_all_projects(tmp_path)
+    [project] = server.world.projects.values()
+    project.name = "Another name"
+    [second] = connected(server).download_all_projects(tmp_path)
+    assert second.where == first.where and second.name == "Another name"

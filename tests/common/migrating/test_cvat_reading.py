@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -71,3 +73,15 @@ def test_a_backup_that_is_cut_off_is_told(backup):
     backup.write_bytes(backup.read_bytes()[:-500])
     with pytest.raises(BadBackup, match="cannot be read"):
         read_backup(backup)
+
+
+def test_a_track_is_drawn_on_the_frames_that_are_there_whatever_the_backup_claims(tmp_path):
+    track = {"label": "car", "frame": 0, "shapes": [{"frame": 0, "type": "rectangle", "points": [1, 1, 5, 5]}]}
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as made:
+        made.writestr("project.json", json.dumps({"name": "x", "labels": LABELS}))
+        about = {"name": "t", "data": {"start_frame": 0, "stop_frame": 10**10}, "jobs": [{"stop_frame": 10**10}]}
+        made.writestr("task_0/task.json", json.dumps(about))
+        made.writestr("task_0/annotations.json", json.dumps([{"tags": [], "shapes": [], "tracks": [track]}]))
+        for name in ("a.png", "b.png"):
+            made.writestr(f"task_0/data/{name}", b"x")
+    assert read_backup(tmp_path / "x.zip").used == {("rectangle", "car"): 2}

@@ -101,3 +101,13 @@ def test_a_track_ends_with_its_job():
 def test_a_shape_that_cvat_does_not_know_is_refused():
     with pytest.raises(ValueError, match="CUBE has no counterpart"):
         cvat_shape({"type": "CUBE"})
+
+
+@pytest.mark.parametrize(
+    "points",
+    [[0, 10**9, 0, 0, 100_000, 100_000], [0, 50, 0, 0, 2, 2], [0, 4, 5, 5, 2, 2], [0, -4, 0, 0, 9, 9], [1, 2], []],
+)
+def test_a_few_digits_of_a_mask_do_not_fill_the_memory(points):
+    lost: Counter[str] = Counter()
+    assert figures_of({"type": "mask", "label": "a", "points": points}, [], lost) == []
+    assert sum(lost.values()) == 1

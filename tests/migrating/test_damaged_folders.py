@@ -1,0 +1,104 @@
+"""Nothing that was damaged, lost or deleted since passes for whole: it is listed, and the run ends with 3."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import sc_migrate
+from common.exits import Exit
+from common.migrating.cvat_writing import write_backup
+from common.migrating.folder import BadFolder
+from common.migrating.source import open_source
+from common.migrating.upload import upload_project
+from common.migrating.verify import verify_files
+from common.sc.projects import list_projects
+from common.waiting import StopSignal
+from tests.migrating.conftest import contents, get, small
+
+
+@pytest.fixture
+def downloaded(sc, signed_in, tmp_path):
+    """A client of an empty server, and the folder of a project."""
+    assert get(signed_in(small(sc(samples="none"))), tmp_path / "x").gaps == []
+    return signed_in(sc(samples="none")), tmp_path / "x"
+
+
+def test_a_record_that_lost_lines_is_a_gap_of_the_upload_and_of_verify(downloaded):
+    there, folder = downloaded
+    ledger = folder / "media.jsonl"
+    ledger.write_text("".join(ledger.read_text().splitlines(keepends=True)[:2]))
+    for report in (upload_project(there, open_source(folder)), verify_files(folder, StopSignal(), 2)):
+        assert report.outcome == "incomplete"
+        assert any("media.jsonl has changed" in each for each in report.gaps)
+
+
+def test_an_image_that_a_disk_has_spoilt_is_not_sent_and_is_a_gap(downloaded):
+    there, folder = downloaded
+    file = folder / "images" / "Dataset" / "alone.jpg"
+    data = bytearray(file.read_bytes())
+    data[-20] ^= 0xFF
+    file.write_bytes(data)
+    report = upload_project(there, open_source(folder))
+    assert [each for each in report.gaps if "alone" in each and "has changed since it was downloaded" in each]
+    assert report.images == 3
+    data[-20] ^= 0xFF
+    file.write_bytes(data)
+    assert upload_project(there, open_source(folder)).gaps == []
+
+
+def test_annotations_that_were_changed_on_disk_are_sent_and_listed(downloaded):
+    there, folder = downloaded
+    file = folder / "annotations" / "alone.json"
+    scene = json.loads(file.read_text())
+    scene["annotations"] = scene["annotations"][:1]
+    file.write_text(json.dumps(scene))
+    report = upload_project(there, open_source(folder))
+    assert report.gaps == [
+        "image 'alone': its annotations have changed since they were downloaded; sent as they are now"
+    ]
+    assert report.scenes == 7
+
+
+@pytest.mark.parametrize("content", ["[]", "5", '{"version": 1}', '{"normalised": 0, "gaps": 4}', "{", ""])
+def test_a_manifest_that_is_none_is_refused_with_a_sentence(downloaded, content):
+    _, folder = downloaded
+    (folder / "manifest.json").write_text(content)
+    with pytest.raises(BadFolder, match=r"manifest\.json"):
+        open_source(folder)
+
+
+def test_a_folder_that_lost_its_manifest_is_not_taken_for_one_of_an_older_tool(downloaded):
+    _, folder = downloaded
+    (folder / "manifest.json").unlink()
+    with pytest.raises(BadFolder, match=r"lost its manifest\.json"):
+        open_source(folder)
+
+
+def test_a_project_that_was_deleted_on_the_target_is_migrated_again(pair, signed_in, tmp_path, monkeypatch):
+    source, target = pair("2.x")
+    for prefix, server in (("SC_", source), ("SC_TARGET_", target)):
+        monkeypatch.setenv(f"{prefix}HOST", server.url)
+        monkeypatch.setenv(f"{prefix}TOKEN", server.token)
+    monkeypatch.setenv("SC_ALLOW_HTTP", "true")
+    monkeypatch.setenv("SC_DIR", str(tmp_path / "sc"))
+    monkeypatch.setenv("SC_MIN_FREE_GB", "0")
+    assert sc_migrate.main(["migrate", "--all"]) == Exit.ALL_GOOD
+    there = signed_in(target)
+    [made] = list_projects(there)
+    there.send("DELETE", f"{there.home}/projects/{made['id']}")
+    assert list_projects(there) == []
+    assert sc_migrate.main(["migrate", "--all"]) == Exit.ALL_GOOD
+    assert contents(target) == contents(source)
+
+
+def test_an_image_that_is_gone_or_spoilt_stays_behind_on_the_way_to_cvat_and_no_other(downloaded):
+    _, folder = downloaded
+    (folder / "images" / "Dataset" / "alone.jpg").unlink()
+    spoilt = next((folder / "images" / "Second").iterdir())
+    spoilt.write_bytes(spoilt.read_bytes()[:-1] + b"x")
+    written = write_backup(open_source(folder), "Small", folder.parent / "made.zip")
+    assert (written.images, written.videos) == (2, 1)
+    assert len(written.gaps) == 2 and any("'alone'" in each for each in written.gaps)
+    assert any("has changed since it was downloaded" in each for each in written.gaps)
