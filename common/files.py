@@ -22,7 +22,9 @@ LONGEST_TURN_SECONDS = 10
 class DiskFull(Trouble):
     """Our own disk has not enough room."""
 
-    remedy = "Make room on the disk of CVAT_BACKUP_DIR, or lower CVAT_BACKUP_MIN_FREE_GB."
+    remedy = (
+        "Make room on the disk of that folder (or lower CVAT_BACKUP_MIN_FREE_GB, if it is that of CVAT_BACKUP_DIR)."
+    )
 
 
 def sync_folder(folder: Path) -> None:

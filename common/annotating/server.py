@@ -7,7 +7,7 @@ from typing import Any
 from common import log
 from common.annotating.state import Made, Project, Round
 from common.cvat.client import Client
-from common.cvat.errors import NotFound
+from common.cvat.errors import NotFound, NotJson
 from common.cvat.listing import items
 
 
@@ -46,6 +46,8 @@ def _ours(client: Client, path: str, created_date: str) -> dict[str, Any] | None
         found = client.get(path)
     except NotFound:
         return None
+    if not isinstance(found, dict) or found.get("id") != int(path.rsplit("/", 1)[-1]):
+        raise NotJson(f"GET {path}: the answer is not what CVAT answers")  # not gone: it would be left behind
     if created_date and found.get("created_date") != created_date:
         log.get().warning("not_ours", what=path, detail="the server gave this id to something else")
         return None
@@ -67,12 +69,39 @@ def changed_at(client: Client, task_id: int) -> str:
 
 
 def held(client: Client, task_id: int) -> dict[str, Any]:
-    """What the server holds of a task: annotations, labels, meta, as baseline/ and current/ keep it. Raises CvatError."""
-    return {
+    """What the server holds of a task: annotations, labels, meta, as baseline/ and current/ keep it.
+
+    An answer that is no description of a task is refused: `{}` in place of annotations (a proxy's, a broken server's)
+    would look as if somebody had deleted every label. Raises CvatError.
+    """
+    found = {
         "annotations": client.get(f"/api/tasks/{task_id}/annotations"),
         "labels": labels_of(client, task_id=task_id),
         "meta": client.get(f"/api/tasks/{task_id}/data/meta"),
     }
+    if wrong := _what_is_wrong(found):
+        raise NotJson(f"GET /api/tasks/{task_id}/{wrong}: the answer is not what CVAT answers")
+    return found
+
+
+def _what_is_wrong(found: dict[str, Any]) -> str:
+    """Which of the answers is none; "" when all are."""
+    annotations, meta = found["annotations"], found["meta"]
+    known = {label.get("id") for label in found["labels"]}
+    for kind in ("tags", "shapes", "tracks"):
+        listed = annotations.get(kind) if isinstance(annotations, dict) else None
+        if not isinstance(listed, list) or not all(_is_annotation(each, known) for each in listed):
+            return "annotations"
+    deleted = (meta.get("deleted_frames") or []) if isinstance(meta, dict) else None
+    if not isinstance(deleted, list) or not all(type(each) is int for each in deleted):
+        return "data/meta"
+    return "" if type(meta.get("size")) is int else "data/meta"
+
+
+def _is_annotation(one: Any, labels: set[Any]) -> bool:
+    if not isinstance(one, dict) or one.get("label_id") not in labels:
+        return False
+    return type(one.get("id")) is int and type(one.get("frame")) is int
 
 
 def leftovers(client: Client, state: Round) -> tuple[list[int], list[int]]:

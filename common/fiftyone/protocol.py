@@ -24,6 +24,7 @@ UNREACHABLE = "unreachable"
 DATA = "data"  # CVAT could not make frames of the files
 DEADLINE = "deadline"
 DATABASE = "database"
+DISK = "disk"  # no room left on a disk of ours
 VERSION = "version"
 UNEXPECTED = "unexpected"
 LONGEST_REASON = 400

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
 from typing import Any
 
-from common.fiftyone.protocol import DATABASE, UNEXPECTED, Failed, one_line
+from common.fiftyone.protocol import DATABASE, DISK, UNEXPECTED, Failed, one_line
 from common.fiftyone.worker.channel import Tell, die_with, open_channel, read_request, watch_input
 
 # What `do` asks for: the module and the function that do it. Imported when asked for: `version` needs little.
@@ -64,6 +65,8 @@ def in_words(error: BaseException) -> Failed:
         return Failed(kind, one_line(str(getattr(error, "reason", said))))
     if type(error).__module__.startswith("pymongo") or name in ("ServiceListenTimeout", "FiftyOneConfigError"):
         return Failed(DATABASE, f"FiftyOne's database cannot be used ({said})")
+    if name == "DiskFull" or (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)):
+        return Failed(DISK, said)
     return Failed(UNEXPECTED, f"{name}: {said}")
 
 

@@ -90,10 +90,30 @@ def check_inside(api: Any) -> None:
 
 def wrap(connection: Connection, making: Making, tell: Tell) -> None:
     """From now on everything in this process that talks to CVAT through FiftyOne does so carefully. Raises Failed."""
+    import fiftyone.utils.annotations as foua
     import fiftyone.utils.cvat as fouc
 
     check_inside(fouc.CVATAnnotationAPI)
     fouc.CVATAnnotationAPI = careful(fouc.CVATAnnotationAPI, connection, making, tell)
+    foua._select_labels_with_type = with_masks_in_files(getattr(foua, "_select_labels_with_type", None))
+
+
+def with_masks_in_files(select: Any) -> Any:
+    """FiftyOne's choice of the labels to send, which takes one with a `mask_path` for a plain box: as an instance it
+    would not be sent. Raises Failed."""
+    if select is None or list(inspect.signature(select).parameters) != ["samples", "label_field", "label_type"]:
+        raise Failed(VERSION, "this FiftyOne is another inside than the one that is known (_select_labels_with_type)")
+    from fiftyone import ViewField as F
+
+    def chosen(samples: Any, label_field: str, label_type: str) -> Any:
+        has_mask = F("mask").exists() | F("mask_path").exists()
+        if label_type in ("detection", "detections"):
+            return samples.filter_labels(label_field, ~has_mask, only_matches=False)
+        if label_type in ("instance", "instances"):
+            return samples.filter_labels(label_field, has_mask, only_matches=False)
+        return select(samples, label_field, label_type)
+
+    return chosen
 
 
 def careful(base: Any, connection: Connection, making: Making, tell: Tell) -> Any:  # noqa: C901 - one class, many small methods
