@@ -69,6 +69,7 @@ def _clear_former(desk: Desk) -> None:
     desk.round_to_work_on()  # on the right server?
     say(f"A create of {name} was broken off; what it left is removed first.")
     clear_away(desk, former)
+    desk.turn_to(desk.settings.where)
 
 
 def look(

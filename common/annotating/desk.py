@@ -32,6 +32,7 @@ class Desk:
         self.settings = run.settings
         self.stop: StopSignal = run.stop
         self.folder = Folder(self.settings.state_dir, self.settings.dataset, self.settings.anno_key)
+        self._organization = self.settings.where
         for secret in (self.settings.password, self.settings.database_uri):
             if secret is not None:
                 log.hide(secret.get_secret_value())
@@ -44,7 +45,7 @@ class Desk:
     def client(self) -> Client:
         """A signed-in client, for the organization that tasks are made in. Raises RunEnds, CvatError."""
         raw = {name: getattr(self.settings, name) for name in CvatSettings.model_fields}
-        raw["organization"] = self.settings.where
+        raw["organization"] = self._organization
         raw["access_token"] = None  # what FiftyOne makes and what we look after must be seen by the same account
         client, self.server_version, self.account = connect(_with_words(raw), self.stop)
         return client
@@ -101,7 +102,14 @@ class Desk:
                 "Set CVAT_URL to the server that they are on.",
                 Exit.BAD_CONFIGURATION,
             )
+        self.turn_to(state.organization)
         return state
+
+    def turn_to(self, organization: str) -> None:
+        """From now on the client works in this organization: a round's things are where it was made."""
+        if organization != self._organization:
+            self._organization = organization
+            self.__dict__.pop("client", None)
 
     def after_a_stop(self) -> None:
         """What is cleared away after a stop must not be stopped by the same signal; a second one ends the process."""

@@ -154,6 +154,9 @@ def undo(run: SyncRun) -> int:
         for name in result.get("fields_kept") or ():
             print(f"FIELD KEPT  {name}: other labels are in it by now")
         missing = int(result.get("missing") or 0)
+        if not result["put_back"] and not missing:
+            say(f"The load of {result['undone']} had changed nothing; there is nothing to put back.")
+            return Exit.ALL_GOOD
         say(
             f"The load of {result['undone']} was taken back: {plural(int(result['put_back']), 'value')} put back."
             + (f" {plural(missing, 'sample')} of it not there any more." if missing else "")

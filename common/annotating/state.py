@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from common import log
 from common.exits import RunEnds
 from common.files import slug, write_json
 from common.lock import Patience, locked
@@ -156,11 +157,13 @@ class Folder:
 
 
 def rounds(state_dir: Path) -> list[tuple[Path, Round]]:
-    """Every round that run.json is there of and readable, the newest first."""
+    """Every round that run.json is there of, the newest first; what cannot be read is said in the log."""
     found = []
     for path in sorted((state_dir / "fiftyone").glob("*/*/run.json")):
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        try:
             found.append((path.parent, Round.from_json(json.loads(path.read_text(encoding="utf-8")))))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            log.get().warning("round_not_readable", path=str(path), reason=f"{type(error).__name__}: {error}")
     return sorted(found, key=lambda each: each[1].began_at, reverse=True)
 
 

@@ -41,7 +41,8 @@ _REMEDIES = {
     protocol.UNREACHABLE: "Look whether the server runs and can be reached from here, then run the same command again.",
     protocol.DATA: "Look at the files named, or leave their samples out (FIFTYONE_SYNC_VIEW).",
     protocol.DEADLINE: "Look at CVAT's workers (its import queue), or raise FIFTYONE_SYNC_JOBS_DEADLINE.",
-    protocol.DATABASE: "Look whether MongoDB runs at FIFTYONE_DATABASE_URI; docs/fiftyone.md has the steps.",
+    protocol.DATABASE: "Look whether MongoDB runs at FIFTYONE_DATABASE_URI. Without that setting FiftyOne starts a MongoDB "
+    "of its own, which serves one command at a time: try again when the other one is through.",
     protocol.DISK: "Make room on the disk of CVAT_STATE_DIR (and on that of FiftyOne's database), then run the same command "
     "again: it goes on.",
     protocol.VERSION: "Install the version that requirements-fiftyone.txt names.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -374,3 +375,39 @@ def test_status_lists_every_round_and_looks_at_one(
         monkeypatch.delenv(name)  # the list is on this disk
     assert sync("status") == Exit.ALL_GOOD
     assert "round1" in capsys.readouterr().out
+
+
+def test_a_round_that_cannot_be_read_is_said_and_the_others_are_listed(
+    sync: Sync, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    assert sync("create") == Exit.ALL_GOOD
+    spoilt = tmp_path / "state" / "fiftyone" / "fish-01234567" / "round1-01234567" / "run.json"
+    spoilt.parent.mkdir(parents=True)
+    spoilt.write_text("{")
+    monkeypatch.delenv("FIFTYONE_SYNC_ANNO_KEY")
+    assert sync("status") == Exit.ALL_GOOD
+    said = capsys.readouterr()
+    assert "birds" in said.out and str(spoilt) in said.err
+
+
+def test_what_a_killed_create_left_is_looked_for_in_the_organization_that_it_worked_in(
+    sync: Sync, server: CvatSandbox, tmp_path: Path
+):
+    organization = server.world.add_org("acme")
+    assert sync("create", "--organization", "acme") == Exit.ALL_GOOD
+    [path] = (tmp_path / "state" / "fiftyone").glob("*/*/run.json")
+    killed = json.loads(path.read_text()) | {"phase": "creating", "tasks": []}  # it could not even note what it made
+    path.write_text(json.dumps(killed))
+    left = list(server.world.tasks.values())
+    for task in left:
+        task.name, task.organization_id = f"FiftyOne_birds [{killed['marker']}]", organization.id
+    assert sync("create", "--organization", "@personal") == Exit.ALL_GOOD
+    assert not {task.id for task in left} & set(server.world.tasks)
+    assert names(server)[0] == ["FiftyOne_birds_1", "FiftyOne_birds_2"]
+
+
+def test_an_undo_of_a_load_that_changed_nothing_says_so(sync: Sync, played: Played, capsys: pytest.CaptureFixture[str]):
+    assert sync("create") == Exit.ALL_GOOD
+    played.plan(create={"tasks": 2}, undo={"result": {"undone": "20261121T080000Z", "put_back": 0, "missing": 0}})
+    assert sync("undo") == Exit.ALL_GOOD
+    assert "had changed nothing" in capsys.readouterr().err
