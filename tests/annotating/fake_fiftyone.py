@@ -57,9 +57,12 @@ def main() -> None:
         case "silent":
             pass
         case "hang":
-            child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+            parent, child = os.getppid(), subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
             tell("hanging", child=child.pid)
-            time.sleep(600)
+            while os.getppid() == parent:  # a killed script leaves nothing behind, as with the real worker
+                time.sleep(0.1)
+            child.kill()
+            child.wait()
         case "babble":
             while True:
                 tell("still_here")
