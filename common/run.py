@@ -165,18 +165,26 @@ def _guarded(
         return run.code(Exit.NOTHING_WORKED)
 
 
+def _end_at_once(number: int, _frame: FrameType | None) -> None:
+    """Ends the process by the signal itself, in the ordinary way."""
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+
+
 def _listen(stop: StopSignal) -> None:
     def handle(number: int, _frame: FrameType | None) -> None:
         stop.set(number)
-        # A second signal ends the process at once, in the ordinary way.
-        for each in STOPPING_SIGNALS:
-            signal.signal(each, signal.SIG_DFL)
+        # A second signal ends the process at once. Not SIG_DFL here: one that came together with the first is delivered
+        # after this function, and Python drops it with an error when no function is there to take it.
+        for each in listened:
+            signal.signal(each, _end_at_once)
         if stop.breaks_off:
             raise Stopped
 
-    for number in STOPPING_SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup asks for SIGHUP to be ignored
-            signal.signal(number, handle)
+    # nohup asks for SIGHUP to be ignored.
+    listened = [each for each in STOPPING_SIGNALS if signal.getsignal(each) is not signal.SIG_IGN]
+    for each in listened:
+        signal.signal(each, handle)
 
 
 def say(text: str) -> None:

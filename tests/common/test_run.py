@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+import subprocess
 import sys
 
 import pytest
@@ -15,6 +16,7 @@ from common.files import DiskFull
 from common.lock import Locked
 from common.run import frame, leave, say
 from common.saving.settings import BackupSettings
+from common.settings import ROOT
 from common.waiting import Stopped
 
 
@@ -91,10 +93,35 @@ def test_a_signal_stops_the_run_with_128_plus_its_number(capsys, number):
     assert "Stopped. What was finished is saved" in capsys.readouterr().err
 
 
-def test_after_the_first_signal_the_second_one_ends_the_process_at_once():
+@pytest.mark.parametrize("together", [False, True])
+def test_after_the_first_signal_the_second_one_ends_the_process_at_once(together):
+    """Also when both are there before Python looks, as when two arrive while it is busy elsewhere."""
+    code = f"""
+import os, signal, time
+from common.run import _listen
+from common.waiting import StopSignal
+stop = StopSignal()
+_listen(stop)
+both = [signal.SIGINT, signal.SIGTERM]
+if {together}:
+    signal.pthread_sigmask(signal.SIG_BLOCK, both)
+for each in both:
+    os.kill(os.getpid(), each)
+signal.pthread_sigmask(signal.SIG_UNBLOCK, both)
+time.sleep(100)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False, cwd=ROOT
+    )
+    assert (done.returncode, done.stderr) == (-signal.SIGTERM, "")
+
+
+def test_a_hangup_that_is_ignored_stays_ignored_after_a_first_signal():
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
     def body(_run):
         os.kill(os.getpid(), signal.SIGTERM)
-        return 0 if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL else 1
+        return 0 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else 1
 
     assert run(body) == 0
 
