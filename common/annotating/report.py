@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from common.stdout import console
 from common.text import plural, printable
 
 MOST_LINES = 20
-
-
-def console() -> Console:
-    """Wide where it goes to a file, so that no table is cut off."""
-    return Console(file=sys.stdout, width=None if sys.stdout.isatty() else 200, highlight=False)
+WIDTH = 200  # where it goes to a file, so that no table is cut off
 
 
 def print_table(heads: Sequence[tuple[str, str]], rows: Iterable[Sequence[str]]) -> None:
@@ -28,7 +23,7 @@ def print_table(heads: Sequence[tuple[str, str]], rows: Iterable[Sequence[str]])
         table.add_column(head, justify=justify, no_wrap=True)  # type: ignore[arg-type]
     for row in rows:
         table.add_row(*(Text(printable(cell, 100)) for cell in row))
-    console().print(table)
+    console(WIDTH).print(table)
 
 
 def print_findings(problems: Sequence[str], warnings: Sequence[str]) -> None:

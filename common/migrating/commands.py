@@ -25,7 +25,7 @@ from common.migrating.making import Order, make_folder
 from common.migrating.names import project_folder, safe_id, safe_name
 from common.migrating.pictures import plan_for
 from common.migrating.reading import NoDataset, read_dataset
-from common.migrating.report import Outcome, Report, exit_code, print_reports, told, wide_console
+from common.migrating.report import WIDTH, Outcome, Report, exit_code, print_reports, told
 from common.migrating.source import open_source
 from common.migrating.target import NameTaken
 from common.migrating.upload import upload_project
@@ -46,6 +46,7 @@ from common.sc.projects import (
 )
 from common.sc.settings import ScSettings
 from common.sc.signing_in import connect
+from common.stdout import console
 from common.text import printable
 from common.web import errors
 
@@ -159,10 +160,10 @@ def list_all(run: ScRun) -> int:
                 " → ".join(str(task["task_type"]) for task in tasks), str(labels),
             ))
         )  # fmt: skip
-    console = wide_console()
+    screen = console(WIDTH)
     where = f"{client.generation.name}  workspace {client.workspace.get('name', '')}"
-    console.print(Text(f"{client.url}  {printable(where)}"))  # as text: rich takes [words] for markup
-    console.print(table)
+    screen.print(Text(f"{client.url}  {printable(where)}"))  # as text: rich takes [words] for markup
+    screen.print(table)
     return Exit.ALL_GOOD
 
 
@@ -317,7 +318,7 @@ def configure(run: ScRun) -> int:
         if not shown or each.name in shown or ".".join(each.key) in shown:
             where = "" if each.task is None else printable(titles[each.task], 40)
             table.add_row(Text(where), Text(printable(".".join(each.key))), Text(printable(json.dumps(each.value))))
-    wide_console().print(table)
+    console(WIDTH).print(table)
     return Exit.ALL_GOOD
 
 

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Literal
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from common.exits import Exit
 from common.run import say
+from common.stdout import console
 from common.text import duration, plural, printable, size
 
 Outcome = Literal["done", "incomplete", "failed", "refused", "locked"]
 MOST_LINES = 40
+WIDTH = 240  # where it goes to a file, so that no id is cut off
 
 
 @dataclass
@@ -92,7 +92,7 @@ def print_reports(reports: list[Report], verb: str) -> None:
             Text(printable(each.name, 40)), each.outcome, f"{each.images:,}", f"{each.videos:,}", f"{each.scenes:,}",
             f"{each.shapes:,}", size(each.bytes), duration(each.seconds), Text(printable(each.where, 200)),
         )  # fmt: skip
-    wide_console().print(table)
+    console(WIDTH).print(table)
     for each in reports:
         name = printable(each.name, 40)
         for line in _first(grouped(each.gaps)):
@@ -116,11 +116,6 @@ def print_reports(reports: list[Report], verb: str) -> None:
         say(f"{summary} When that is mended, run the same command again: it goes on from here.")
     else:
         say(f"{summary} Run the same command again: it goes on from here.")
-
-
-def wide_console() -> Console:
-    """Standard output; wide where it is no terminal, so that no id is cut off in a log."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 240)
 
 
 def _first(lines: list[str]) -> list[str]:

@@ -32,8 +32,8 @@ from common.restoring.matching import Match, NoMatch, match_tasks
 from common.restoring.order import Target
 from common.restoring.saved import SavedAnnotations, SavedTask
 from common.saving.annotations import write_api_archive
-from common.saving.report import console
 from common.sources import Source
+from common.stdout import console
 from common.text import now, plural, printable
 from common.waiting import growing_pauses
 

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from common.exits import Exit
 from common.restoring.order import Restored
-from common.saving.report import console
+from common.stdout import console
 from common.text import plural, printable
 
 

@@ -12,7 +12,7 @@ from common.progress import Display
 from common.restoring.find import NotThere, by_file, matching
 from common.restoring.settings import RestoreSettings
 from common.restoring.verify import VerifiedLog, due, parse_share, verify
-from common.saving.report import console
+from common.stdout import console
 from common.text import plural, printable, size
 from common.waiting import StopSignal
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
-import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -19,12 +16,13 @@ from rich.text import Text
 from common import log
 from common.backups.journal import Attempt, Outcome
 from common.backups.record import Record
-from common.exits import Exit, Trouble
+from common.exits import Exit
 from common.files import write_json
 from common.saving.choose import Mode
 from common.saving.desk import Result
 from common.shards import WHOLE, Shard
 from common.sources import Source, SourceState
+from common.stdout import console
 from common.text import duration, iso, now, plural, printable, size
 
 OUTCOMES: tuple[Outcome, ...] = ("saved", "unchanged", "postponed", "without data", "failed", "gone")
@@ -125,26 +123,6 @@ def contents_text(record: Record) -> str:
 def _numbers(record: Record) -> list[tuple[int, str]]:
     counts = record.verified.counts
     return [(counts.shapes, "shape"), (counts.tracks, "track"), (counts.tags, "tag")]
-
-
-class _Stdout(Console):
-    """rich ends the process when nobody reads what it prints; here it is an exception like others."""
-
-    def on_broken_pipe(self) -> None:
-        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
-
-    def print(self, *objects: Any, **options: Any) -> None:
-        try:
-            super().print(*objects, **options)
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            raise Trouble(f"standard output cannot be written ({error.strerror})") from error
-
-
-def console() -> Console:
-    """Standard output: as wide as the terminal, or wide enough to be read in a file. Raises BrokenPipeError, Trouble."""
-    return _Stdout(width=None if sys.stdout.isatty() else 140, highlight=False, markup=False)
 
 
 def print_report(

@@ -12,7 +12,8 @@ from rich.text import Text
 from common.backups.store import Backup, all_backups
 from common.exits import Exit, RunEnds
 from common.saving.choose import Candidate
-from common.saving.report import Tally, console, contents_text, where_listed
+from common.saving.report import Tally, contents_text, where_listed
+from common.stdout import console
 from common.text import duration, now, parse_time, plural, printable, size
 
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from common import log
 from common.exits import Exit, Trouble
 from common.saving.desk import Result
-from common.saving.report import OUTCOMES, Tally, console, exit_code, last_words, print_report, sum_text, write_last_run
+from common.saving.report import OUTCOMES, Tally, exit_code, last_words, print_report, sum_text, write_last_run
+from common.stdout import console
 from common.text import now
 from tests.common.making import a_candidate, a_record, a_source, a_state
 
