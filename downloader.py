@@ -12,14 +12,19 @@ import gc
 import sys
 from collections.abc import Sequence
 
-from common.exits import Exit
-from common.run import frame, leave
-
 MODES = ("datasets", "images")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     mode = chosen_mode(argv)
+    if mode == "images":
+        # First of all: what it needs is loaded by another process meanwhile.
+        from common.s3.opener import Opener
+
+        opener = Opener()
+    from common.exits import Exit
+    from common.run import frame
+
     parser = argparse.ArgumentParser(
         prog="downloader.py",
         description=__doc__,
@@ -43,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from common.images.settings import ImageSettings, add_image_arguments, what_is_missing
 
         add_image_arguments(parser)
-        return frame(ImageSettings, parser, argv, run_images, also_check=what_is_missing)
+        return frame(ImageSettings, parser, argv, lambda run: run_images(run, opener), also_check=what_is_missing)
     parser.parse_args(argv)
     parser.print_usage(sys.stderr)
     print("configuration: say what to download: --mode datasets, or --mode images --csv-file FILE", file=sys.stderr)
@@ -65,4 +70,7 @@ def chosen_mode(argv: Sequence[str] | None) -> str | None:
 
 
 if __name__ == "__main__":
-    leave(main())
+    code = main()
+    from common.run import leave
+
+    leave(code)

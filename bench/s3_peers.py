@@ -161,10 +161,10 @@ def _list_ours(url: str, bucket: str, names: Path) -> None:
     from common.images.plan import Plan
     from common.images.run import listed
     from common.s3.client import open_bucket
-    from common.s3.settings import S3Settings
+    from common.s3.reach import Reach
     from common.waiting import StopSignal
 
-    opened = open_bucket(S3Settings.model_validate({"CVAT_IMAGES_BUCKET": bucket, "CVAT_IMAGES_ENDPOINT_URL": url}))
+    opened = open_bucket(Reach(bucket, url))
     stop = StopSignal()
     began = time.monotonic()
     keys = [each for page in listed(opened, "x/", stop) for each in page]

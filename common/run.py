@@ -37,9 +37,7 @@ from common.settings import (
     variables,
 )
 from common.text import now
-from common.waiting import Stopped, StopSignal
-
-STOPPING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+from common.waiting import STOPPING_SIGNALS, Stopped, StopSignal
 
 
 def new_run_id(environ: Mapping[str, str]) -> str:

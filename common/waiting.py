@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import signal
 import time
 from collections.abc import Iterator
 
@@ -12,6 +13,8 @@ class Stopped(Exception):
     """The run was asked to stop (a signal). Whoever catches it cleans up and raises it again."""
 
 
+# What a run hears as the wish that it end.
+STOPPING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 # How soon a wait notices a stop (seconds).
 NOTICED_WITHIN = 0.1
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import time
@@ -18,6 +19,7 @@ from common.waiting import Stopped, StopSignal
 MOST_WAITING = 8192
 IDLE_SECONDS = 0.05
 TICK_SECONDS = 0.1
+GATHER_SECONDS = 0.01
 
 
 class Fleet:
@@ -29,7 +31,7 @@ class Fleet:
         self._stop = stop
         self._todo: deque[Job | Piece] = deque()
         self._pieces: deque[Piece] = deque()
-        self._done: queue.SimpleQueue[Outcome | BaseException] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[Outcome | BaseException | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._closing = False
         self._lock = threading.Lock()
@@ -40,6 +42,21 @@ class Fleet:
     def spread(self, pieces: list[Piece]) -> None:
         """Pieces of a large object go first: it is the one that is waited for at the end."""
         self._pieces.extend(pieces)
+
+    @property
+    def retries(self) -> int:
+        return self._pace.retries
+
+    @property
+    def throttled(self) -> int:
+        return self._pace.throttled
+
+    def wake(self) -> None:
+        """There is something new to be done or to be seen: nobody need wait for an outcome."""
+        self._done.put(None)
+
+    def close(self) -> None:
+        """What `outcomes` began has ended with it."""
 
     def count(self, count: int) -> None:
         with self._lock:
@@ -54,13 +71,16 @@ class Fleet:
         batch_of_jobs: Iterator[list[Job]] = jobs
         ending: BaseException | None = None
         while True:
-            if not all_in and ending is None and len(self._todo) < MOST_WAITING // 2:
+            while not all_in and len(self._todo) < MOST_WAITING // 2:
                 more = next(batch_of_jobs, None)
-                if more is None:
-                    all_in = True
-                else:
-                    open_jobs += len(more)
-                    self._todo.extend(more)
+                all_in = more is None
+                if not more:
+                    break
+                open_jobs += len(more)
+                self._todo.extend(more)
+            if all_in and open_jobs == 0:
+                self._closing = True
+                return
             if ending is None:
                 more_to_do = len(self._todo) + len(self._pieces) > len(self._threads)
                 self._hire(self._pace.look(self.bytes_done, more_to_do=more_to_do))
@@ -78,27 +98,22 @@ class Fleet:
                 self._todo.clear()
                 self._pieces.clear()
                 raise ending
-            if all_in and open_jobs == 0:
-                self._closing = True
-                return
 
     def _collect(self) -> tuple[list[Outcome], BaseException | None]:
-        """What is done by now; waits a moment for the first."""
+        """What is done by now; waits a moment for the first, and then for those that come with it."""
         done: list[Outcome] = []
-        until = time.monotonic() + TICK_SECONDS
         problem: BaseException | None = None
-        try:
+        with contextlib.suppress(queue.Empty):
             item = self._done.get(timeout=TICK_SECONDS)
-            while True:
+            if item is not None:
+                # Nobody who puts an outcome there must wake us up for it: that costs as much as fetching a small object.
+                time.sleep(GATHER_SECONDS)
+            for _ in range(MOST_WAITING):
                 if isinstance(item, BaseException):
                     problem = problem or item
-                else:
+                elif item is not None:
                     done.append(item)
-                if time.monotonic() > until:
-                    break
                 item = self._done.get_nowait()
-        except queue.Empty:
-            pass
         return done, problem
 
     def _hire(self, count: int) -> None:

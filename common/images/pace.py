@@ -12,16 +12,20 @@ BUSY = 0.75
 # More connections must have brought so many times the speed, or they are the last for a while.
 HELPS = 1.15
 TRIED_AGAIN_AFTER_SECONDS = 3.0
-LOOK_EVERY_SECONDS = 0.1
+LOOK_EVERY_SECONDS = 0.05
 QUIET_AFTER_THROTTLE_SECONDS = 10.0
 LONGEST_PAUSE_SECONDS = 20.0
 
 
 class Pace:
-    """Shared by all workers. Times are of the monotonic clock."""
+    """Shared by all workers of a process. Times are of the monotonic clock.
 
-    def __init__(self, most: int) -> None:
+    `share`: of how much of one processor this process can be sure, beside others like it.
+    """
+
+    def __init__(self, most: int, share: float = 1.0) -> None:
         self._most = most
+        self._busy = BUSY * share
         self._lock = threading.Lock()
         self.limit = min(most, FIRST_WORKERS)
         self.throttled = 0
@@ -72,7 +76,7 @@ class Pace:
         helped = rate > HELPS * rate_before or at - grew_at > TRIED_AGAIN_AFTER_SECONDS
         with self._lock:
             quiet = at - self._throttled_at > QUIET_AFTER_THROTTLE_SECONDS
-            if more_to_do and busy < BUSY and helped and quiet and self.limit < self._most:
+            if more_to_do and busy < self._busy and helped and quiet and self.limit < self._most:
                 self.limit = min(self._most, self.limit * 2)
                 self._grew = (at, rate)
             return self.limit

@@ -21,7 +21,7 @@ from typing import NamedTuple, TypeVar
 from common.images.apart import TABLES, Apart
 from common.images.gathering import MOST_ROWS, Gathering, Groups, NameRow
 from common.images.matching import Rule, matches
-from common.images.names import file_path
+from common.images.names import RESERVED, file_path
 from common.s3.bucket import Listed
 from common.waiting import StopSignal
 
@@ -210,6 +210,9 @@ class Plan:
         size is right, or when its MD5 is the object's ETag.
         """
         adopted: list[Job] = []
+        if not _holds_files(folder):
+            self.count_todo()
+            return adopted
         # A cursor of its own for each batch: the table is changed between them.
         for jobs in self.jobs():
             check()
@@ -328,6 +331,15 @@ def _open(folder: Path | None) -> sqlite3.Connection:
     for pragma in ("journal_mode=OFF", "synchronous=OFF", "cache_size=-24000", "locking_mode=EXCLUSIVE"):
         db.execute(f"PRAGMA {pragma}")
     return db
+
+
+def _holds_files(folder: Path) -> bool:
+    """Whether there is anything in an output folder but what we keep there for ourselves."""
+    try:
+        with os.scandir(folder) as entries:
+            return any(entry.name.casefold() not in RESERVED for entry in entries)
+    except FileNotFoundError:
+        return False
 
 
 def is_md5(etag: str) -> bool:

@@ -20,14 +20,16 @@ from common.images.fetch import LARGE_BYTES, Fetcher, Outcome, part_name
 from common.images.journal import OWN_FOLDER, Journal, Recorder, bytes_begun, clear_parts, line_of, parts_of
 from common.images.pace import Pace
 from common.images.plan import Plan
+from common.images.processes import Processes, count_for, processors
 from common.images.report import Report, last_rate_in
 from common.images.screen import DownloadBar
 from common.images.settings import ImageSettings
 from common.lock import locked
 from common.run import Run, say
 from common.s3.bucket import Bucket, Listed, Page, pages
-from common.s3.client import open_bucket
 from common.s3.errors import CredentialsRefused, Denied, S3Error, Transient
+from common.s3.fast import FastBucket
+from common.s3.reach import Reach
 from common.text import size
 from common.waiting import Deadline, Stopped, StopSignal
 
@@ -39,7 +41,7 @@ STOP_SECONDS = 0.6
 END_SECONDS = 600.0
 
 
-def run_images(run: Run[ImageSettings]) -> int:
+def run_images(run: Run[ImageSettings], open_bucket: Callable[[Reach], Bucket]) -> int:
     """One run. Gives the exit code; raises RunEnds, Stopped, Locked."""
     settings = with_address(run.settings)
     dry_run = bool(run.arguments.dry_run)
@@ -53,7 +55,7 @@ def run_images(run: Run[ImageSettings]) -> int:
             settings = settings.model_copy(update={"csv_file": Path(f"/dev/fd/{copy.fileno()}")})
         assert settings.csv_file is not None and settings.output_dir is not None
         layout = layout_of(settings.csv_file, settings.csv_column)
-        bucket = open_bucket(settings)
+        bucket = open_bucket(settings.reach)
     if dry_run:
         with contextlib.closing(plan_of(settings, bucket)) as plan:
             report = report_of(run, settings, bucket, layout)
@@ -268,7 +270,6 @@ class Download:
         self.plan = plan
         self.report = report
         self.folder = settings.output_dir
-        self.pace = Pace(settings.workers)
 
     def whole(self, layout: Layout) -> int:
         """Analysis, question, download, end."""
@@ -291,14 +292,40 @@ class Download:
                 report.note("declined")
                 say("Nothing was fetched: the question was not answered with yes.")
                 return Exit.NOTHING_WORKED
-        recorder = Recorder(self.folder, journal)
-        ending: BaseException | None = None
-        try:
-            recorder.saved(adopted)
-            self._fetch(recorder)
-        except BaseException as error:  # noqa: BLE001 - raised again, once the books are closed
-            ending = error
+        with contextlib.closing(self._fleet()) as fleet:
+            recorder = Recorder(self.folder, journal)
+            ending: BaseException | None = None
+            try:
+                recorder.saved(adopted)
+                self._fetch(fleet, recorder)
+            except BaseException as error:  # noqa: BLE001 - raised again, once the books are closed
+                ending = error
         return self._end(recorder, ending)
+
+    def _fleet(self) -> Fleet | Processes:
+        """Who fetches: workers in this process, or processes with workers of their own. To be made before any thread."""
+        settings, counts = self.settings, self.plan.counts
+        count = 1
+        if isinstance(self.bucket, FastBucket):
+            count = count_for(counts.to_fetch, counts.bytes_to_fetch, settings.workers, settings.processes)
+        parts = parts_of(self.folder)
+
+        share = min(1.0, processors() / count)
+
+        def make(bucket: Bucket, stop: StopSignal) -> Fleet:
+            pace = Pace(settings.workers // count, share)
+
+            def fetcher(fleet: Fleet) -> Fetcher:
+                return Fetcher(
+                    self.folder, parts, stop, pace, settings.verify, settings.retry_seconds,
+                    int(settings.min_free_gb * 1e9), fleet.spread, fleet.count,
+                )  # fmt: skip
+
+            return Fleet(bucket, pace, stop, fetcher)
+
+        if not isinstance(self.bucket, FastBucket) or count == 1:
+            return make(self.bucket, self.run.stop)
+        return Processes(count, self.bucket, self.run.stop, make)
 
     def _require_room(self, free: int) -> None:
         needed = max(0, self.plan.counts.bytes_to_fetch - bytes_begun(self.folder))
@@ -317,23 +344,14 @@ class Download:
             answer = sys.stdin.readline()
         return answer.strip().lower() in ("y", "yes")
 
-    def _fetch(self, recorder: Recorder) -> None:
-        plan, report, stop = self.plan, self.report, self.run.stop
-        parts = parts_of(self.folder)
+    def _fetch(self, fleet: Fleet | Processes, recorder: Recorder) -> None:
+        plan, report = self.plan, self.report
         began = time.monotonic()
-
-        def fetcher(fleet: Fleet) -> Fetcher:
-            return Fetcher(
-                self.folder, parts, stop, self.pace, self.settings.verify, self.settings.retry_seconds,
-                int(self.settings.min_free_gb * 1e9), fleet.spread, fleet.count,
-            )  # fmt: skip
-
-        fleet = Fleet(self.bucket, self.pace, stop, fetcher)
         with DownloadBar(plan.counts.to_fetch, plan.counts.bytes_to_fetch) as bar:
 
             def every() -> None:
                 report.seconds = time.monotonic() - began
-                report.retries, report.throttled = self.pace.retries, self.pace.throttled
+                report.retries, report.throttled = fleet.retries, fleet.throttled
                 bar.show(report.downloaded + report.failed, fleet.bytes_done, report.failed, fleet.name_now)
                 report.flush()
                 recorder.saved([])

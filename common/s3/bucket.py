@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -25,8 +25,7 @@ class Page:
     is_truncated: bool
 
 
-@dataclass(frozen=True)
-class Head:
+class Head(NamedTuple):
     """What an answer says of the object whose bytes follow. `size_bytes` is that of the whole object.
 
     `encrypted`: with a key of KMS or of the customer, so that its ETag is no MD5 even if it looks like one
@@ -38,14 +37,20 @@ class Head:
     encrypted: bool = False
 
 
-def is_encrypted(headers: Mapping[str, str]) -> bool:
+class HasHeaders(Protocol):
+    """Headers by their names in lower case."""
+
+    def get(self, name: str, otherwise: str, /) -> str: ...
+    def __contains__(self, name: str, /) -> bool: ...
+
+
+def is_encrypted(headers: HasHeaders) -> bool:
     """Whether the headers of an answer (names in lower case) tell of a key of KMS or of the customer."""
     kind = headers.get("x-amz-server-side-encryption", "")
     return kind.startswith("aws:kms") or "x-amz-server-side-encryption-customer-algorithm" in headers
 
 
-@dataclass(frozen=True)
-class Into:
+class Into(NamedTuple):
     """The file that the bytes go to, from `offset` on: the system may move them there without us. `moved` hears how many."""
 
     descriptor: int

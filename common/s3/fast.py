@@ -32,12 +32,20 @@ class FastBucket:
     transport = "own connections"
 
     def __init__(
-        self, name: str, place: Place, keys: Callable[[], Keys | None], moved: Callable[[str], Place | None]
+        self,
+        name: str,
+        place: Place,
+        keys: Callable[[], Keys | None],
+        moved: Callable[[str], Place | None],
+        *,
+        renews: bool = False,
     ) -> None:
         self.name = name
         self.place = place
         self.where = place.where
-        self._keys = keys
+        # Gives the keys that sign now; `renews` says whether these change while a run goes on.
+        self.keys = keys
+        self.renews = renews
         self._moved = moved
         self._listing = threading.local()
 
@@ -45,8 +53,8 @@ class FastBucket:
         """A whole request. `plain` are header lines that are not signed."""
         place = self.place
         path = quoted_path(f"{place.path}/{key}")
-        asked = quoted_query(query)
-        keys = self._keys()
+        asked = quoted_query(query) if query else ""
+        keys = self.keys()
         if keys is None:
             signed = f"host: {place.signer.host}\r\n" + "".join(f"{n}: {v}\r\n" for n, v in place.extra.items())
         else:

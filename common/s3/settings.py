@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
+from common.s3.reach import Reach
 from common.settings import Settings
 
 
@@ -44,6 +45,13 @@ class S3Settings(Settings):
         le=3600,
         description="longest silence on a connection before it counts as broken (seconds)",
     )
+
+    @property
+    def reach(self) -> Reach:
+        return Reach(
+            self.bucket, self.endpoint_url, self.profile, self.region, self.no_sign_request, self.request_payer, self.transport,
+            self.http_timeout_seconds,
+        )  # fmt: skip
 
     @field_validator("endpoint_url")
     @classmethod

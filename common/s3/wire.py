@@ -14,7 +14,7 @@ import ssl
 import struct
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from common.exits import Exit, RunEnds
 from common.s3.bucket import Into
@@ -43,12 +43,32 @@ class Address:
     timeout_seconds: float = 60.0
 
 
+class Headers:
+    """The headers of an answer, looked for when they are asked for: of the ten that come with an object three are used."""
+
+    def __init__(self, text: str) -> None:
+        """`text` is all of them, each with CRLF before and behind it."""
+        self._text = text
+        self._lower = text.lower()
+
+    def get(self, name: str, otherwise: str = "") -> str:
+        """The value of a header, `name` in lower case."""
+        begin = self._lower.find(f"\r\n{name}:")
+        if begin < 0:
+            return otherwise
+        begin += len(name) + 3
+        return self._text[begin : self._text.index("\r\n", begin)].strip()
+
+    def __contains__(self, name: str) -> bool:
+        return f"\r\n{name}:" in self._lower
+
+
 @dataclass
 class Answer:
-    """Status and headers (names in lower case) of one answer; `length` is None when the body is chunked or open-ended."""
+    """Status and headers of one answer; `length` is None when the body is chunked or open-ended."""
 
     status: int
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: Headers
     length: int | None = None
     chunked: bool = False
     keeps_open: bool = True
@@ -146,27 +166,24 @@ class Connection:
                 raise ValueError("the answer's headers have no end")
             if not self._receive():
                 raise ValueError("the server closed the connection without an answer")
-        lines = self._buffer[self._begin : at].decode("latin-1").split("\r\n")
+        text = self._buffer[self._begin : at + 2].decode("latin-1")
         self._begin = at + 4
-        version, _, rest = lines[0].partition(" ")
+        version, _, rest = text[: text.index("\r\n")].partition(" ")
         if not version.startswith("HTTP/1.") or not rest[:3].isdigit():
-            raise ValueError(f"this is no HTTP: {lines[0][:60]!r}")
-        headers: dict[str, str] = {}
-        for line in lines[1:]:
-            name, _, value = line.partition(":")
-            headers[name.lower()] = value.strip()
+            raise ValueError(f"this is no HTTP: {text[:60]!r}")
+        headers = Headers(text)
         answer = Answer(int(rest[:3]), headers)
         answer.keeps_open = version != "HTTP/1.0" and headers.get("connection", "").lower() != "close"
         if answer.status < 200 or answer.status in (204, 304):
             answer.length = 0
-        elif "transfer-encoding" in headers:
-            if headers["transfer-encoding"].lower() != "chunked":
-                raise ValueError(f"transfer-encoding {headers['transfer-encoding'][:40]!r} is not understood")
+        elif encoding := headers.get("transfer-encoding"):
+            if encoding.lower() != "chunked":
+                raise ValueError(f"transfer-encoding {encoding[:40]!r} is not understood")
             answer.chunked = True
-        elif "content-length" in headers:
-            if not headers["content-length"].isdecimal():
+        elif length := headers.get("content-length"):
+            if not length.isdecimal():
                 raise ValueError("content-length is no number")
-            answer.length = int(headers["content-length"])
+            answer.length = int(length)
         else:
             answer.keeps_open = False
         return answer
