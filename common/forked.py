@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable
 
@@ -16,8 +17,12 @@ _PR_SET_PDEATHSIG = 1
 
 
 def can_fork() -> bool:
-    """Whether such processes are safe here: elsewhere than on Linux nothing would end them together with the run."""
-    return sys.platform == "linux"
+    """Whether such a process is safe here and now.
+
+    Elsewhere than on Linux nothing would end it together with the run; of several threads only this one would live on
+    in it, and what the others hold would never be free again.
+    """
+    return sys.platform == "linux" and threading.active_count() == 1
 
 
 class Forked:

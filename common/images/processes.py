@@ -42,7 +42,6 @@ PROCESSES_FOR_EACH_PROCESSOR = 2
 JOBS_FOR_EACH, BYTES_FOR_EACH = 100, 64 << 20
 # What one process is given ahead: enough until its next message, little enough that all end together.
 MOST_AHEAD, MOST_AHEAD_BYTES = 512, 64 << 20
-HANDED_OUT = 64
 # How long one may leave a message unread, and how long its end is waited for before it is killed.
 DEAF_SECONDS = 60.0
 END_SECONDS = 0.3
@@ -110,6 +109,7 @@ class _Process:
         self.open: dict[int, int] = {}  # bytes of each job it has, by the job's id
         self.open_bytes = 0
         self.told = Told([], 0, 0, 0, "")
+        self.is_silent = False  # it has said its last
         self._sending = threading.Lock()
 
     def takes(self, size_bytes: int) -> bool:
@@ -134,14 +134,12 @@ class _Process:
 
 
 class Processes:
-    """So many processes; used as a `Fleet` is. `make(number)` builds the Fleet of one, in that process, over its bucket.
+    """So many processes; used as a `Fleet` is. `make` builds the Fleet of one of them, in that process.
 
     To be made while this process has one thread.
     """
 
-    def __init__(
-        self, count: int, bucket: FastBucket, stop: StopSignal, make: Callable[[FastBucket, StopSignal], Fleet]
-    ) -> None:
+    def __init__(self, count: int, bucket: FastBucket, stop: StopSignal, make: Make) -> None:
         self._bucket = bucket
         self._stop = stop
         self._heard: queue.SimpleQueue[tuple[_Process, Told | Ended | BaseException | None]] = queue.SimpleQueue()
@@ -172,6 +170,8 @@ class Processes:
         def body(link: socket.socket) -> None:
             for other in others:  # else they would not hear the end of the run
                 other.close()
+            if self._bucket.renews:
+                self._bucket.keys = Latest(self._keys)
             _be_a_process(link, self._bucket, make)
 
         return body
@@ -206,30 +206,30 @@ class Processes:
             if done:
                 yield done
             every()
+            if problem is None and self._stop.is_set:
+                problem = Stopped()
             if problem is not None:
+                if last := self._last_words():
+                    yield last
                 raise problem
-            if self._stop.is_set:
-                raise Stopped
             if all_in and not waiting and not any(process.open for process in self._processes):
                 return
 
     def _hand_out(self, waiting: deque[Job]) -> None:
-        """Gives jobs to the processes that have least to do, some at a time."""
-        busy: set[_Process] = set()
-        while waiting and len(busy) < len(self._processes):
-            process = min((each for each in self._processes if each not in busy), key=_Process.burden)
-            jobs: list[Job] = []
-            # Few at a time: what is left at the end is shared by all.
-            most = min(HANDED_OUT, -(-len(waiting) // len(self._processes)))
-            while waiting and len(jobs) < most and process.takes(waiting[0].size_bytes):
+        """Deals jobs out in turns, to those that have least to do first."""
+        given: dict[_Process, list[Job]] = {}
+        taking = sorted(self._processes, key=_Process.burden)
+        while waiting and taking:
+            for process in taking:
+                if not waiting or not process.takes(waiting[0].size_bytes):
+                    taking = [each for each in taking if each is not process]
+                    break
                 job = waiting.popleft()
                 process.open[job.id] = job.size_bytes
                 process.open_bytes += job.size_bytes
-                jobs.append(job)
-            if jobs:
-                process.send([tuple(job) for job in jobs])
-            else:
-                busy.add(process)
+                given.setdefault(process, []).append(job)
+        for process, jobs in given.items():
+            process.send([tuple(job) for job in jobs])
 
     def _collect(self) -> tuple[list[Outcome], BaseException | None]:
         """What is done by now; waits a moment for the first."""
@@ -238,15 +238,33 @@ class Processes:
         with contextlib.suppress(queue.Empty):
             process, message = self._heard.get(timeout=TICK_SECONDS)
             while True:
-                if isinstance(message, Told):
-                    process.told = message
-                    for outcome in message.outcomes:
-                        process.open_bytes -= process.open.pop(outcome.job.id)
-                    done += message.outcomes
-                else:
+                done += self._take(process, message)
+                if not isinstance(message, Told):
                     problem = problem or self._problem(process, message)
                 process, message = self._heard.get_nowait()
         return done, problem
+
+    def _last_words(self) -> list[Outcome]:
+        """Tells all to end, and gives what they have done since they last told us."""
+        done: list[Outcome] = []
+        for process in self._processes:
+            process.forked.hang_up()
+        patience = Deadline(END_SECONDS)
+        with contextlib.suppress(queue.Empty):
+            while not patience.is_over and any(not process.is_silent for process in self._processes):
+                process, message = self._heard.get(timeout=max(0.001, patience.left_seconds))
+                done += self._take(process, message)
+        return done
+
+    def _take(self, process: _Process, message: Told | Ended | BaseException | None) -> list[Outcome]:
+        """Takes in a message; gives the outcomes in it."""
+        if not isinstance(message, Told):
+            process.is_silent = process.is_silent or not isinstance(message, BaseException)
+            return []
+        process.told = message
+        for outcome in message.outcomes:
+            process.open_bytes -= process.open.pop(outcome.job.id)
+        return message.outcomes
 
     def _problem(self, process: _Process, message: Ended | BaseException | None) -> BaseException:
         match message:
@@ -313,8 +331,6 @@ def _be_a_process(link: socket.socket, bucket: FastBucket, make: Make) -> None:
 
 def _fetch(link: socket.socket, bucket: FastBucket, make: Make) -> Ended | None:
     stop = StopSignal()
-    if bucket.renews:
-        bucket.keys = Latest(bucket.keys())
     inbox: deque[list[Job]] = deque()
     fleet = make(bucket, stop)
     threading.Thread(target=_hear, args=(link, inbox, bucket, fleet, stop), name="hear", daemon=True).start()

@@ -4,6 +4,7 @@ over our own connections where these know how, and through botocore where they d
 
 from __future__ import annotations
 
+import io
 import os
 import threading
 import time
@@ -13,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 import botocore.session
 from botocore import UNSIGNED
+from botocore.awsrequest import AWSResponse
 from botocore.config import Config
 from botocore.credentials import Credentials, RefreshableCredentials
 from botocore.exceptions import BotoCoreError, ClientError
@@ -109,6 +111,10 @@ def _client(session: Any, reach: Reach, region: str) -> Any:
         _hide(address.password or "")
         what = f"The address of the S3 server holds a user or a password (before {address.hostname})."
         raise RunEnds(what, "Leave it out of --endpoint-url: S3 signs with access keys.", Exit.BAD_CONFIGURATION)
+    bundle = session.get_config_variable("ca_bundle")
+    if address.scheme == "https" and bundle and not os.access(bundle, os.R_OK):
+        what = f"AWS_CA_BUNDLE={bundle} cannot be read."
+        raise RunEnds(what, "Name a PEM file with certificates.", Exit.BAD_CONFIGURATION)
     return client
 
 
@@ -214,13 +220,32 @@ def _reason_for_boto(reach: Reach, session: Any, client: Any) -> str | None:
     return None
 
 
+def _address_of_a_get(reach: Reach, client: Any) -> str:
+    """The address of a request for an object, caught on its way out.
+
+    A presigned address would be another one: botocore makes these for the endpoint of all regions, which a network with
+    an endpoint of its own for S3 does not let out.
+    """
+    seen: list[str] = []
+
+    def catch(request: Any, **_: Any) -> AWSResponse:
+        seen.append(str(request.url))
+        return AWSResponse(request.url, 200, {"content-length": "0"}, io.BytesIO())
+
+    client.meta.events.register_first("before-send.s3.GetObject", catch)
+    try:
+        client.get_object(Bucket=reach.bucket, Key=PROBE)
+    finally:
+        client.meta.events.unregister("before-send.s3.GetObject", catch)
+    return seen[0]
+
+
 def _door_of(reach: Reach, session: Any, client: Any) -> Door | str:
     """Where botocore sends a GET of this bucket: virtual host or path, dual stack, FIPS, accelerate, any endpoint.
 
     A text says why we cannot go there ourselves.
     """
-    url = client.generate_presigned_url("get_object", Params={"Bucket": reach.bucket, "Key": PROBE})
-    parts = urlsplit(url)
+    parts = urlsplit(_address_of_a_get(reach, client))
     path = unquote(parts.path)
     if parts.scheme not in ("http", "https") or not path.endswith("/" + PROBE) or parts.hostname is None:
         return f"the address {parts.scheme}://{parts.netloc}{parts.path} is not understood"

@@ -46,7 +46,13 @@ class Fetched(Ended):
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
+def processes() -> int:
+    """How many processes fetch. A module that tries what differs between one and several has a fixture of its own."""
+    return 2
+
+
+@pytest.fixture
+def start(tmp_path: Path, processes: int) -> Callable[..., subprocess.Popen[str]]:
     """Starts downloader.py as a process: `start(url, ["a.jpg"], "--verify", AWS_PROFILE="x")`."""
 
     def go(url: str, names: list[str] | Path, *flags: str, **environment: str) -> subprocess.Popen[str]:
@@ -58,7 +64,8 @@ def start(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
         values = {
             "PATH": os.environ["PATH"], "HOME": str(tmp_path), "CVAT_ENV_DIR": str(tmp_path), "LOG_FORMAT": "json",
             "AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "a secret of tests", "AWS_REGION": "us-east-1",
-            "AWS_EC2_METADATA_DISABLED": "true", "CVAT_IMAGES_MIN_FREE_GB": "0", **environment,
+            "AWS_EC2_METADATA_DISABLED": "true", "CVAT_IMAGES_MIN_FREE_GB": "0", "CVAT_IMAGES_PROCESSES": str(processes),
+            **environment,
         }  # fmt: skip
         return subprocess.Popen(
             [
