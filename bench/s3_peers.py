@@ -30,7 +30,7 @@ def environment(url: str, ca: Path) -> dict[str, str]:
         "AWS_ACCESS_KEY_ID": "AKIABENCHBENCHBENCH0", "AWS_SECRET_ACCESS_KEY": "bench", "AWS_REGION": "us-east-1",
         "AWS_DEFAULT_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true", "AWS_CA_BUNDLE": str(ca),
         "SSL_CERT_FILE": str(ca), "AWS_ENDPOINT_URL": url, "PYTHONPATH": str(ROOT), "AWS_CONFIG_FILE": "/nonexistent",
-        "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent",
+        "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent", "PYTHONDONTWRITEBYTECODE": "",
     }  # fmt: skip
 
 

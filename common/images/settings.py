@@ -52,14 +52,18 @@ class ImageSettings(S3Settings):
         description="when several objects fit a name: skip it, or take the first by key, or the largest",
     )
     workers: int = Field(
-        128, alias="CVAT_IMAGES_WORKERS", ge=1, le=512, description="most connections at once; begins with 16. 1 to 512"
+        256,
+        alias="CVAT_IMAGES_WORKERS",
+        ge=1,
+        le=512,
+        description="most connections at once; begins with few. 1 to 512",
     )
     processes: int = Field(
         0,
         alias="CVAT_IMAGES_PROCESSES",
         ge=0,
         le=16,
-        description="processes that fetch; 0 = as many as help here, at most 4. They share the connections. 0 to 16",
+        description="processes that fetch and share the connections; 0 = as many as help here, at most 4. 0 to 16",
     )
     retry_seconds: float = Field(
         120,
