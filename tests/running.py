@@ -294,7 +294,8 @@ def assert_sound(folder: Path, *, parts: bool = False) -> list[Record]:
     found = records(folder)
     for record in found:
         check_record(folder, record)
-    assert [name for name in debris(folder) if not (parts and re.search(r"/\.[^/]+\.part(\.json)?$", name))] == []
+    left = [name for name in debris(folder) if not (parts and re.search(r"/\.[^/]+\.part(\.json)?$", name))]
+    assert left == [], left
     for path in folder.glob("*/runs.jsonl"):
         assert all(json.loads(line) for line in path.read_text().splitlines())
     return found

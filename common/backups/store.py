@@ -188,10 +188,7 @@ class Store:
         """Removes all temporary files of one source and content: once it is saved, none of them is of use."""
         folder = self.folder_of(source)
         for name in os.listdir(folder) if folder else ():
-            # Two dots: a record or sidecar that was being written when the program was killed.
-            ours = name.startswith((f".{content}", f"..{content}"))
-            torn = name.endswith(f"{PENDING}.tmp") and stamp_of(name.removesuffix(f"{PENDING}.tmp"), content)
-            if folder and (ours or torn):
+            if folder and _is_temporary(name, content):
                 (folder / name).unlink(missing_ok=True)
 
     def sweep(
@@ -206,12 +203,21 @@ class Store:
             if not is_ours(key[1]):
                 continue
             for name in os.listdir(folder):
-                # Two dots: a record that was not even pending yet.
-                if name.startswith(f".{content}") or (name.startswith("..") and f"_{content}_" in name):
+                if _is_temporary(name, content):
                     path = folder / name
                     with contextlib.suppress(FileNotFoundError):
                         if key in keys or path.stat().st_mtime < old:
                             path.unlink()
+
+
+def _is_temporary(name: str, content: Content) -> bool:
+    """Whether it is the working name of a file that a save of this content writes.
+
+    Two dots: a small file (a part's mark, a record that was not even pending yet) that was being written when the
+    program was killed.
+    """
+    torn = name.endswith(f"{PENDING}.tmp") and stamp_of(name.removesuffix(f"{PENDING}.tmp"), content) is not None
+    return torn or name.startswith((f".{content}", f"..{content}"))
 
 
 def _length(path: Path) -> int | None:

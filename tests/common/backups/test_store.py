@@ -225,6 +225,27 @@ def test_tidying_removes_the_temporary_files_of_one_content_and_nothing_else(sto
     store.tidy(a_source(id=999), "backup")
 
 
+def test_sweeping_removes_what_tidying_does_at_once_where_nothing_is_to_be_saved_and_elsewhere_once_it_is_old(store):
+    saved = save(store)
+    other = dataclasses.replace(a_source(), id=77)
+    names = [
+        ".backup.part", ".backup.part.json", "..backup.part.json.tmp", "..backup-left-out.staged.tmp",
+        f"..{saved.path.name}.json.pending.tmp",
+    ]  # fmt: skip
+    fresh = [saved.folder / name for name in names]
+    waiting = [store.make_folder(other) / name for name in names]
+    for path in (*fresh, *waiting, saved.folder / ".annotations.part"):
+        path.write_text("x")
+    store.sweep([a_source()], "backup", lambda source_id: source_id != 77)
+    assert not any(path.exists() for path in fresh)
+    store.sweep([a_source()], "backup")
+    assert all(path.exists() for path in waiting)
+    for path in waiting:
+        os.utime(path, (0, 0))
+    store.sweep([a_source()], "backup")
+    assert set(everything(store)) == {saved.path.name, f"{saved.path.name}.json", ".annotations.part"}
+
+
 def test_all_backups_of_all_servers_are_listed_newest_first(tmp_path, store):
     one, two = save(store), save(store, content="annotations")
     other = Store(tmp_path / "backups", "b.example.com")
