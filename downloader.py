@@ -7,7 +7,6 @@ All of them stand in .env; docs/downloads.md explains them.
 
 from __future__ import annotations
 
-import argparse
 import gc
 import sys
 from collections.abc import Sequence
@@ -22,6 +21,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         from common.s3.opener import Opener
 
         opener = Opener()
+    import argparse
+
     from common.exits import Exit
     from common.run import frame
 
@@ -56,17 +57,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def chosen_mode(argv: Sequence[str] | None) -> str | None:
-    """The mode that the command line asks for; None when it says nothing, or nonsense."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    parser.add_argument("--mode", nargs="?")
-    parser.add_argument("--csv-file", nargs="?", const="")
-    parser.add_argument("-o", action="append", nargs="?")
-    found, _ = parser.parse_known_args(argv)
-    if found.mode is not None:
-        return str(found.mode) if found.mode in MODES else None
-    if found.csv_file is not None:
-        return "images"
-    return "datasets" if found.o is not None else None
+    """The mode that the command line asks for; None when it says nothing, or nonsense, which argparse then names."""
+    words = sys.argv[1:] if argv is None else list(argv)
+    wanted, implied = None, None
+    for word, following in zip(words, [*words, ""][1:], strict=True):
+        flag, has_value, value = word.partition("=")
+        if flag == "--mode":
+            wanted = value if has_value else following
+        elif flag == "--csv-file":
+            implied = "images"
+        elif word.startswith("-o"):
+            implied = implied or "datasets"
+    mode = wanted or implied
+    return mode if mode in MODES else None
 
 
 if __name__ == "__main__":

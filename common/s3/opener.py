@@ -7,18 +7,19 @@ where these lie open; in every other case (somebody may be asked, keys change, b
 from __future__ import annotations
 
 import contextlib
-import pickle
+import gc
+import select
 import socket
 from typing import TYPE_CHECKING
 
-from common.exits import Exit, RunEnds
+# No more than this up here: until all of it is loaded the other process cannot begin.
 from common.forked import Forked, can_fork
-from common.s3.reach import Found, Reach
 from common.waiting import Deadline
 
 if TYPE_CHECKING:
     from common.s3.bucket import Bucket
     from common.s3.fast import Place
+    from common.s3.reach import Found, Reach
 
 PATIENCE_SECONDS = 10.0
 
@@ -47,6 +48,11 @@ class Opener:
 
     def _ask(self, reach: Reach) -> Found | None:
         """What the other process has found; None when it is up to us."""
+        import pickle
+
+        from common.exits import Exit, RunEnds
+        from common.s3.reach import Found
+
         forked, self._forked = self._forked, None
         if forked is None:
             return None
@@ -66,9 +72,14 @@ class Opener:
 
 def _find_for(link: socket.socket) -> None:
     """The other process: loads botocore, hears what is to be found, tells it, ends."""
+    import pickle
+
+    gc.disable()  # nothing of this process gets old
+    from common.exits import RunEnds
     from common.s3.client import find, warm_up
 
-    warm_up()
+    if not select.select([link], [], [], 0)[0]:  # else there is no time left for that: we are waited for
+        warm_up()
     with link.makefile("rwb") as words:
         reach: Reach = pickle.load(words)  # noqa: S301 - from the process that forked us
         answer: Found | tuple[str, str, int] | None
