@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 
 from common.images.fetch import Fetcher, Outcome, Piece
-from common.images.pace import Pace
+from common.images.pace import LOOK_EVERY_SECONDS, Pace
 from common.images.plan import Job
 from common.s3.bucket import Bucket
 from common.waiting import Stopped, StopSignal
@@ -84,7 +84,7 @@ class Fleet:
             if ending is None:
                 more_to_do = len(self._todo) + len(self._pieces) > len(self._threads)
                 self._hire(self._pace.look(self.bytes_done, more_to_do=more_to_do))
-            done, problem = self._collect()
+            done, problem = self._collect(LOOK_EVERY_SECONDS if more_to_do and self._pace.may_grow else TICK_SECONDS)
             open_jobs -= len(done)
             if done:
                 yield done
@@ -99,12 +99,12 @@ class Fleet:
                 self._pieces.clear()
                 raise ending
 
-    def _collect(self) -> tuple[list[Outcome], BaseException | None]:
-        """What is done by now; waits a moment for the first, and then for those that come with it."""
+    def _collect(self, patience_seconds: float) -> tuple[list[Outcome], BaseException | None]:
+        """What is done by now; waits so long for the first, and then for those that come with it."""
         done: list[Outcome] = []
         problem: BaseException | None = None
         with contextlib.suppress(queue.Empty):
-            item = self._done.get(timeout=TICK_SECONDS)
+            item = self._done.get(timeout=patience_seconds)
             if item is not None:
                 # Nobody who puts an outcome there must wake us up for it: that costs as much as fetching a small object.
                 time.sleep(GATHER_SECONDS)

@@ -313,7 +313,7 @@ class Download:
         share = min(1.0, processors() / count)
 
         def make(bucket: Bucket, stop: StopSignal) -> Fleet:
-            pace = Pace(settings.workers // count, share)
+            pace = Pace(settings.workers // count, share, count)
 
             def fetcher(fleet: Fleet) -> Fetcher:
                 return Fetcher(

@@ -6,7 +6,14 @@ import time
 
 import pytest
 
-from common.images.pace import FIRST_WORKERS, TRIED_AGAIN_AFTER_SECONDS, Pace
+from common.images.pace import (
+    FIRST_WORKERS,
+    LEAST_FIRST,
+    MOST_UNHEARD,
+    PERIOD_SECONDS,
+    TRIED_AGAIN_AFTER_SECONDS,
+    Pace,
+)
 
 
 class Clock:
@@ -34,15 +41,43 @@ def limits(pace: Pace, clock: Clock, *rates: int, busy: float = 0.1) -> list[int
     return found
 
 
+def test_a_process_begins_with_its_share_of_the_first_connections_and_never_with_more_than_may_be(clock):
+    assert [Pace(100, processes=count).limit for count in (1, 2, 4, 16)] == [FIRST_WORKERS, 8, LEAST_FIRST, LEAST_FIRST]
+    assert Pace(3).limit == 3
+
+
 def test_connections_are_doubled_while_that_brings_more_up_to_the_most(clock):
     pace = Pace(100)
-    assert limits(pace, clock, 1000, 2000, 4000, 8000) == [32, 64, 100, 100]
+    assert limits(pace, clock, 1000, 2000, 4000, 8000, busy=0.5) == [32, 64, 100, 100]
+
+
+def test_where_next_to_nothing_of_our_own_work_is_in_the_way_there_are_four_times_as_many(clock):
+    pace = Pace(300, processes=4)
+    assert limits(pace, clock, 1000, 4000, 16000, 64000) == [16, 64, 256, 300]
+
+
+def test_while_nothing_has_come_there_are_only_a_few(clock):
+    pace = Pace(300, processes=4)
+    assert limits(pace, clock, 0, 0, 0) == [MOST_UNHEARD] * 3
+    assert limits(pace, clock, 1000) == [4 * MOST_UNHEARD]
+
+
+def test_the_speed_is_that_of_all_the_time_since_connections_were_added_so_that_gusts_do_not_deceive(clock):
+    pace = Pace(100)
+    assert limits(pace, clock, 1000, busy=0.5) == [32]
+    seen = []
+    for arrived in (0, 450, 0, 450):  # in all a little slower than before
+        clock.pass_time(PERIOD_SECONDS / 5, 0.01, arrived)
+        seen.append(pace.look(clock.bytes, more_to_do=True))
+    assert seen == [32] * 4
+    clock.pass_time(PERIOD_SECONDS / 5, 0.01, 1000)
+    assert pace.look(clock.bytes, more_to_do=True) > 32
 
 
 def test_what_brings_nothing_is_not_repeated_at_once_but_after_a_while(clock):
     pace = Pace(100)
-    assert limits(pace, clock, 1000, 1050, 1050, 1000) == [32, 32, 32, 32]
-    clock.pass_time(TRIED_AGAIN_AFTER_SECONDS, 0.1, 1000)
+    assert limits(pace, clock, 1000, 200, 200, 200, 200, busy=0.5) == [32, 32, 32, 32, 32]
+    clock.pass_time(TRIED_AGAIN_AFTER_SECONDS, 1.5, 1000)
     assert pace.look(clock.bytes, more_to_do=True) == 64
 
 
@@ -59,5 +94,5 @@ def test_a_busy_server_halves_them_once_a_second_and_they_stay_so_for_a_while(cl
         pace.trouble(1, throttled=True)
     assert pace.limit == 8 and pace.throttled == 5
     assert limits(pace, clock, 1000, 2000, 4000) == [8, 8, 8]
-    clock.pass_time(11, 0.1, 100_000)
+    clock.pass_time(11, 5.0, 100_000)
     assert pace.look(clock.bytes, more_to_do=True) == 16
