@@ -57,12 +57,13 @@ def run_images(run: Run[ImageSettings], open_bucket: Callable[[Reach], Bucket]) 
         layout = layout_of(settings.csv_file, settings.csv_column)
         bucket = open_bucket(settings.reach)
     if dry_run:
+        look_into_folder(settings.output_dir)
         with contextlib.closing(plan_of(settings, bucket)) as plan:
             report = report_of(run, settings, bucket, layout)
             with plan.breaking_off(run.stop):
                 analyse(run, settings, bucket, layout, plan)
             look_at_disk(settings, bucket, plan, run.stop)
-            print("\n".join(report.analysis(plan, free_bytes=_free(settings.output_dir), last_rate=0.0)))
+            print("\n".join(report.analysis(plan, free_bytes=_free(settings.output_dir), last_rate=0.0, lists=False)))
             return Exit.ALL_GOOD if plan.counts.found else Exit.NOTHING_WORKED
     prepare_folder(settings.output_dir)
     with (
@@ -130,6 +131,17 @@ def prepare_folder(folder: Path) -> None:
         ) from None
 
 
+def look_into_folder(folder: Path) -> None:
+    """For a dry run, which makes no folder: it need not be there, but where it is, it can be read. Raises RunEnds."""
+    try:
+        os.scandir(folder).close()
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        what = f"CVAT_IMAGES_OUTPUT_DIR={folder} cannot be read: {error.strerror}."
+        raise RunEnds(what, "Choose another folder with --output-dir.", Exit.BAD_CONFIGURATION) from None
+
+
 def analyse(run: Run[ImageSettings], settings: ImageSettings, bucket: Bucket, layout: Layout, plan: Plan) -> None:
     """Reads the names, lists the prefix once, decides which object each name means."""
     assert settings.csv_file is not None
@@ -175,17 +187,17 @@ def listed(bucket: Bucket, prefix: str, stop: StopSignal) -> Iterator[list[Liste
                 raise RunEnds(what, "Check --endpoint-url and --bucket.", Exit.BAD_CONFIGURATION) from None
 
     pages_in_order = pages(ask, prefix)
-    with ThreadPoolExecutor(1, thread_name_prefix="listing") as ahead:
+    ahead = ThreadPoolExecutor(1, thread_name_prefix="listing")
+    try:
         coming = ahead.submit(next, pages_in_order, None)
-        try:
-            while (objects := _result(coming, stop)) is not None:
-                coming = ahead.submit(next, pages_in_order, None)
-                yield objects
-        except ValueError as error:
-            raise RunEnds(f"The bucket could not be listed: {error}.") from None
-        except Stopped:
-            ahead.shutdown(wait=False, cancel_futures=True)
-            raise
+        while (objects := _result(coming, stop)) is not None:
+            coming = ahead.submit(next, pages_in_order, None)
+            yield objects
+    except ValueError as error:
+        raise RunEnds(f"The bucket could not be listed: {error}.") from None
+    finally:
+        # Not waited for: after a stop it may sit for a minute before a server that says nothing.
+        ahead.shutdown(wait=False, cancel_futures=True)
 
 
 def _result(coming: Future[list[Listed] | None], stop: StopSignal) -> list[Listed] | None:
