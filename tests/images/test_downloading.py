@@ -127,7 +127,9 @@ def test_a_rule_chooses_among_several(moto, download):
 def test_a_dry_run_and_a_run_that_nobody_can_confirm_leave_nothing(moto, start, tmp_path):
     dry = start(moto, ["a.jpg", "nope"], "--s3-prefix", "data/", "--dry-run")
     out, err = dry.communicate(timeout=60)
-    assert dry.returncode == 0 and "found          1" in out and "missing        1: nope; a run writes all to logs/" in out, err
+    assert (
+        dry.returncode == 0 and "found          1" in out and "missing        1: nope; a run writes all to logs/" in out
+    ), err
     refused = start(moto, ["a.jpg"], "--s3-prefix", "data/")
     _, err = refused.communicate(timeout=60)
     assert refused.returncode == 2 and "--auto-confirm" in err
