@@ -198,7 +198,8 @@ class Book:
         got = f"{plural(len(self.metrics.of('downloaded')), 'task')} downloaded, {len(self.metrics.of('skipped'))} skipped"
         took = f"({size(sum(detail.bytes for detail in self.metrics.details))}) in {duration(self.metrics.seconds)}"
         if failed or self.metrics.reason:
-            why = f" {self.metrics.reason}." if self.metrics.reason else ""
+            reason = self.metrics.reason.rstrip(".")
+            why = f" {reason[:1].upper()}{reason[1:]}." if reason else ""
             return f"{got}, {failed} FAILED {took}.{why} Run the same command again: what is complete is skipped."
         return f"All good: {got} {took}."
 
