@@ -140,8 +140,8 @@ class Book:
                 held.enter_context(locked(folder / ".lock-downloads", "downloader.py --mode datasets"))
             except OSError as error:
                 raise RunEnds(
-                    f"CVAT_DOWNLOAD_OUTPUT_DIR cannot be written: {error}",
-                    f"Make this folder writable for the user that runs downloader.py: {folder}",
+                    f"CVAT_DOWNLOAD_OUTPUT_DIR={folder} cannot be written: {error.strerror}.",
+                    "Choose another folder with --output-dir, or make it writable for the user that runs downloader.py.",
                     Exit.BAD_CONFIGURATION,
                 ) from None
             try:
