@@ -28,6 +28,10 @@ _FORMATS: tuple[tuple[str, str, str], ...] = (
     ("pascal voc", "voc", "voc"),
     ("camvid", "camvid", "camvid"),
 )
+# What datumaro (1.12) does not read without image files: it takes the sizes from them.
+_NEED_IMAGES = ("cvat", "yolo")
+# The only parts that datumaro writes of Ultralytics' formats, and how CVAT's users call them.
+_ULTRALYTICS_PARTS = {"train": "train", "val": "val", "validation": "val", "test": "test"}
 
 
 class NotMerged(Trouble):
@@ -56,6 +60,11 @@ def datumaro_names(dataset_format: str) -> tuple[str, str] | None:
     return next(((reads, writes) for begins, reads, writes in _FORMATS if lowered.startswith(begins)), None)
 
 
+def _reads(settings: DatasetSettings) -> str:
+    names = datumaro_names(settings.dataset_format)
+    return names[0] if names else ""
+
+
 def require_mergeable(settings: DatasetSettings) -> None:
     """Raises RunEnds when the format cannot be merged, or datumaro is not installed."""
     if datumaro_names(settings.dataset_format) is None:
@@ -63,6 +72,12 @@ def require_mergeable(settings: DatasetSettings) -> None:
         raise RunEnds(
             f"CVAT_DOWNLOAD_MERGE=true: datasets in {settings.dataset_format!r} cannot be merged.",
             f"These can: {known}.",
+            Exit.BAD_CONFIGURATION,
+        )
+    if _reads(settings) in _NEED_IMAGES and not settings.include_images:
+        raise RunEnds(
+            f"CVAT_DOWNLOAD_MERGE=true: datasets in {settings.dataset_format!r} can only be merged with their images.",
+            "Add --include-images, or merge in COCO, Datumaro, PASCAL VOC or CamVid.",
             Exit.BAD_CONFIGURATION,
         )
     try:
@@ -80,10 +95,12 @@ def merge_datasets(desk: Desk, placed: Sequence[tuple[Task, Path]], tell: Tell) 
     names = datumaro_names(desk.settings.dataset_format)
     assert names is not None, "require_mergeable was asked before"
     final, staging = desk.settings.folder / MERGED, desk.settings.folder / f".{MERGED}.new"
+    views = views_of(staging)
     if final.exists() and not (final / SUMMARY).exists():
         raise NotMerged(f"the folder {final} exists already and was not made by this program")
     tell(f"Merging {len(placed)} tasks into {final}")
-    shutil.rmtree(staging, ignore_errors=True)
+    for each in (staging, views):
+        shutil.rmtree(each, ignore_errors=True)
     try:
         counts = _merge(desk, placed, *names, staging)
         tasks = [{"task_id": task.id, "task_name": task.name, "directory_name": path.name} for task, path in placed]
@@ -93,11 +110,34 @@ def merge_datasets(desk: Desk, placed: Sequence[tuple[Task, Path]], tell: Tell) 
     except Trouble:
         raise
     except Exception as error:  # datumaro raises anything
-        raise NotMerged(f"datumaro cannot merge them: {type(error).__name__}: {error}") from error
+        raise NotMerged(f"datumaro cannot merge them: {_deepest(error).rstrip('.')}") from error
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        for each in (staging, views):
+            shutil.rmtree(each, ignore_errors=True)
     tell("Merged: " + ", ".join(f"{count} images in {part}" for part, count in sorted(counts.items())))
     return final
+
+
+def views_of(staging: Path) -> Path:
+    """Where folders lie that are shown to datumaro in the place of a task's own."""
+    return staging.with_name(f"{staging.name}.views")
+
+
+def _deepest(error: BaseException) -> str:
+    """What went wrong at the bottom: datumaro wraps it into "failed to import"."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return f"{type(error).__name__}: {error}"
+
+
+def _readable(path: Path, reads: str, view: Path) -> Path:
+    """The folder of a task as datumaro reads it: COCO needs a folder of images, also when there are none."""
+    if reads != "coco" or (path / "images").exists():
+        return path
+    view.mkdir(parents=True)
+    (view / "images").mkdir()
+    (view / "annotations").symlink_to(path.resolve() / "annotations", target_is_directory=True)
+    return view
 
 
 def _merge(desk: Desk, placed: Sequence[tuple[Task, Path]], reads: str, writes: str, target: Path) -> dict[str, int]:
@@ -105,11 +145,13 @@ def _merge(desk: Desk, placed: Sequence[tuple[Task, Path]], reads: str, writes: 
     dm: Any = importlib.import_module("datumaro")
     operations: Any = importlib.import_module("datumaro.components.hl_ops").HLOps
     sources, counts = [], dict[str, int]()
+    views = views_of(target)
+    known = _ULTRALYTICS_PARTS if writes == "yolo_ultralytics" else None
     for task, path in placed:
         desk.stop.check()
-        source = dm.Dataset.import_from(str(path), reads)
+        source = dm.Dataset.import_from(str(_readable(path, reads, views / path.name)), reads)
         renamed = dm.Dataset.from_iterable(
-            list(_renamed(source, task, path.name, desk.settings.split, counts)),
+            list(_renamed(source, task, path.name, desk.settings.split, counts, known)),
             categories=source.categories(),
             media_type=source.media_type(),
         )
@@ -121,11 +163,21 @@ def _merge(desk: Desk, placed: Sequence[tuple[Task, Path]], reads: str, writes: 
 
 
 def _renamed(
-    source: Any, task: Task, folder: str, parts: Sequence[tuple[str, float]], counts: dict[str, int]
-) -> Iterator[Any]:
-    """The images of a task under names that no other task has, in their part of the split."""
+    source: Any, task: Task, folder: str, parts: Sequence[tuple[str, float]], counts: dict[str, int],
+    known: dict[str, str] | None,
+) -> Iterator[Any]:  # fmt: skip
+    """The images of a task under names that no other task has, in their part of the split. Raises NotMerged.
+
+    `known`: the parts that the format has, by lower case names; None = any.
+    """
     for item in source:
         part = part_of(task.id, item.id, parts) if parts else item.subset
+        if known is not None:
+            if part.lower() not in known:
+                raise NotMerged(
+                    f"this format has parts train, val and test only, not {part!r} (--split makes such ones)"
+                )
+            part = known[part.lower()]
         counts[part] = counts.get(part, 0) + 1
         # The ids of one task's file mean nothing beside another's.
         attributes = {name: value for name, value in item.attributes.items() if name != "id"}

@@ -140,8 +140,8 @@ class Book:
                 held.enter_context(locked(folder / ".lock-downloads", "downloader.py --mode datasets"))
             except OSError as error:
                 raise RunEnds(
-                    f"CVAT_DOWNLOAD_OUTPUT_DIR cannot be written: {error}",
-                    f"Make this folder writable for the user that runs downloader.py: {folder}",
+                    f"CVAT_DOWNLOAD_OUTPUT_DIR={folder} cannot be written: {error.strerror}.",
+                    "Choose another folder with --output-dir, or make it writable for the user that runs downloader.py.",
                     Exit.BAD_CONFIGURATION,
                 ) from None
             try:
@@ -198,7 +198,8 @@ class Book:
         got = f"{plural(len(self.metrics.of('downloaded')), 'task')} downloaded, {len(self.metrics.of('skipped'))} skipped"
         took = f"({size(sum(detail.bytes for detail in self.metrics.details))}) in {duration(self.metrics.seconds)}"
         if failed or self.metrics.reason:
-            why = f" {self.metrics.reason}." if self.metrics.reason else ""
+            reason = self.metrics.reason.rstrip(".")
+            why = f" {reason[:1].upper()}{reason[1:]}." if reason else ""
             return f"{got}, {failed} FAILED {took}.{why} Run the same command again: what is complete is skipped."
         return f"All good: {got} {took}."
 

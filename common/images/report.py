@@ -100,8 +100,8 @@ class Report:
 
     # --- the analysis --------------------------------------------------------------------------------------------
 
-    def analysis(self, plan: Plan, *, free_bytes: int, last_rate: float) -> list[str]:
-        """What is shown before anything is fetched; the same lines go into the log."""
+    def analysis(self, plan: Plan, *, free_bytes: int, last_rate: float, lists: bool = True) -> list[str]:
+        """What is shown before anything is fetched; the same lines go into the log. `lists`: they are written, too."""
         counts, self.counts, self.analysed = plan.counts, plan.counts, True
         extra = [f"column {self._facts['csv_column']}"]
         extra += [plural(counts.repeated, "repetition")] if counts.repeated else []
@@ -113,8 +113,8 @@ class Report:
             ),
             ("wanted", f"{plural(counts.wanted, 'name')} in {self._facts['csv_file']}" + _bracketed(extra)),
             ("in the bucket", plural(counts.listed, "object")),
-            ("found", f"{counts.found:,}" + _bracketed(_notes(counts))),
-            ("missing", f"{counts.missing:,}" + _few(plan.missing(), counts.missing, "logs/missing.txt")),
+            ("found", f"{counts.found:,}" + _bracketed(_notes(counts, lists))),
+            ("missing", f"{counts.missing:,}" + _few(plan.missing(), counts.missing, "logs/missing.txt", lists)),
             (
                 "ambiguous",
                 f"{counts.ambiguous:,}"
@@ -125,6 +125,7 @@ class Report:
                     ),
                     counts.ambiguous,
                     "logs/ambiguous.csv",
+                    lists,
                 ),
             ),
             ("already here", f"{counts.already:,}"),
@@ -244,12 +245,13 @@ class Report:
             self._log = None
 
 
-def _notes(counts: Counts) -> list[str]:
+def _notes(counts: Counts, lists: bool) -> list[str]:
     notes = []
     if counts.shared:
-        notes.append(f"{counts.shared:,} mean the file of another name")
+        notes.append(f"{counts.shared:,} {'means' if counts.shared == 1 else 'mean'} the file of another name")
     if counts.renamed:
-        notes.append(f"{counts.renamed:,} cannot keep their name, see logs/files.csv")
+        where = ", see logs/files.csv" if lists else ""
+        notes.append(f"{counts.renamed:,} cannot keep {'its' if counts.renamed == 1 else 'their'} name{where}")
     if counts.by_rule:
         notes.append(f"{counts.by_rule:,} chosen among several by CVAT_IMAGES_AMBIGUOUS")
     if counts.archived:
@@ -266,11 +268,11 @@ def _bracketed(notes: list[str]) -> str:
     return f" ({', '.join(notes)})" if notes else ""
 
 
-def _few(names: Iterator[str], count: int, where: str) -> str:
+def _few(names: Iterator[str], count: int, where: str, lists: bool) -> str:
     if not count:
         return ""
     first = [printable(name, 100) for _, name in zip(range(FEW), names, strict=False)]
-    return f": {', '.join(first)}{', …' if count > len(first) else ''}; all in {where}"
+    return f": {', '.join(first)}{', …' if count > len(first) else ''}; {'all in' if lists else 'a run writes all to'} {where}"
 
 
 def _estimate(counts: Counts, last_rate: float) -> str:

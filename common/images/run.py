@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import sqlite3
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from common import log
 from common.exits import Exit, RunEnds
-from common.files import DiskFull, free_bytes
+from common.files import DiskFull, disk_full_named, free_bytes
 from common.images.crew import Fleet
 from common.images.csvfile import Layout, layout_of, names_in, readable_again
 from common.images.fetch import LARGE_BYTES, Fetcher, Outcome, part_name
@@ -49,7 +50,7 @@ def run_images(run: Run[ImageSettings], open_bucket: Callable[[Reach], Bucket]) 
     if not dry_run and not settings.auto_confirm and not _can_ask():
         what = "Nobody can be asked whether to go on: this is no terminal."
         raise RunEnds(what, "Add --auto-confirm (or --dry-run, to look only).", Exit.BAD_CONFIGURATION)
-    with run.stop.breaking_off():
+    with run.stop.breaking_off(), full_disk_named(settings.output_dir):
         copy = readable_again(settings.csv_file, room_for_plans(settings.output_dir))
         if copy is not None:
             settings = settings.model_copy(update={"csv_file": Path(f"/dev/fd/{copy.fileno()}")})
@@ -57,16 +58,18 @@ def run_images(run: Run[ImageSettings], open_bucket: Callable[[Reach], Bucket]) 
         layout = layout_of(settings.csv_file, settings.csv_column)
         bucket = open_bucket(settings.reach)
     if dry_run:
-        with contextlib.closing(plan_of(settings, bucket)) as plan:
+        look_into_folder(settings.output_dir)
+        with full_disk_named(settings.output_dir), contextlib.closing(plan_of(settings, bucket)) as plan:
             report = report_of(run, settings, bucket, layout)
             with plan.breaking_off(run.stop):
                 analyse(run, settings, bucket, layout, plan)
             look_at_disk(settings, bucket, plan, run.stop)
-            print("\n".join(report.analysis(plan, free_bytes=_free(settings.output_dir), last_rate=0.0)))
+            print("\n".join(report.analysis(plan, free_bytes=_free(settings.output_dir), last_rate=0.0, lists=False)))
             return Exit.ALL_GOOD if plan.counts.found else Exit.NOTHING_WORKED
     prepare_folder(settings.output_dir)
     with (
         locked(settings.output_dir / OWN_FOLDER / "lock", "downloader.py --mode images"),
+        full_disk_named(settings.output_dir),
         contextlib.closing(plan_of(settings, bucket)) as plan,
         contextlib.closing(report_of(run, settings, bucket, layout)) as report,
     ):
@@ -94,6 +97,21 @@ def plan_of(settings: ImageSettings, bucket: Bucket) -> Plan:
         bucket.name, settings.s3_prefix, room_for_plans(settings.output_dir),
         keep_folders=settings.keep_folders, rule=settings.ambiguous,
     )  # fmt: skip
+
+
+@contextlib.contextmanager
+def full_disk_named(folder: Path) -> Iterator[None]:
+    """A disk with no room even for the plan and the journal is said as what it is. Raises RunEnds."""
+    remedy = "Make room there, then run the same command again: it goes on from here."
+    try:
+        with disk_full_named(folder):
+            yield
+    except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", 0) != sqlite3.SQLITE_FULL:
+            raise
+        raise RunEnds(f"No room left in {folder} ({error}).", remedy) from None
+    except DiskFull as error:
+        raise RunEnds(f"{str(error)[:1].upper()}{str(error)[1:]}.", remedy) from None
 
 
 def room_for_plans(output_dir: Path) -> Path | None:
@@ -128,6 +146,17 @@ def prepare_folder(folder: Path) -> None:
         raise RunEnds(
             what, "Choose another folder with --output-dir, or make it writable.", Exit.BAD_CONFIGURATION
         ) from None
+
+
+def look_into_folder(folder: Path) -> None:
+    """For a dry run, which makes no folder: it need not be there, but where it is, it can be read. Raises RunEnds."""
+    try:
+        os.scandir(folder).close()
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        what = f"CVAT_IMAGES_OUTPUT_DIR={folder} cannot be read: {error.strerror}."
+        raise RunEnds(what, "Choose another folder with --output-dir.", Exit.BAD_CONFIGURATION) from None
 
 
 def analyse(run: Run[ImageSettings], settings: ImageSettings, bucket: Bucket, layout: Layout, plan: Plan) -> None:
@@ -175,17 +204,17 @@ def listed(bucket: Bucket, prefix: str, stop: StopSignal) -> Iterator[list[Liste
                 raise RunEnds(what, "Check --endpoint-url and --bucket.", Exit.BAD_CONFIGURATION) from None
 
     pages_in_order = pages(ask, prefix)
-    with ThreadPoolExecutor(1, thread_name_prefix="listing") as ahead:
+    ahead = ThreadPoolExecutor(1, thread_name_prefix="listing")
+    try:
         coming = ahead.submit(next, pages_in_order, None)
-        try:
-            while (objects := _result(coming, stop)) is not None:
-                coming = ahead.submit(next, pages_in_order, None)
-                yield objects
-        except ValueError as error:
-            raise RunEnds(f"The bucket could not be listed: {error}.") from None
-        except Stopped:
-            ahead.shutdown(wait=False, cancel_futures=True)
-            raise
+        while (objects := _result(coming, stop)) is not None:
+            coming = ahead.submit(next, pages_in_order, None)
+            yield objects
+    except ValueError as error:
+        raise RunEnds(f"The bucket could not be listed: {error}.") from None
+    finally:
+        # Not waited for: after a stop it may sit for a minute before a server that says nothing.
+        ahead.shutdown(wait=False, cancel_futures=True)
 
 
 def _result(coming: Future[list[Listed] | None], stop: StopSignal) -> list[Listed] | None:

@@ -8,6 +8,7 @@ from urllib.parse import unquote_plus
 from xml.etree import ElementTree
 
 from common.s3.bucket import Listed, Page
+from common.text import printable
 
 # AWS, Ceph, MinIO, Swift and nginx's canned pages write their fields in this order; what differs is read by expat.
 _CONTENTS = re.compile(
@@ -29,7 +30,7 @@ _TRUNCATED = re.compile(rb"<IsTruncated>\s*true\s*</IsTruncated>", re.IGNORECASE
 def parse_page(body: bytes) -> Page:
     """Raises ValueError when this is no listing."""
     if b"ListBucketResult" not in body[:1000]:
-        raise ValueError(f"the server's answer is no listing: {body[:80]!r}")
+        raise ValueError(f"the server's answer is no listing: {printable(body[:80].decode('utf-8', 'replace'))}")
     if b"</ListBucketResult>" not in body[-100:]:
         raise ValueError("the server's listing is cut off")
     count = body.count(b"<Contents>")

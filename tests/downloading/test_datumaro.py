@@ -114,6 +114,41 @@ def test_the_merged_dataset_holds_everything_once_and_images_stay_in_their_part_
     assert {item: second[item][0] for item in first} == {item: part for item, (part, _, _) in first.items()}
 
 
+def test_coco_is_merged_without_images_too_which_is_what_is_downloaded_by_default(python, server, tmp_path):
+    done = run(python, server, tmp_path, "--merge")
+    assert done.code == 0, done.said
+    singles = [("coco", done.folder / "cvat_downloads" / folder / "annotations") for folder in done.folders]
+    assert singles and sum(json.loads((done.folder / "cvat_merged" / "merge.json").read_text())["images"].values())
+    files = (done.folder / "cvat_merged" / "annotations").glob("instances_*.json")
+    merged = [json.loads(path.read_text()) for path in files]
+    own = [json.loads((path / "instances_default.json").read_text()) for _, path in singles]
+    assert sum(len(each["images"]) for each in merged) == sum(len(each["images"]) for each in own) > 0
+    assert sum(len(each["annotations"]) for each in merged) == sum(len(each["annotations"]) for each in own) > 0
+    assert {path.name for path in done.folder.iterdir()} == {
+        "cvat_downloads", "cvat_merged", "metrics.json", ".lock-downloads"
+    }  # fmt: skip
+
+
+def test_what_cannot_be_merged_without_images_is_said_before_anything_is_downloaded(python, server, tmp_path):
+    done = run(python, server, tmp_path, "--merge", "--dataset-format", "YOLO 1.1")
+    assert done.code == 2 and "--include-images" in done.err
+    assert not (done.folder / "cvat_downloads").exists()
+
+
+def test_subsets_of_cvat_are_the_parts_that_ultralytics_knows(python, server, tmp_path):
+    for number, subset in enumerate(("Train", "Validation")):
+        add_project(server, f"part {number}", frames=2)[1].subset = subset
+    arguments = ("--merge", "--include-images", "--dataset-format", "Ultralytics YOLO Detection 1.0")
+    done = run(python, server, tmp_path, *arguments)
+    assert done.code == 0, done.said
+    assert json.loads((done.folder / "cvat_merged" / "merge.json").read_text())["images"] == {
+        "train": 10,
+        "val": 2,
+    }  # 8 of tasks without a subset
+    odd = run(python, server, tmp_path, *arguments, "--subset", "Validation")
+    assert odd.code == 3 and "The merged dataset was not made" in odd.err
+
+
 def test_a_merge_that_fails_leaves_the_tasks_and_says_so(python, server, tmp_path):
     assert run(python, server, tmp_path).code == 0
     (tmp_path / "outputs" / "cvat_merged").mkdir()

@@ -127,11 +127,20 @@ def test_a_rule_chooses_among_several(moto, download):
 def test_a_dry_run_and_a_run_that_nobody_can_confirm_leave_nothing(moto, start, tmp_path):
     dry = start(moto, ["a.jpg", "nope"], "--s3-prefix", "data/", "--dry-run")
     out, err = dry.communicate(timeout=60)
-    assert dry.returncode == 0 and "found          1" in out and "missing        1: nope" in out, err
+    assert (
+        dry.returncode == 0 and "found          1" in out and "missing        1: nope; a run writes all to logs/" in out
+    ), err
     refused = start(moto, ["a.jpg"], "--s3-prefix", "data/")
     _, err = refused.communicate(timeout=60)
     assert refused.returncode == 2 and "--auto-confirm" in err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_dry_run_into_what_is_no_folder_says_so(moto, start, tmp_path):
+    (tmp_path / "out").write_text("a file")
+    dry = start(moto, ["a.jpg"], "--dry-run")
+    _, err = dry.communicate(timeout=60)
+    assert dry.returncode == 2 and "out cannot be read: Not a directory" in err, err
 
 
 @pytest.mark.parametrize(("answer", "code", "there"), [(b"y\n", 0, True), (b"n\n", 1, False)])

@@ -162,6 +162,24 @@ def test_ctrl_c_ends_soon_with_a_summary_and_the_next_run_goes_on(start, downloa
     assert again.code == 0 and {f"p/{name}": data for name, data in again.files.items()} == JPEG
 
 
+def test_ctrl_c_while_the_server_is_silent_about_the_list_does_not_wait_for_it(start, tmp_path):
+    never, reached = threading.Event(), threading.Event()
+
+    def hold(kind, key, number):
+        reached.set()
+        return ("wait", never)
+
+    with FakeS3(JPEG, hold) as server:
+        process = start(server.url, NAMES, "--auto-confirm")
+        assert reached.wait(60)
+        process.send_signal(signal.SIGINT)
+        began = time.monotonic()
+        run = ended(process, tmp_path / "out")
+        assert time.monotonic() - began < 45  # 0.1 s where there is time for it; the server's silence is a minute
+        assert run.code == 130
+        never.set()
+
+
 def test_what_came_of_a_large_object_that_changed_is_cleared_away(start, download, tmp_path):
     objects = {"p/big.bin": os.urandom(50 << 20), "p/a.jpg": b"a"}
     reached = threading.Event()

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import socket
+import sqlite3
 import threading
 import time
 
 import pytest
 
+from common.exits import RunEnds
 from common.images.plan import Plan
+from common.images.run import full_disk_named
 from common.waiting import Stopped, StopSignal
 from tests.images.conftest import ROOT
 from tests.images.fake_s3 import FakeS3
@@ -104,6 +108,18 @@ def test_a_run_whose_books_cannot_be_written_is_not_all_good(start, tmp_path):
         process = start(server.url, FEW_NAMES, "--s3-prefix", "p/", "--auto-confirm")
         _, said = process.communicate(timeout=60)
     assert "files.csv" in said and process.returncode == 3, said
+
+
+def test_a_disk_without_room_for_the_plan_is_no_fault_of_the_program(tmp_path):
+    db = sqlite3.connect(":memory:")
+    db.execute("PRAGMA max_page_count = 2")
+    with pytest.raises(RunEnds, match=r"No room left in .*full") as ended, full_disk_named(tmp_path):
+        db.executescript("CREATE TABLE a (x); CREATE TABLE b (x); CREATE TABLE c (x);")
+    assert "Make room" in ended.value.remedy
+    with pytest.raises(RunEnds, match=r"No room left in .*No space"), full_disk_named(tmp_path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(sqlite3.OperationalError, match="no such table"), full_disk_named(tmp_path):
+        sqlite3.connect(":memory:").execute("SELECT * FROM missing")
 
 
 def test_what_was_fetched_is_known_again_when_the_listing_moved_us_to_another_region(download, tmp_path):
