@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 
+from common.exits import RunEnds
 from common.images.fetch import Fetcher, Outcome, Piece
 from common.images.pace import LOOK_EVERY_SECONDS, Pace
 from common.images.plan import Job
@@ -108,11 +109,13 @@ class Fleet:
             if item is not None:
                 # Nobody who puts an outcome there must wake us up for it: that costs as much as fetching a small object.
                 time.sleep(GATHER_SECONDS)
-            for _ in range(MOST_WAITING):
+            while True:
                 if isinstance(item, BaseException):
                     problem = problem or item
                 elif item is not None:
                     done.append(item)
+                if len(done) >= MOST_WAITING:
+                    break
                 item = self._done.get_nowait()
         return done, problem
 
@@ -120,8 +123,18 @@ class Fleet:
         while len(self._threads) < min(count, len(self._todo) + len(self._pieces) + len(self._threads)):
             number = len(self._threads)
             thread = threading.Thread(target=self._work, args=(number,), name=f"fetch-{number}", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:
+                # No memory, or a limit (ulimit -u, a container's pids). Those that are at work do it all.
+                if not self._threads:
+                    what = f"The system grants no threads to fetch with ({error})."
+                    raise RunEnds(
+                        what, "Allow more (ulimit -u, pids limit), or use fewer --processes and --workers."
+                    ) from None
+                self._pace.no_more_than(number)
+                return
             self._threads.append(thread)
-            thread.start()
 
     def _work(self, number: int) -> None:
         reader = self._bucket.reader()
