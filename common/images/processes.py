@@ -136,7 +136,8 @@ class _Process:
 class Processes:
     """So many processes; used as a `Fleet` is. `make` builds the Fleet of one of them, in that process.
 
-    To be made while this process has one thread.
+    To be made while this process has one thread. Raises OSError, RuntimeError when the system does not grant them, or the
+    threads that listen to them; none is left then.
     """
 
     def __init__(self, count: int, bucket: FastBucket, stop: StopSignal, make: Make) -> None:
@@ -152,17 +153,16 @@ class Processes:
         try:
             for _ in range(count):
                 self._processes.append(_Process(Forked(self._body(make))))
+            for process in self._processes:
+                name = f"process-{process.forked.pid}"
+                threading.Thread(target=self._listen, args=(process,), name=name, daemon=True).start()
+            if bucket.renews:
+                threading.Thread(target=self._renew, name="keys", daemon=True).start()
         except BaseException:
             self.close()
             raise
         finally:
             gc.unfreeze()
-        for process in self._processes:
-            threading.Thread(
-                target=self._listen, args=(process,), name=f"process-{process.forked.pid}", daemon=True
-            ).start()
-        if bucket.renews:
-            threading.Thread(target=self._renew, name="keys", daemon=True).start()
 
     def _body(self, make: Make) -> Callable[[socket.socket], None]:
         others = [process.forked.link for process in self._processes]
@@ -333,7 +333,12 @@ def _fetch(link: socket.socket, bucket: FastBucket, make: Make) -> Ended | None:
     stop = StopSignal()
     inbox: deque[list[Job]] = deque()
     fleet = make(bucket, stop)
-    threading.Thread(target=_hear, args=(link, inbox, bucket, fleet, stop), name="hear", daemon=True).start()
+    try:
+        threading.Thread(target=_hear, args=(link, inbox, bucket, fleet, stop), name="hear", daemon=True).start()
+    except RuntimeError as error:
+        return Ended(
+            "ends", f"The system grants no threads to a process that fetches ({error}).", "Use fewer --processes."
+        )
     told_at = time.monotonic()
 
     def jobs() -> Iterator[list[Job]]:
