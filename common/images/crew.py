@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import queue
+import resource
 import threading
 import time
 from collections import deque
@@ -21,6 +22,21 @@ MOST_WAITING = 8192
 IDLE_SECONDS = 0.05
 TICK_SECONDS = 0.1
 GATHER_SECONDS = 0.01
+
+
+# What a worker has open: a socket, a pipe, a file.
+FILES_FOR_EACH, OTHER_FILES = 4, 128
+
+
+def allow_files(workers: int) -> None:
+    """Asks the system for as many open files as that many workers need, as far as it lets us without being asked."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = workers * FILES_FOR_EACH + OTHER_FILES
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 class Fleet:

@@ -14,7 +14,7 @@ from pathlib import Path
 from common import log
 from common.exits import Exit, RunEnds
 from common.files import DiskFull, free_bytes
-from common.images.crew import Fleet
+from common.images.crew import Fleet, allow_files
 from common.images.csvfile import Layout, layout_of, names_in, readable_again
 from common.images.fetch import LARGE_BYTES, Fetcher, Outcome, part_name
 from common.images.journal import OWN_FOLDER, Journal, Recorder, bytes_begun, clear_parts, line_of, parts_of
@@ -309,6 +309,7 @@ class Download:
         if isinstance(self.bucket, FastBucket):
             count = count_for(counts.to_fetch, counts.bytes_to_fetch, settings.workers, settings.processes)
         parts = parts_of(self.folder)
+        allow_files(settings.workers)
 
         def make(bucket: Bucket, stop: StopSignal) -> Fleet:
             pace = Pace(settings.workers // count, min(1.0, processors() / count), count)

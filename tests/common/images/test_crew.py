@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import resource
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +19,7 @@ from common.images.pace import Pace
 from common.images.plan import Job
 from common.waiting import StopSignal
 
+ROOT = Path(__file__).resolve().parent.parent.parent.parent
 PATIENCE_SECONDS = 60
 
 
@@ -99,3 +104,25 @@ def test_where_it_grants_none_the_run_ends_with_a_word_about_it(fleet, monkeypat
     with pytest.raises(RunEnds) as ends:
         list(fleet.outcomes(iter([jobs_of(1)]), lambda: None))
     assert "threads" in ends.value.why and "--workers" in ends.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("workers", "soft", "hard", "allowed"),
+    [
+        (512, 256, 10_000, 512 * 4 + 128),
+        (512, 256, 1000, 1000),  # no more than we may ask for
+        (16, 1000, 1000, 1000),  # enough, and never fewer
+    ],
+)
+def test_many_connections_ask_for_the_open_files_they_need(workers, soft, hard, allowed):
+    program = (
+        "import resource; from common.images.crew import allow_files\n"
+        f"resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard})); allow_files({workers})\n"
+        "print(resource.getrlimit(resource.RLIMIT_NOFILE))\n"
+    )
+    if 0 <= resource.getrlimit(resource.RLIMIT_NOFILE)[1] < hard:
+        pytest.skip("fewer open files are allowed here")
+    run = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_SECONDS
+    )
+    assert run.stdout.strip() == f"({allowed}, {hard})", run.stderr
