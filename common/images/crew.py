@@ -68,6 +68,13 @@ class Fleet:
     def throttled(self) -> int:
         return self._pace.throttled
 
+    @property
+    def last_good(self) -> float:
+        return self._pace.last_good
+
+    def good_elsewhere(self, at: float) -> None:
+        self._pace.good_elsewhere(at)
+
     def wake(self) -> None:
         """There is something new to be done or to be seen: nobody need wait for an outcome."""
         self._done.put(None)

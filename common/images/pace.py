@@ -58,6 +58,11 @@ class Pace:
         self.last_good = time.monotonic()
         self._given_up = 0
 
+    def good_elsewhere(self, at: float) -> None:
+        """Something came then, in another process: the server is not gone."""
+        self.last_good = max(self.last_good, at)
+        self._given_up = 0
+
     def gave_up(self) -> int:
         """A file has had all its attempts; gives how many have, one after the other, since something last came."""
         with self._lock:
