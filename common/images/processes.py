@@ -237,7 +237,7 @@ class Processes:
             process.send([tuple(job) for job in jobs])
 
     def _tell_good(self) -> None:
-        """Tells those at work when something last came anywhere: one that meets bad files only must not take the server for gone."""
+        """Tells those at work when something last came: one that meets bad files only must not take the server for gone."""
         last_good = max(process.told.last_good for process in self._processes)
         if last_good - self._good_told > GOOD_EVERY_SECONDS:
             self._good_told = last_good
