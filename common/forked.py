@@ -33,6 +33,9 @@ class Forked:
         self.link, theirs = socket.socketpair()
         parent = os.getpid()
         self._status: int | None = None
+        # Who starts us may have asked for SIGCHLD to be ignored; then the system keeps no exit code for waitpid().
+        if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         # Until they are set up anew, a signal must not make the new process do what this one does then.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING_SIGNALS)
         try:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import queue
+import resource
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 
+from common.exits import RunEnds
 from common.images.fetch import Fetcher, Outcome, Piece
 from common.images.pace import LOOK_EVERY_SECONDS, Pace
 from common.images.plan import Job
@@ -20,6 +22,21 @@ MOST_WAITING = 8192
 IDLE_SECONDS = 0.05
 TICK_SECONDS = 0.1
 GATHER_SECONDS = 0.01
+
+
+# What a worker has open: a socket, a pipe, a file.
+FILES_FOR_EACH, OTHER_FILES = 4, 128
+
+
+def allow_files(workers: int) -> None:
+    """Asks the system for as many open files as that many workers need, as far as it lets us without being asked."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = workers * FILES_FOR_EACH + OTHER_FILES
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 class Fleet:
@@ -50,6 +67,13 @@ class Fleet:
     @property
     def throttled(self) -> int:
         return self._pace.throttled
+
+    @property
+    def last_good(self) -> float:
+        return self._pace.last_good
+
+    def good_elsewhere(self, at: float) -> None:
+        self._pace.good_elsewhere(at)
 
     def wake(self) -> None:
         """There is something new to be done or to be seen: nobody need wait for an outcome."""
@@ -108,11 +132,13 @@ class Fleet:
             if item is not None:
                 # Nobody who puts an outcome there must wake us up for it: that costs as much as fetching a small object.
                 time.sleep(GATHER_SECONDS)
-            for _ in range(MOST_WAITING):
+            while True:
                 if isinstance(item, BaseException):
                     problem = problem or item
                 elif item is not None:
                     done.append(item)
+                if len(done) >= MOST_WAITING:
+                    break
                 item = self._done.get_nowait()
         return done, problem
 
@@ -120,8 +146,18 @@ class Fleet:
         while len(self._threads) < min(count, len(self._todo) + len(self._pieces) + len(self._threads)):
             number = len(self._threads)
             thread = threading.Thread(target=self._work, args=(number,), name=f"fetch-{number}", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:
+                # No memory, or a limit (ulimit -u, a container's pids). Those that are at work do it all.
+                if not self._threads:
+                    what = f"The system grants no threads to fetch with ({error})."
+                    raise RunEnds(
+                        what, "Allow more (ulimit -u, pids limit), or use fewer --processes and --workers."
+                    ) from None
+                self._pace.no_more_than(number)
+                return
             self._threads.append(thread)
-            thread.start()
 
     def _work(self, number: int) -> None:
         reader = self._bucket.reader()

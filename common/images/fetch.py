@@ -35,6 +35,7 @@ MOST_CHECKSUM_ATTEMPTS = 3
 # So many files in turn for which all patience was in vain, and nothing else came: the server is gone, not the files.
 MOST_GIVEN_UP = 5
 _FULL = frozenset((errno.ENOSPC, errno.EDQUOT))
+_FILES = frozenset((errno.EMFILE, errno.ENFILE))
 
 
 class Outcome(NamedTuple):
@@ -114,6 +115,11 @@ class Fetcher:
         if error.errno in _FULL:
             what = f"No room left in {self.folder} ({error.strerror})."
             return RunEnds(what, "Make room there, then run the same command again: it goes on from here.")
+        if error.errno in _FILES:
+            remedy = (
+                "Allow more (ulimit -n), or use fewer --workers. Then run the same command again: it goes on from here."
+            )
+            return RunEnds(f"The system grants no more open files ({error.strerror}).", remedy)
         remedy = "Make the folder writable, then run the same command again: it goes on from here."
         return RunEnds(f"{self.folder} cannot be written: {error}.", remedy)
 

@@ -49,8 +49,18 @@ class Pace:
     def may_grow(self) -> bool:
         return self.limit < self._most
 
+    def no_more_than(self, most: int) -> None:
+        """More connections than that cannot be had."""
+        with self._lock:
+            self._most, self.limit = most, min(most, self.limit)
+
     def good(self) -> None:
         self.last_good = time.monotonic()
+        self._given_up = 0
+
+    def good_elsewhere(self, at: float) -> None:
+        """Something came then, in another process: the server is not gone."""
+        self.last_good = max(self.last_good, at)
         self._given_up = 0
 
     def gave_up(self) -> int:

@@ -46,6 +46,8 @@ MOST_AHEAD, MOST_AHEAD_BYTES = 512, 64 << 20
 DEAF_SECONDS = 60.0
 END_SECONDS = 0.3
 KEYS_EVERY_SECONDS = 1.0
+# How often the processes hear whether something came in another one.
+GOOD_EVERY_SECONDS = 0.25
 
 
 class Told(NamedTuple):
@@ -56,6 +58,7 @@ class Told(NamedTuple):
     retries: int
     throttled: int
     name_now: str
+    last_good: float = 0.0  # see `Pace`; the monotonic clock is the same in all processes
 
 
 class Ended(NamedTuple):
@@ -90,7 +93,7 @@ def count_for(jobs: int, size_bytes: int, workers: int, wanted: int = 0) -> int:
     if not can_fork():
         return 1
     if wanted:
-        return min(wanted, workers)
+        return max(1, min(wanted, workers, jobs))
     useful = max(jobs // JOBS_FOR_EACH, size_bytes // BYTES_FOR_EACH)
     return max(1, min(PROCESSES_FOR_EACH_PROCESSOR * processors(), MOST_PROCESSES, workers, useful, jobs))
 
@@ -136,7 +139,8 @@ class _Process:
 class Processes:
     """So many processes; used as a `Fleet` is. `make` builds the Fleet of one of them, in that process.
 
-    To be made while this process has one thread.
+    To be made while this process has one thread. Raises OSError, RuntimeError when the system does not grant them, or the
+    threads that listen to them; none is left then.
     """
 
     def __init__(self, count: int, bucket: FastBucket, stop: StopSignal, make: Make) -> None:
@@ -145,6 +149,7 @@ class Processes:
         self._heard: queue.SimpleQueue[tuple[_Process, Told | Ended | BaseException | None]] = queue.SimpleQueue()
         self._processes: list[_Process] = []
         self._keys = bucket.keys() if bucket.renews else None
+        self._good_told = time.monotonic()
         sys.stdout.flush()
         log.stderr.flush()
         # What is here is never looked at for cycles again: that would copy every page of it in each process.
@@ -152,17 +157,16 @@ class Processes:
         try:
             for _ in range(count):
                 self._processes.append(_Process(Forked(self._body(make))))
+            for process in self._processes:
+                name = f"process-{process.forked.pid}"
+                threading.Thread(target=self._listen, args=(process,), name=name, daemon=True).start()
+            if bucket.renews:
+                threading.Thread(target=self._renew, name="keys", daemon=True).start()
         except BaseException:
             self.close()
             raise
         finally:
             gc.unfreeze()
-        for process in self._processes:
-            threading.Thread(
-                target=self._listen, args=(process,), name=f"process-{process.forked.pid}", daemon=True
-            ).start()
-        if bucket.renews:
-            threading.Thread(target=self._renew, name="keys", daemon=True).start()
 
     def _body(self, make: Make) -> Callable[[socket.socket], None]:
         others = [process.forked.link for process in self._processes]
@@ -208,6 +212,7 @@ class Processes:
             every()
             if problem is None and self._stop.is_set:
                 problem = Stopped()
+            self._tell_good()
             if problem is not None:
                 if last := self._last_words():
                     yield last
@@ -230,6 +235,15 @@ class Processes:
                 given.setdefault(process, []).append(job)
         for process, jobs in given.items():
             process.send([tuple(job) for job in jobs])
+
+    def _tell_good(self) -> None:
+        """Tells those at work when something last came: one that meets bad files only must not take the server for gone."""
+        last_good = max(process.told.last_good for process in self._processes)
+        if last_good - self._good_told > GOOD_EVERY_SECONDS:
+            self._good_told = last_good
+            for process in self._processes:
+                if process.open and process.told.last_good < last_good:
+                    process.send(last_good)
 
     def _collect(self) -> tuple[list[Outcome], BaseException | None]:
         """What is done by now; waits a moment for the first."""
@@ -333,7 +347,12 @@ def _fetch(link: socket.socket, bucket: FastBucket, make: Make) -> Ended | None:
     stop = StopSignal()
     inbox: deque[list[Job]] = deque()
     fleet = make(bucket, stop)
-    threading.Thread(target=_hear, args=(link, inbox, bucket, fleet, stop), name="hear", daemon=True).start()
+    try:
+        threading.Thread(target=_hear, args=(link, inbox, bucket, fleet, stop), name="hear", daemon=True).start()
+    except RuntimeError as error:
+        return Ended(
+            "ends", f"The system grants no threads to a process that fetches ({error}).", "Use fewer --processes."
+        )
     told_at = time.monotonic()
 
     def jobs() -> Iterator[list[Job]]:
@@ -343,7 +362,7 @@ def _fetch(link: socket.socket, bucket: FastBucket, make: Make) -> Ended | None:
     def tell(outcomes: list[Outcome]) -> None:
         nonlocal told_at
         told_at = time.monotonic()
-        told = Told(outcomes, fleet.bytes_done, fleet.retries, fleet.throttled, fleet.name_now)
+        told = Told(outcomes, fleet.bytes_done, fleet.retries, fleet.throttled, fleet.name_now, fleet.last_good)
         try:
             link.sendall(pickle.dumps(told))
         except OSError:  # nobody is left to be told
@@ -374,6 +393,8 @@ def _hear(link: socket.socket, inbox: deque[list[Job]], bucket: FastBucket, flee
             message = pickle.load(words)  # noqa: S301 - from the process that forked us
             if isinstance(message, Keys):
                 bucket.keys = Latest(message)
+            elif isinstance(message, float):
+                fleet.good_elsewhere(message)
             else:
                 inbox.append([Job(*each) for each in message])
                 fleet.wake()

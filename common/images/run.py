@@ -15,7 +15,7 @@ from pathlib import Path
 from common import log
 from common.exits import Exit, RunEnds
 from common.files import DiskFull, disk_full_named, free_bytes
-from common.images.crew import Fleet
+from common.images.crew import Fleet, allow_files
 from common.images.csvfile import Layout, layout_of, names_in, readable_again
 from common.images.fetch import LARGE_BYTES, Fetcher, Outcome, part_name
 from common.images.journal import OWN_FOLDER, Journal, Recorder, bytes_begun, clear_parts, line_of, parts_of
@@ -338,11 +338,10 @@ class Download:
         if isinstance(self.bucket, FastBucket):
             count = count_for(counts.to_fetch, counts.bytes_to_fetch, settings.workers, settings.processes)
         parts = parts_of(self.folder)
-
-        share = min(1.0, processors() / count)
+        allow_files(settings.workers)
 
         def make(bucket: Bucket, stop: StopSignal) -> Fleet:
-            pace = Pace(settings.workers // count, share, count)
+            pace = Pace(settings.workers // count, min(1.0, processors() / count), count)
 
             def fetcher(fleet: Fleet) -> Fetcher:
                 return Fetcher(
@@ -352,9 +351,13 @@ class Download:
 
             return Fleet(bucket, pace, stop, fetcher)
 
-        if not isinstance(self.bucket, FastBucket) or count == 1:
-            return make(self.bucket, self.run.stop)
-        return Processes(count, self.bucket, self.run.stop, make)
+        if isinstance(self.bucket, FastBucket) and count > 1:
+            try:
+                return Processes(count, self.bucket, self.run.stop, make)
+            except (OSError, RuntimeError) as error:  # no memory, or a limit (ulimit -u, a container's pids)
+                log.get().warning("processes_not_begun", wanted=count, reason=str(error))
+                count = 1
+        return make(self.bucket, self.run.stop)
 
     def _require_room(self, free: int) -> None:
         needed = max(0, self.plan.counts.bytes_to_fetch - bytes_begun(self.folder))

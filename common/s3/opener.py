@@ -28,7 +28,9 @@ class Opener:
     """To be made as soon as it is clear that a bucket will be opened, while there is one thread."""
 
     def __init__(self) -> None:
-        self._forked = Forked(_find_for) if can_fork() else None
+        self._forked: Forked | None = None
+        with contextlib.suppress(OSError):  # no process more, no memory: then all is done here
+            self._forked = Forked(_find_for) if can_fork() else None
 
     def __call__(self, reach: Reach) -> Bucket:
         """Raises RunEnds: no credentials, an unknown profile, settings that contradict each other."""

@@ -44,6 +44,16 @@ def test_it_does_not_hear_the_signals_that_a_terminal_sends_to_all_and_is_killed
     assert forked.end(Deadline(0)) == -signal.SIGKILL
 
 
+def test_its_exit_code_is_known_also_where_our_own_parent_has_sigchld_ignored():
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        ends, is_killed = Forked(lambda link: None), Forked(echo)
+        assert ends.end(Deadline(PATIENCE_SECONDS)) == 0
+        assert is_killed.end(Deadline(0)) == -signal.SIGKILL
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
 def test_a_fault_in_it_is_an_exit_code_and_nothing_of_ours_is_done_twice(capfd):
     def fails(link: socket.socket) -> None:
         raise ValueError("a fault")

@@ -108,6 +108,44 @@ def test_a_signal_to_all_of_them_as_a_terminal_sends_it_is_heard_by_the_run_alon
     assert all(is_gone(pid) for pid in workers)
 
 
+def test_where_the_system_grants_one_process_but_not_two_the_run_fetches_by_itself(start, tmp_path):
+    """As with a limit on processes (a container's pids): the second fork that is to fetch fails."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os\n"
+        "forks, fork = [], os.fork\n"
+        "def limited():\n"
+        "    forks.append(1)\n"
+        "    if len(forks) > 2: raise BlockingIOError(11, 'Resource temporarily unavailable')\n"
+        "    return fork()\n"
+        "os.fork = limited\n"
+    )
+    with FakeS3(OBJECTS) as server:
+        process = start(server.url, NAMES, "--s3-prefix", "p/", "--auto-confirm", PYTHONPATH=str(tmp_path))
+        run = ended(process, tmp_path / "out")
+    assert run.code == 0 and len(run.files) == 60, run.said
+    assert "processes_not_begun" in run.err and run.state["downloaded"] == 60
+
+
+def test_a_process_that_meets_bad_files_only_does_not_end_the_run_while_another_one_gets_its_own(download):
+    """Files are dealt out in turns: the first process has all the bad ones, the second one all the good ones."""
+    objects = {f"p/{number:02}.jpg": b"x" * 2000 for number in range(16)}
+    bad, good = list(objects)[0::2], list(objects)[1::2]
+    asked = {key: threading.Event() for key in bad}
+
+    def half(kind, key, number):
+        if key in asked:
+            asked[key].set()
+            return (500, "InternalError")
+        return ("wait", asked[bad[good.index(key)]]) if key in good else None
+
+    with FakeS3(objects, half) as server:
+        run = download(
+            server.url, [key[2:] for key in objects], "--s3-prefix", "p/", "--retry-seconds", "1.5", "--workers", "2"
+        )
+    assert "has not sent any file" not in run.err, run.said
+    assert run.code == 3 and len(run.files) == 8 and run.state["failed"] == 8 and run.state["left"] == 0
+
+
 def test_keys_that_change_while_a_run_goes_on_reach_every_process(download, tmp_path):
     """A program gives keys that are valid for a minute: botocore asks it again and again."""
     program = tmp_path / "keys.py"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import threading
 
 import pytest
 
+from common.exits import RunEnds
 from common.images.fetch import PIECE_BYTES, Fetcher, Large
 from common.images.pace import Pace
 from common.images.plan import Job
@@ -75,3 +77,18 @@ def test_a_sync_that_fails_notes_nothing(fetcher, large, monkeypatch):
     with pytest.raises(OSError, match="Input/output"):
         fetcher._piece_done(large, 0)
     assert noted(large) == b"" and large.waiting == {0, 1, 2}
+
+
+class NoFiles:
+    """A connection that gets no descriptor."""
+
+    def get(self, *_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+
+def test_too_many_open_files_are_called_so_and_not_a_folder_that_cannot_be_written(fetcher):
+    (fetcher.folder / "parts").mkdir()
+    with pytest.raises(RunEnds) as ends:
+        fetcher.work(Job(1, "a.jpg", "p/a.jpg", 10, ""), NoFiles())
+    assert "open files" in ends.value.why and "ulimit -n" in ends.value.remedy
+    assert "writable" not in ends.value.remedy

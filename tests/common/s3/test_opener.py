@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -135,6 +136,14 @@ class TestOpener:
                 here.value.why, here.value.remedy, here.value.exit_code,
             )  # fmt: skip
             assert "open-sesame" not in there.value.why
+
+    def test_where_the_system_grants_no_process_all_is_done_here(self, aws, monkeypatch):
+        def full() -> int:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+        aws(AWS_ACCESS_KEY_ID="E", AWS_SECRET_ACCESS_KEY="F")
+        monkeypatch.setattr(os, "fork", full)
+        assert Opener()(HERE).where == "http://127.0.0.1:9"
 
     def test_when_the_other_process_is_killed_or_too_slow_all_is_done_here(self, aws, monkeypatch):
         aws(AWS_ACCESS_KEY_ID="E", AWS_SECRET_ACCESS_KEY="F")

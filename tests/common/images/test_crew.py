@@ -1,0 +1,128 @@
+"""The workers of one download: nothing that they have done is lost, however late it is looked at."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from common.exits import RunEnds
+from common.images import crew
+from common.images.crew import MOST_WAITING, Fleet
+from common.images.fetch import Outcome
+from common.images.pace import Pace
+from common.images.plan import Job
+from common.waiting import StopSignal
+
+ROOT = Path(__file__).resolve().parent.parent.parent.parent
+PATIENCE_SECONDS = 60
+
+
+class Bucket:
+    def reader(self) -> Bucket:
+        return self
+
+    def close(self) -> None:
+        return
+
+
+class Instantly:
+    """Fetches everything at once, as soon as it may, and counts."""
+
+    def __init__(self) -> None:
+        self.fetched = 0
+        self.may = threading.Event()
+        self.may.set()
+        self._lock = threading.Lock()
+
+    def work(self, job: Job, reader: Bucket) -> Outcome:
+        self.may.wait(PATIENCE_SECONDS)
+        with self._lock:
+            self.fetched += 1
+        return Outcome(job, 1, "", 0.0)
+
+
+@pytest.fixture
+def fetcher() -> Instantly:
+    return Instantly()
+
+
+@pytest.fixture
+def fleet(fetcher) -> Fleet:
+    return Fleet(Bucket(), Pace(4), StopSignal(), lambda fleet: fetcher)
+
+
+def jobs_of(count: int) -> list[Job]:
+    return [Job(number, f"{number}.jpg", f"p/{number}.jpg", 1, "") for number in range(count)]
+
+
+def test_a_terminal_that_holds_the_run_up_while_thousands_arrive_loses_none_of_them(fleet, fetcher):
+    jobs = jobs_of(MOST_WAITING + 800)
+    batches = iter([jobs[: MOST_WAITING // 2 - 1], jobs[MOST_WAITING // 2 - 1 :]])
+    until = time.monotonic() + PATIENCE_SECONDS
+
+    def every() -> None:
+        assert time.monotonic() < until, "the run never ends"
+        while fetcher.fetched < len(jobs):  # a bar that is drawn on a terminal which takes nothing (Ctrl+S)
+            assert time.monotonic() < until
+            time.sleep(0.01)
+
+    done = [outcome.job for outcomes in fleet.outcomes(batches, every) for outcome in outcomes]
+    assert sorted(done) == jobs
+
+
+class NoRoom(threading.Thread):
+    """A thread of a system that grants so many of them."""
+
+    left = 0
+
+    def start(self) -> None:
+        if not NoRoom.left:
+            raise RuntimeError("can't start new thread")
+        NoRoom.left -= 1
+        super().start()
+
+
+def test_where_the_system_grants_few_threads_these_fetch_all(fleet, fetcher, monkeypatch):
+    monkeypatch.setattr(crew.threading, "Thread", NoRoom)
+    NoRoom.left = 2
+    jobs = jobs_of(100)
+    fetcher.may.clear()  # until all that can be hired are
+    outcomes = fleet.outcomes(iter([jobs]), fetcher.may.set)
+    assert sorted(each.job for some in outcomes for each in some) == jobs
+    assert len(fleet._threads) == 2
+
+
+def test_where_it_grants_none_the_run_ends_with_a_word_about_it(fleet, monkeypatch):
+    monkeypatch.setattr(crew.threading, "Thread", NoRoom)
+    NoRoom.left = 0
+    with pytest.raises(RunEnds) as ends:
+        list(fleet.outcomes(iter([jobs_of(1)]), lambda: None))
+    assert "threads" in ends.value.why and "--workers" in ends.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("workers", "soft", "hard", "allowed"),
+    [
+        (512, 256, 10_000, 512 * 4 + 128),
+        (512, 256, 1000, 1000),  # no more than we may ask for
+        (16, 1000, 1000, 1000),  # enough, and never fewer
+    ],
+)
+def test_many_connections_ask_for_the_open_files_they_need(workers, soft, hard, allowed):
+    program = (
+        "import resource; from common.images.crew import allow_files\n"
+        f"resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard})); allow_files({workers})\n"
+        "print(resource.getrlimit(resource.RLIMIT_NOFILE))\n"
+    )
+    if 0 <= resource.getrlimit(resource.RLIMIT_NOFILE)[1] < hard:
+        pytest.skip("fewer open files are allowed here")
+    run = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_SECONDS
+    )
+    assert run.stdout.strip() == f"({allowed}, {hard})", run.stderr
