@@ -158,8 +158,8 @@ def _list_boto3(url: str, bucket: str, names: Path) -> None:
 def _list_ours(url: str, bucket: str, names: Path) -> None:
     """Listing by itself, then names, listing and matching as downloader.py does them."""
     from common.images.csvfile import layout_of, names_in
+    from common.images.listing import listed
     from common.images.plan import Plan
-    from common.images.run import listed
     from common.s3.client import open_bucket
     from common.s3.reach import Reach
     from common.waiting import StopSignal

@@ -218,6 +218,8 @@ class Processes:
                     yield last
                 raise problem
             if all_in and not waiting and not any(process.open for process in self._processes):
+                for process in self._processes:
+                    process.forked.hang_up()
                 return
 
     def _hand_out(self, waiting: deque[Job]) -> None:

@@ -9,7 +9,6 @@ import sqlite3
 import sys
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from common import log
@@ -19,6 +18,7 @@ from common.images.crew import Fleet, allow_files
 from common.images.csvfile import Layout, layout_of, names_in, readable_again
 from common.images.fetch import LARGE_BYTES, Fetcher, Outcome, part_name
 from common.images.journal import OWN_FOLDER, Journal, Recorder, bytes_begun, clear_parts, line_of, parts_of
+from common.images.listing import listed
 from common.images.pace import Pace
 from common.images.plan import Plan
 from common.images.processes import Processes, count_for, processors
@@ -27,14 +27,13 @@ from common.images.screen import DownloadBar
 from common.images.settings import ImageSettings
 from common.lock import locked
 from common.run import Run, say
-from common.s3.bucket import Bucket, Listed, Page, pages
-from common.s3.errors import CredentialsRefused, Denied, S3Error, Transient
+from common.s3.bucket import Bucket
+from common.s3.errors import CredentialsRefused
 from common.s3.fast import FastBucket
 from common.s3.reach import Reach
 from common.text import size
-from common.waiting import Deadline, Stopped, StopSignal
+from common.waiting import Stopped, StopSignal
 
-LISTING_PATIENCE_SECONDS = 120.0
 # When nothing has come yet and so many keys were denied, the rest will be, too.
 MOST_DENIED = 20
 # How long an end waits for the journal. What it does not hold is recognised by its MD5, or fetched again.
@@ -179,54 +178,6 @@ def analyse(run: Run[ImageSettings], settings: ImageSettings, bucket: Bucket, la
         log.get().info("first_line_is_a_name", line=layout.title)
 
 
-def listed(bucket: Bucket, prefix: str, stop: StopSignal) -> Iterator[list[Listed]]:
-    """All pages of the listing; the next one is asked for while the last one is looked at. Raises RunEnds, Stopped."""
-    pace = Pace(1)
-
-    def ask(prefix: str, *, token: str | None, after: str) -> Page:
-        deadline, attempt = Deadline(LISTING_PATIENCE_SECONDS), 0
-        while True:
-            try:
-                return bucket.page(prefix, token=token, after=after)
-            except Transient as error:
-                attempt += 1
-                pause = pace.trouble(attempt, throttled=error.throttled)
-                if pause > deadline.left_seconds:
-                    what = f"The bucket could not be listed: {error} ({attempt} attempts)."
-                    raise RunEnds(what, "Run the same command again later, or check --endpoint-url.") from None
-                log.get().warning("listing_retried", reason=str(error), attempt=attempt)
-                stop.sleep(pause)
-            except Denied as error:
-                what = f"The bucket {bucket.name} may not be listed: {error}."
-                raise CredentialsRefused(what, "The credentials need s3:ListBucket (and s3:GetObject) on it.") from None
-            except S3Error as error:
-                what = f"{bucket.where} does not list the bucket {bucket.name} as an S3 server does ({error.code or error})."
-                raise RunEnds(what, "Check --endpoint-url and --bucket.", Exit.BAD_CONFIGURATION) from None
-
-    pages_in_order = pages(ask, prefix)
-    ahead = ThreadPoolExecutor(1, thread_name_prefix="listing")
-    try:
-        coming = ahead.submit(next, pages_in_order, None)
-        while (objects := _result(coming, stop)) is not None:
-            coming = ahead.submit(next, pages_in_order, None)
-            yield objects
-    except ValueError as error:
-        raise RunEnds(f"The bucket could not be listed: {error}.") from None
-    finally:
-        # Not waited for: after a stop it may sit for a minute before a server that says nothing.
-        ahead.shutdown(wait=False, cancel_futures=True)
-
-
-def _result(coming: Future[list[Listed] | None], stop: StopSignal) -> list[Listed] | None:
-    while True:
-        try:
-            return coming.result(timeout=0.1)
-        except TimeoutError:
-            if coming.done():
-                raise
-            stop.check()
-
-
 def look_at_disk(settings: ImageSettings, bucket: Bucket, plan: Plan, stop: StopSignal) -> list[str]:
     """Finds what is there already; gives journal lines for files that were recognised by their MD5."""
     assert settings.output_dir is not None
@@ -329,6 +280,8 @@ class Download:
                 self._fetch(fleet, recorder)
             except BaseException as error:  # noqa: BLE001 - raised again, once the books are closed
                 ending = error
+            if ending is None:
+                return self._end(recorder, None)  # while the processes, which know that this is all, go
         return self._end(recorder, ending)
 
     def _fleet(self) -> Fleet | Processes:

@@ -1,0 +1,66 @@
+"""The objects of a bucket, page by page, with patience."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from common import log
+from common.exits import Exit, RunEnds
+from common.images.pace import Pace
+from common.s3.bucket import Bucket, Listed, Page, pages
+from common.s3.errors import CredentialsRefused, Denied, S3Error, Transient
+from common.waiting import Deadline, StopSignal
+
+PATIENCE_SECONDS = 120.0
+
+
+def listed(bucket: Bucket, prefix: str, stop: StopSignal) -> Iterator[list[Listed]]:
+    """All pages of the listing; the next one is asked for while the last one is looked at. Raises RunEnds, Stopped."""
+    pace = Pace(1)
+
+    def ask(prefix: str, *, token: str | None, after: str) -> Page:
+        deadline, attempt = Deadline(PATIENCE_SECONDS), 0
+        while True:
+            try:
+                return bucket.page(prefix, token=token, after=after)
+            except Transient as error:
+                attempt += 1
+                pause = pace.trouble(attempt, throttled=error.throttled)
+                if pause > deadline.left_seconds:
+                    what = f"The bucket could not be listed: {error} ({attempt} attempts)."
+                    raise RunEnds(what, "Run the same command again later, or check --endpoint-url.") from None
+                log.get().warning("listing_retried", reason=str(error), attempt=attempt)
+                stop.sleep(pause)
+            except Denied as error:
+                what = f"The bucket {bucket.name} may not be listed: {error}."
+                raise CredentialsRefused(what, "The credentials need s3:ListBucket (and s3:GetObject) on it.") from None
+            except S3Error as error:
+                what = f"{bucket.where} does not list the bucket {bucket.name} as an S3 server does ({error.code or error})."
+                raise RunEnds(what, "Check --endpoint-url and --bucket.", Exit.BAD_CONFIGURATION) from None
+
+    pages_in_order = pages(ask, prefix)
+    ahead = ThreadPoolExecutor(1, thread_name_prefix="listing")
+    is_complete = False
+    try:
+        coming = ahead.submit(next, pages_in_order, None)
+        while (objects := _result(coming, stop)) is not None:
+            coming = ahead.submit(next, pages_in_order, None)
+            yield objects
+        is_complete = True
+    except ValueError as error:
+        raise RunEnds(f"The bucket could not be listed: {error}.") from None
+    finally:
+        # After a stop it may sit for a minute before a server that says nothing. Else it must be gone when we return:
+        # a program with a second thread cannot fork.
+        ahead.shutdown(wait=is_complete, cancel_futures=True)
+
+
+def _result(coming: Future[list[Listed] | None], stop: StopSignal) -> list[Listed] | None:
+    while True:
+        try:
+            return coming.result(timeout=0.1)
+        except TimeoutError:
+            if coming.done():
+                raise
+            stop.check()
