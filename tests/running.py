@@ -338,6 +338,18 @@ def members(path: Path) -> dict[str, int]:
         return {info.filename: info.CRC for info in opened.infolist()}
 
 
+def assert_completed(server: CvatSandbox, done: Finished, project_id: int) -> None:
+    """A run after kills has all projects and their annotations; the second task of `project_id` cannot be restored."""
+    assert done.code == 0, done.said
+    assert_sound(done.folder)
+    for mode in "pa":
+        assert set(done.outcomes(mode).values()) <= {"saved", "unchanged"}
+    for number in server.world.projects:
+        record = record_of(done.folder, "project", number)
+        assert_equals_server(server, done.folder, record, without=(1,) if number == project_id else ())
+        record_of(done.folder, "project", number, "annotations")
+
+
 def assert_equals_server(server: CvatSandbox, folder: Path, record: Record, *, without: tuple[int, ...] = ()) -> None:
     """A backup holds, member by member, what the server would write at this moment without its cache."""
     source = record.source
