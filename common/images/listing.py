@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from common import log
@@ -12,15 +12,22 @@ from common.s3.bucket import Bucket, Listed, Page, pages
 from common.s3.errors import CredentialsRefused, Denied, S3Error, Transient
 from common.waiting import Deadline, StopSignal
 
-PATIENCE_SECONDS = 120.0
 
+def listed(
+    bucket: Bucket,
+    prefix: str,
+    stop: StopSignal,
+    patience_seconds: float = 120.0,
+    every: Callable[[], None] = lambda: None,
+) -> Iterator[list[Listed]]:
+    """All pages of the listing; the next one is asked for while the last one is looked at. Raises RunEnds, Stopped.
 
-def listed(bucket: Bucket, prefix: str, stop: StopSignal) -> Iterator[list[Listed]]:
-    """All pages of the listing; the next one is asked for while the last one is looked at. Raises RunEnds, Stopped."""
+    A page is tried again for so long after transient errors. `every` is called several times a second while one is awaited.
+    """
     pace = Pace(1)
 
     def ask(prefix: str, *, token: str | None, after: str) -> Page:
-        deadline, attempt = Deadline(PATIENCE_SECONDS), 0
+        deadline, attempt = Deadline(patience_seconds), 0
         while True:
             try:
                 return bucket.page(prefix, token=token, after=after)
@@ -44,7 +51,7 @@ def listed(bucket: Bucket, prefix: str, stop: StopSignal) -> Iterator[list[Liste
     is_complete = False
     try:
         coming = ahead.submit(next, pages_in_order, None)
-        while (objects := _result(coming, stop)) is not None:
+        while (objects := _result(coming, stop, every)) is not None:
             coming = ahead.submit(next, pages_in_order, None)
             yield objects
         is_complete = True
@@ -56,7 +63,7 @@ def listed(bucket: Bucket, prefix: str, stop: StopSignal) -> Iterator[list[Liste
         ahead.shutdown(wait=is_complete, cancel_futures=True)
 
 
-def _result(coming: Future[list[Listed] | None], stop: StopSignal) -> list[Listed] | None:
+def _result(coming: Future[list[Listed] | None], stop: StopSignal, every: Callable[[], None]) -> list[Listed] | None:
     while True:
         try:
             return coming.result(timeout=0.1)
@@ -64,3 +71,4 @@ def _result(coming: Future[list[Listed] | None], stop: StopSignal) -> list[Liste
             if coming.done():
                 raise
             stop.check()
+            every()

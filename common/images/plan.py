@@ -120,7 +120,7 @@ class Plan:
             there = [name for name in batch if name]
             self.counts.empty += len(batch) - len(there)
             self._gathering.add_names(there)
-        self.counts.wanted = self._gathering.names
+            self.counts.wanted = self._gathering.names
         self._gathering.names_end()
 
     def add_objects(self, objects: Sequence[Listed]) -> None:

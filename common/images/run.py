@@ -23,7 +23,7 @@ from common.images.pace import Pace
 from common.images.plan import Plan
 from common.images.processes import Processes, count_for, processors
 from common.images.report import Report, last_rate_in
-from common.images.screen import DownloadBar
+from common.images.screen import AnalysisLine, DownloadBar
 from common.images.settings import ImageSettings
 from common.lock import locked
 from common.run import Run, say
@@ -161,19 +161,28 @@ def look_into_folder(folder: Path) -> None:
 def analyse(run: Run[ImageSettings], settings: ImageSettings, bucket: Bucket, layout: Layout, plan: Plan) -> None:
     """Reads the names, lists the prefix once, decides which object each name means."""
     assert settings.csv_file is not None
-    check = run.stop.check
-    plan.add_names(names_in(settings.csv_file, layout), check)
-    if not plan.counts.wanted:
-        what = f"CVAT_IMAGES_CSV_FILE={settings.csv_file} holds no names."
-        raise RunEnds(what, "Name another file, or another column with --csv-column.", Exit.BAD_CONFIGURATION)
-    began = time.monotonic()
-    for objects in listed(bucket, settings.s3_prefix, run.stop):
-        plan.add_objects(objects)
-    seconds = round(time.monotonic() - began, 2)
-    log.get().info(
-        "bucket_listed", bucket=bucket.name, prefix=settings.s3_prefix, objects=plan.counts.listed, seconds=seconds
-    )
-    plan.match(check)
+    with AnalysisLine() as line:
+
+        def check() -> None:
+            run.stop.check()
+            line.show()
+
+        line.begin("reading the names", lambda: plan.counts.wanted)
+        plan.add_names(names_in(settings.csv_file, layout), check)
+        if not plan.counts.wanted:
+            what = f"CVAT_IMAGES_CSV_FILE={settings.csv_file} holds no names."
+            raise RunEnds(what, "Name another file, or another column with --csv-column.", Exit.BAD_CONFIGURATION)
+        began = time.monotonic()
+        line.begin("listing the bucket", lambda: plan.counts.listed)
+        for objects in listed(bucket, settings.s3_prefix, run.stop, settings.retry_seconds, line.show):
+            plan.add_objects(objects)
+            line.show()
+        seconds = round(time.monotonic() - began, 2)
+        log.get().info(
+            "bucket_listed", bucket=bucket.name, prefix=settings.s3_prefix, objects=plan.counts.listed, seconds=seconds
+        )
+        line.begin("matching", lambda: plan.counts.wanted)
+        plan.match(check)
     if layout.perhaps_title and not plan.forget_title():
         log.get().info("first_line_is_a_name", line=layout.title)
 

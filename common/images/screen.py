@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 LOG_EVERY_SECONDS = 30.0
+# What is over so soon needs no line on the screen.
+QUICK_SECONDS = 1.0
+DRAWN_EVERY_SECONDS = 0.2
 
 
 class DownloadBar:
@@ -80,3 +84,51 @@ class DownloadBar:
             left=left,
             file=printable(name, 60),
         )
+
+
+class AnalysisLine:
+    """What is done before anything can be fetched: a line on a terminal, log lines without one. A context manager."""
+
+    def __init__(self) -> None:
+        self._terminal = sys.stderr.isatty()
+        self._shown = self._logged = self._began = time.monotonic()
+        self._doing = ""
+        self._count: Callable[[], int] = lambda: 0
+        self._rich: Progress | None = None
+
+    def __enter__(self) -> AnalysisLine:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._rich:
+            with contextlib.suppress(OSError):
+                self._rich.stop()
+
+    def begin(self, doing: str, count: Callable[[], int]) -> None:
+        """From now on this is done; `count` tells how many it has come to."""
+        self._doing, self._count = doing, count
+
+    def show(self) -> None:
+        """To be called often."""
+        at = time.monotonic()
+        if not self._terminal:
+            if at - self._logged >= LOG_EVERY_SECONDS:
+                self._logged = at
+                log.get().info("analysing", doing=self._doing, count=self._count())
+            return
+        if at - self._began < QUICK_SECONDS or at - self._shown < DRAWN_EVERY_SECONDS:
+            return
+        self._shown = at
+        text = f"{self._doing}: {self._count():,}"
+        if self._rich is None:
+            from rich.console import Console
+            from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+            columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+            # Drawn by us, not by a thread of its own: there must be none when processes are forked.
+            self._rich = Progress(*columns, console=Console(stderr=True), transient=True, auto_refresh=False)
+            self._rich.add_task(text, total=None)
+            self._rich.start()
+        self._rich.update(self._rich.task_ids[0], description=text, refresh=True)

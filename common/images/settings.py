@@ -70,7 +70,7 @@ class ImageSettings(S3Settings):
         alias="CVAT_IMAGES_RETRY_SECONDS",
         ge=0,
         le=86400,
-        description="how long a file is tried again after transient errors (seconds)",
+        description="how long a file, or the list of the bucket, is tried again after transient errors (seconds)",
     )
     min_free_gb: float = Field(
         1, alias="CVAT_IMAGES_MIN_FREE_GB", ge=0, le=1e6, description="room that is left free on the disk (GB)"

@@ -23,6 +23,15 @@ def processes(request) -> int:
     return request.param
 
 
+def test_a_list_that_never_comes_is_waited_for_no_longer_than_a_file(download):
+    with FakeS3(
+        {"a.jpg": b"a"}, lambda kind, key, number: (500, "InternalError") if kind == "list" else None
+    ) as server:
+        run = download(server.url, ["a.jpg"], CVAT_IMAGES_RETRY_SECONDS="0")
+    assert run.code == 1 and "could not be listed" in run.err and not run.files
+    assert [kind for kind, _ in server.asked] == ["list"]
+
+
 def test_a_busy_server_is_given_time_for_listing_and_for_files(download):
     def busy(kind, key, number):
         return (503, "SlowDown") if number <= 2 and (kind == "list" or key < "p/010") else None
