@@ -21,7 +21,20 @@ QUICK_SECONDS = 1.0
 DRAWN_EVERY_SECONDS = 0.2
 
 
-class DownloadBar:
+class _Drawn:
+    """What has something on a terminal, perhaps, and takes it away at the end of its block."""
+
+    _rich: Progress | None = None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._rich:
+            with contextlib.suppress(OSError):
+                self._rich.stop()
+
+
+class DownloadBar(_Drawn):
     """Use as a context manager. Bytes make the bar, because files differ in size.
 
     `event` and `did` are what log lines say: how much was `did` ("fetched") so far.
@@ -31,7 +44,6 @@ class DownloadBar:
         self._event, self._did = event, did
         self._files, self._total = files, total_bytes
         self._began = self._logged = time.monotonic()
-        self._rich: Progress | None = None
         if sys.stderr.isatty() and files:
             # Only where there is somebody to see it: it takes a tenth of a second to load.
             from rich.console import Console
@@ -54,13 +66,6 @@ class DownloadBar:
         if self._rich:
             self._rich.start()
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._rich:
-            with contextlib.suppress(OSError):
-                self._rich.stop()
 
     def show(self, files: int, bytes_done: int, failed: int, name: str) -> None:
         """Called several times a second."""
@@ -86,7 +91,7 @@ class DownloadBar:
         )
 
 
-class AnalysisLine:
+class AnalysisLine(_Drawn):
     """What is done before anything can be fetched: a line on a terminal, log lines without one. A context manager."""
 
     def __init__(self) -> None:
@@ -94,17 +99,9 @@ class AnalysisLine:
         self._shown = self._logged = self._began = time.monotonic()
         self._doing = ""
         self._count: Callable[[], int] = lambda: 0
-        self._rich: Progress | None = None
 
     def __enter__(self) -> AnalysisLine:
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._rich:
-            with contextlib.suppress(OSError):
-                self._rich.stop()
 
     def begin(self, doing: str, count: Callable[[], int]) -> None:
         """From now on this is done; `count` tells how many it has come to."""
@@ -121,7 +118,10 @@ class AnalysisLine:
         if at - self._began < QUICK_SECONDS or at - self._shown < DRAWN_EVERY_SECONDS:
             return
         self._shown = at
-        text = f"{self._doing}: {self._count():,}"
+        with contextlib.suppress(OSError):  # a terminal that went away is no reason to end
+            self._draw(f"{self._doing}: {self._count():,}")
+
+    def _draw(self, text: str) -> None:
         if self._rich is None:
             from rich.console import Console
             from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import sys
 import threading
 import time
@@ -31,11 +32,29 @@ def terminal(monkeypatch):
     for name, value in {"TERM": "xterm", "COLUMNS": "80", "LINES": "24"}.items():
         monkeypatch.setenv(name, value)
 
-    def seen() -> str:
-        try:
-            return os.read(master, 1 << 16).decode()
-        except BlockingIOError:
-            return ""
+    class Seen:
+        is_there = True
+
+        def __call__(self) -> str:
+            try:
+                return os.read(master, 1 << 16).decode()
+            except BlockingIOError:
+                return ""
+
+        def until(self, text: str) -> str:
+            """What comes until this has come: the system hands it over a moment later."""
+            came = ""
+            while text not in came:
+                readable, _, _ = select.select([master], [], [], 10)
+                assert readable, came
+                came += self()
+            return came
+
+        def hang_up(self) -> None:
+            os.close(master)
+            self.is_there = False
+
+    seen = Seen()
 
     @contextlib.contextmanager
     def terminal():
@@ -45,8 +64,10 @@ def terminal(monkeypatch):
             yield seen
 
     yield terminal
-    stream.close()
-    os.close(master)
+    with contextlib.suppress(OSError):  # what is still to be written has no terminal any more
+        stream.close()
+    if seen.is_there:
+        seen.hang_up()
 
 
 def test_without_a_terminal_there_is_a_log_line_at_intervals(clock):
@@ -71,7 +92,18 @@ def test_on_a_terminal_what_takes_longer_is_told_and_wiped_away_at_the_end(clock
             clock(QUICK_SECONDS)
             line.begin("listing the bucket", lambda: 123_000)
             line.show()
-            assert "listing the bucket: 123,000" in seen()
+            seen.until("listing the bucket: 123,000")
             # A second thread would keep the run from forking the processes that fetch.
             assert threading.active_count() == threads
-        assert seen().endswith("\x1b[2K")
+        seen.until("\x1b[1A\x1b[2K")
+
+
+def test_a_terminal_that_goes_away_ends_nothing(clock, terminal):
+    with terminal() as seen, AnalysisLine() as line:
+        line.begin("listing the bucket", lambda: 1)
+        clock(QUICK_SECONDS)
+        line.show()
+        seen.until("listing the bucket: 1")
+        seen.hang_up()
+        clock(QUICK_SECONDS)
+        line.show()
