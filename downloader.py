@@ -17,6 +17,8 @@ MODES = ("datasets", "images")
 def main(argv: Sequence[str] | None = None) -> int:
     mode = chosen_mode(argv)
     if mode == "images":
+        # What is loaded here, and names and objects by the million, hold no cycles: looking for some cost a tenth of the time.
+        gc.set_threshold(200_000, 20, 50)
         # First of all: what it needs is loaded by another process meanwhile.
         from common.s3.opener import Opener
 
@@ -43,8 +45,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         add_dataset_arguments(parser)
         return frame(DatasetSettings, parser, argv, run_datasets, also_check=what_is_missing)
     if mode == "images":
-        # What botocore loads, and names and objects by the million, hold no cycles: looking for some cost a tenth of the time.
-        gc.set_threshold(200_000, 20, 50)
         from common.images.run import run_images
         from common.images.settings import ImageSettings, add_image_arguments, what_is_missing
 

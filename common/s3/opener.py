@@ -78,7 +78,7 @@ def _find_for(link: socket.socket) -> None:
 
     gc.disable()  # nothing of this process gets old
     from common.exits import RunEnds
-    from common.s3.client import find, warm_up
+    from common.s3.resolve import find, warm_up
 
     if not select.select([link], [], [], 0)[0]:  # else there is no time left for that: we are waited for
         warm_up()

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-import ssl
-from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from common.exits import Exit, RunEnds
-from common.s3.fast import Place
 from common.s3.signing import Keys, Signer
-from common.s3.wire import Address
+
+if TYPE_CHECKING:
+    import ssl
+
+    from common.s3.fast import Place
 
 
-@dataclass(frozen=True)
-class Reach:
+class Reach(NamedTuple):
     """What somebody has decided; see `common.s3.settings`. Empty: what boto3 takes from its own settings."""
 
     bucket: str
@@ -27,8 +27,7 @@ class Reach:
     timeout_seconds: float = 60.0
 
 
-@dataclass(frozen=True)
-class Door:
+class Door(NamedTuple):
     """Where requests for objects of the bucket go. `bundle` is the PEM file that the user names, `usual_bundle` botocore's."""
 
     scheme: str
@@ -44,12 +43,18 @@ class Door:
 
     def place(self) -> Place:
         """The same, ready for connections. Raises RunEnds when the certificates cannot be read."""
+        # Not at the top: the process that finds the door does not go through it.
+        from common.s3.fast import Place
+        from common.s3.wire import Address
+
         tls = self._tls() if self.scheme == "https" else None
         address = Address(self.host, self.port, tls, self.timeout_seconds)
         extra = {"x-amz-request-payer": "requester"} if self.request_payer else {}
         return Place(address, f"{self.scheme}://{self.netloc}", self.path, Signer(self.netloc, self.region), extra)
 
     def _tls(self) -> ssl.SSLContext:
+        import ssl
+
         try:
             tls = ssl.create_default_context(cafile=self.bundle or None)
             if not self.bundle:

@@ -242,15 +242,32 @@ class Connection:
             if self._begin == self._end:
                 self._begin = self._end = 0
             # Gathered until the buffer is full: one write is cheaper than three, and TLS gives 16 kB at a time.
-            spliced_then = into is not None and self._splices and left >= SPLICED_BYTES
-            while not spliced_then and self._end - self._begin < min(left, BUFFER_BYTES - self._begin):
-                self._require_speed()
-                if not self._receive():
-                    raise ValueError(f"the connection ended {left - (self._end - self._begin):,} bytes too early")
+            if not (into is not None and self._splices and left >= SPLICED_BYTES):
+                self._gather(left)
             take = min(left, self._end - self._begin)
             use(self._view[self._begin : self._begin + take])
             self._begin += take
             left -= take
+
+    def _gather(self, left: int) -> None:
+        """Receives until the buffer is full, or holds all that is `left`. In one loop: this runs for every 16 kB of TLS."""
+        assert self._socket is not None
+        receive, view, clock, end = self._socket.recv_into, self._view, time.monotonic, self._end
+        enough = self._begin + min(left, BUFFER_BYTES - self._begin)
+        look_at = self._window_began + self._address.timeout_seconds
+        try:
+            while end < enough:
+                if clock() > look_at:
+                    self._window_bytes, self._end = self._window_bytes + end - self._end, end
+                    self._require_speed()
+                    look_at = self._window_began + self._address.timeout_seconds
+                count = receive(view[end:], BUFFER_BYTES - end)
+                if not count:
+                    raise ValueError(f"the connection ended {self._begin + left - end:,} bytes too early")
+                end += count
+        except OSError as error:
+            raise Transient(_plain(error)) from None
+        self._window_bytes, self._end = self._window_bytes + end - self._end, end
 
     def _spliced(self, left: int, use: Callable[[memoryview], None], into: Into, at: int) -> int:
         """Moves the rest of the body to `at` in the file, within the kernel; gives what is left where that cannot be done."""

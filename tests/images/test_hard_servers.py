@@ -133,13 +133,13 @@ def test_what_was_fetched_is_known_again_when_the_listing_moved_us_to_another_re
 
         # botocore's own rule for the addresses of the regions, with ours in it.
         (tmp_path / "sitecustomize.py").write_text(
-            "import os, dataclasses\nimport common.s3.client as client\nmake = client._door_of\n"
+            "import os\nimport common.s3.client as client\nmake = client.door_of\n"
             "def door_of(reach, session, boto):\n"
             "    if boto.meta.region_name == 'eu-north-1':\n"
-            "        reach = dataclasses.replace(reach, endpoint_url=os.environ['THERE'])\n"
+            "        reach = reach._replace(endpoint_url=os.environ['THERE'])\n"
             "        boto = session.create_client('s3', region_name='eu-north-1', endpoint_url=os.environ['THERE'])\n"
             "    return make(reach, session, boto)\n"
-            "client._door_of = door_of\n"
+            "client.door_of = door_of\n"
         )
         environment = {"THERE": there.url, "PYTHONPATH": f"{tmp_path}:{ROOT}"}
         first = download(here.url, FEW_NAMES, "--s3-prefix", "p/", **environment)

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from common.exits import RunEnds
-from common.s3 import client, opener
+from common.s3 import client, opener, resolve
 from common.s3.fast import FastBucket
 from common.s3.opener import Opener
 from common.s3.reach import Reach
@@ -40,18 +40,18 @@ def aws(monkeypatch, tmp_path):
 
 def test_keys_of_the_environment_and_of_files_are_found_with_the_address(aws):
     aws({"credentials": "[default]\naws_access_key_id=A\naws_secret_access_key=B\naws_session_token=C\n"})
-    found = client.find(HERE)
+    found = resolve.find(HERE)
     assert found and found.keys == Keys("A", "B", "C")
     assert (found.door.scheme, found.door.host, found.door.port, found.door.path) == ("http", "127.0.0.1", 9, "/bkt")
     aws(AWS_ACCESS_KEY_ID="E", AWS_SECRET_ACCESS_KEY="F")
-    found = client.find(HERE)
+    found = resolve.find(HERE)
     assert found and found.keys == Keys("E", "F")  # as with botocore, the environment comes first
 
 
 def test_a_profile_that_is_asked_for_by_name_wins_over_the_environment(aws):
     aws({"config": "[profile x]\naws_access_key_id=A\naws_secret_access_key=B\nregion=eu-west-3\n"},
         AWS_ACCESS_KEY_ID="E", AWS_SECRET_ACCESS_KEY="F")  # fmt: skip
-    found = client.find(Reach("bkt", profile="x"))
+    found = resolve.find(Reach("bkt", profile="x"))
     assert found and found.keys == Keys("A", "B") and found.door.region == "eu-west-3"
     assert found.door.host == "bkt.s3.eu-west-3.amazonaws.com" and found.door.path == ""
 
@@ -73,14 +73,14 @@ def test_a_profile_that_is_asked_for_by_name_wins_over_the_environment(aws):
 def test_the_address_is_the_one_that_botocore_sends_a_get_to(aws, config, bucket, address):
     region = "" if config.startswith("region") else "region = eu-west-3\n"
     aws({"config": f"[default]\n{region}{config}\n"}, AWS_ACCESS_KEY_ID="E", AWS_SECRET_ACCESS_KEY="F")
-    found = client.find(Reach(bucket))
+    found = resolve.find(Reach(bucket))
     assert found is not None
     door = found.door
     assert f"{door.scheme}://{door.netloc}{door.path}" == address
 
 
 def test_a_public_bucket_needs_no_keys():
-    found = client.find(Reach("bkt", "http://127.0.0.1:9", no_sign_request=True))
+    found = resolve.find(Reach("bkt", "http://127.0.0.1:9", no_sign_request=True))
     assert found and found.keys is None
 
 
@@ -100,15 +100,15 @@ def test_what_asks_somebody_or_runs_a_program_or_is_not_there_is_left_to_the_run
     program = f"{sys.executable} -c \"open('{ran}', 'w')\""
     other = f"[profile y]\ncredential_process = {program}\n"
     aws({"config": f"[default]\n{profile.format(program=program)}\n{other}"})
-    assert client.find(HERE) is None
+    assert resolve.find(HERE) is None
     assert not ran.exists()
 
 
 def test_where_botocore_has_to_fetch_it_is_left_to_the_run(aws):
     aws(AWS_ACCESS_KEY_ID="E", AWS_SECRET_ACCESS_KEY="F")
-    assert client.find(Reach("bkt", "http://127.0.0.1:9", transport="boto3")) is None
+    assert resolve.find(Reach("bkt", "http://127.0.0.1:9", transport="boto3")) is None
     aws(HTTP_PROXY="http://127.0.0.1:8")
-    assert client.find(Reach("bkt", "http://example.org:9")) is None
+    assert resolve.find(Reach("bkt", "http://example.org:9")) is None
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a process is forked on Linux only")
