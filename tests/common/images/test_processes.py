@@ -40,6 +40,7 @@ def test_as_many_processes_as_the_work_is_worth(jobs, size_bytes, workers, wante
 def test_on_one_processor_two_at_most_and_where_none_can_be_forked_one(monkeypatch):
     monkeypatch.setattr(module, "processors", lambda: 1)
     assert count_for(5000, 100 * MB, 256) == 2
+    assert count_for(500, 500 * MB, 256) == 1  # larger ones: one for each processor
     monkeypatch.setattr(module, "can_fork", lambda: False)
     assert count_for(5000, 100 * MB, 256) == 1 and count_for(5000, 100 * MB, 256, 4) == 1
 
