@@ -61,6 +61,8 @@ class Large:
     began: float
     waiting: set[int]
     lock: threading.Lock = field(default_factory=threading.Lock)
+    # Held by whoever writes to the file.
+    turn: threading.Lock = field(default_factory=threading.Lock)
     # Pieces that arrived and are not yet noted, and whether a worker is making such pieces durable.
     landed: set[int] = field(default_factory=set)
     syncing: bool = False
@@ -268,8 +270,9 @@ class Fetcher:
 
         def use(piece: memoryview) -> None:
             written = 0
-            while written < len(piece):
-                written += os.pwrite(large.file.fileno(), piece[written:], at + written)
+            with large.turn:
+                while written < len(piece):
+                    written += os.pwrite(large.file.fileno(), piece[written:], at + written)
             moved(len(piece))
 
         def moved(count: int) -> None:
@@ -282,7 +285,7 @@ class Fetcher:
                 raise Changed("another piece of this object failed", "Changed")
 
         try:
-            into = Into(large.file.fileno(), first, moved)
+            into = Into(large.file.fileno(), first, moved, large.turn)
             reader.get(large.job.key, begin, use, first=first, count=count, etag=large.etag, into=into)
             if at - first != count:
                 raise Transient(f"{at - first:,} of {count:,} bytes arrived")

