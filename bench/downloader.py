@@ -115,7 +115,7 @@ def _goals(result: Result, title: str, medians: dict[str, dict[str, float]], *, 
         for peer, factor in (("s5cmd", 1.3), ("boto3 transfer manager", 10.0)):
             if peer in others:
                 ratio = others[peer] / ours
-                result.goal(f"{title}: {factor:g} × faster than {peer}", f"{ratio:.1f} ×", ratio >= factor)
+                result.goal(f"{title}: {factor:g} × faster than {peer}", f"{ratio:.2f} ×", ratio >= factor)
         return
     fastest = min(others, key=lambda peer: others[peer])
     ratio = others[fastest] / ours

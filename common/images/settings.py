@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from common.s3.settings import S3Settings
 from common.settings import absolute
@@ -19,7 +19,7 @@ class ImageSettings(S3Settings):
     csv_file: Path | None = Field(
         None,
         alias="CVAT_IMAGES_CSV_FILE",
-        description="file with the names: CSV with or without header, or a plain list",
+        description="file with the names: CSV with or without header, or a plain list; - = standard input",
     )
     output_dir: Path | None = Field(
         None, alias="CVAT_IMAGES_OUTPUT_DIR", description="folder that the images are brought to"
@@ -78,7 +78,9 @@ class ImageSettings(S3Settings):
 
     @field_validator("csv_file", "output_dir")
     @classmethod
-    def _absolute(cls, value: Path | None) -> Path | None:
+    def _absolute(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        if info.field_name == "csv_file" and str(value) == "-":
+            return Path("/dev/stdin")
         return absolute(value) if value else None
 
 

@@ -53,10 +53,17 @@ def processes() -> int:
 
 @pytest.fixture
 def start(tmp_path: Path, processes: int) -> Callable[..., subprocess.Popen[str]]:
-    """Starts downloader.py as a process: `start(url, ["a.jpg"], "--verify", AWS_PROFILE="x")`."""
+    """Starts downloader.py as a process: `start(url, ["a.jpg"], "--verify", AWS_PROFILE="x")`.
 
-    def go(url: str, names: list[str] | Path, *flags: str, **environment: str) -> subprocess.Popen[str]:
-        if isinstance(names, list):
+    Names that are one text are its standard input.
+    """
+
+    def go(url: str, names: list[str] | Path | str, *flags: str, **environment: str) -> subprocess.Popen[str]:
+        standard_input = tmp_path / "standard_input"
+        standard_input.write_text(names if isinstance(names, str) else "")
+        if isinstance(names, str):
+            path = Path("-")
+        elif isinstance(names, list):
             path = tmp_path / "names.csv"
             path.write_text("filename\n" + "".join(f'"{name}"\n' for name in names))
         else:
@@ -73,7 +80,7 @@ def start(tmp_path: Path, processes: int) -> Callable[..., subprocess.Popen[str]
                 "--bucket", "bkt", "--endpoint-url", url, *flags,
             ],
             env={name: value for name, value in values.items() if value}, cwd=tmp_path, text=True,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            stdin=standard_input.open("rb"), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
 
     return go
@@ -83,7 +90,7 @@ def start(tmp_path: Path, processes: int) -> Callable[..., subprocess.Popen[str]
 def download(start: Callable[..., subprocess.Popen[str]], tmp_path: Path) -> Callable[..., Fetched]:
     """Runs it to its end, with --auto-confirm."""
 
-    def go(url: str, names: list[str] | Path, *flags: str, **environment: str) -> Fetched:
+    def go(url: str, names: list[str] | Path | str, *flags: str, **environment: str) -> Fetched:
         process = start(url, names, "--auto-confirm", *flags, **environment)
         return ended(process, tmp_path / "out")
 

@@ -170,6 +170,11 @@ def test_names_from_a_pipe_are_read_as_those_of_a_file(moto, download, tmp_path)
     assert run.state["csv_file"] == str(pipe)
 
 
+def test_a_dash_means_the_names_on_standard_input(moto, download):
+    run = download(moto, "filename\na.jpg\nb\n", "--s3-prefix", "data/")
+    assert run.code == 0 and run.files == {"a.jpg": b"jpeg", "b.png": b"png"}
+
+
 def test_a_first_line_that_may_be_a_title_is_one_only_if_no_object_is_called_so(moto, download, tmp_path):
     path = tmp_path / "list.txt"
     path.write_text("a\nb.png\nc.JPG\n")
