@@ -25,6 +25,7 @@ def aws(monkeypatch, tmp_path):
     for name in list(os.environ):
         if name.startswith("AWS_") or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
+    monkeypatch.setattr(resolve, "_warm", None)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
@@ -70,13 +71,26 @@ def test_a_profile_that_is_asked_for_by_name_wins_over_the_environment(aws):
         ("endpoint_url = https://s3.example.org:8443/base", "bkt", "https://s3.example.org:8443/base/bkt"),
     ],
 )
-def test_the_address_is_the_one_that_botocore_sends_a_get_to(aws, config, bucket, address):
+@pytest.mark.parametrize("warm", [False, True])
+def test_the_address_is_the_one_that_botocore_sends_a_get_to(aws, config, bucket, address, warm):
     region = "" if config.startswith("region") else "region = eu-west-3\n"
     aws({"config": f"[default]\n{region}{config}\n"}, AWS_ACCESS_KEY_ID="E", AWS_SECRET_ACCESS_KEY="F")
+    if warm:
+        resolve.warm_up()
     found = resolve.find(Reach(bucket))
     assert found is not None
     door = found.door
     assert f"{door.scheme}://{door.netloc}{door.path}" == address
+
+
+def test_what_was_loaded_ahead_brings_no_keys_and_no_address_of_its_own(aws):
+    resolve.warm_up()
+    assert resolve.find(HERE) is None  # there are no keys
+    public = resolve.find(HERE._replace(no_sign_request=True))
+    assert public and public.keys is None and public.door.port == 9
+    aws(AWS_ACCESS_KEY_ID="E", AWS_SECRET_ACCESS_KEY="F")
+    found = resolve.find(HERE)
+    assert found and found.keys == Keys("E", "F") and found.door.path == "/bkt"
 
 
 def test_a_public_bucket_needs_no_keys():
