@@ -24,4 +24,4 @@ for name in $(compgen -e); do
     case $name in CVAT_TESTS_ALL | CVAT_TESTS_WRITE) ;; CVAT_* | SC_* | LOG_* | FIFTYONE_*) unset "$name" ;; esac
 done
 mkdir -p .pytest_cache/tmp
-exec .venv/bin/python -m pytest -q -n 2 --basetemp .pytest_cache/tmp/run ${arguments[@]+"${arguments[@]}"}
+exec .venv/bin/python -m pytest -q -n 3 --basetemp .pytest_cache/tmp/run ${arguments[@]+"${arguments[@]}"}

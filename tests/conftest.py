@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +19,10 @@ from common.cvat.client import Client, connect
 from common.saving.settings import BackupSettings
 from common.waiting import StopSignal
 from sandbox.cvat import CvatSandbox
+
+# A shell that runs the tests in the background has them ignore Ctrl+C, and so would every program that they start and stop.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Two busy cores are no reason to call a property false; monkeypatch and tmp_path are meant to be shared by examples.
 settings.register_profile(
