@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -23,6 +24,7 @@ class Target:
     """A file, and how many bytes came to it in which way."""
 
     def __init__(self, path: Path) -> None:
+        self.turn = threading.Lock()
         self.path = path
         self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
         self.at = self.offset = 7
@@ -38,7 +40,7 @@ class Target:
 
     def get(self, connection: Connection, key: str) -> bytes:
         answer = connection.ask(f"GET /bkt/{key} HTTP/1.1\r\nhost: x\r\n\r\n".encode())
-        connection.pieces(answer, self.use, Into(self.descriptor, self.offset, self.move))
+        connection.pieces(answer, self.use, Into(self.descriptor, self.offset, self.move, self.turn))
         os.close(self.descriptor)
         return self.path.read_bytes()[self.offset :]
 
@@ -61,6 +63,20 @@ def test_a_large_body_is_moved_and_the_connection_serves_the_next_one(connection
     assert first.get(connection, "big") == BODY
     assert first.moved > PIPE_BYTES and first.moved + first.used == len(BODY)
     assert second.get(connection, "small") == SMALL and second.moved == 0
+
+
+def test_the_turn_is_held_while_the_file_is_written_and_never_while_the_server_is_waited_for(
+    connection, tmp_path, monkeypatch
+):
+    truly, target, held = os.splice, Target(tmp_path / "1"), {True: set(), False: set()}
+
+    def splice(*arguments, **more):
+        held["offset_dst" in more].add(target.turn.locked())
+        return truly(*arguments, **more)
+
+    monkeypatch.setattr(os, "splice", splice)
+    assert target.get(connection, "big") == BODY
+    assert held == {True: {True}, False: {False}} and not target.turn.locked()
 
 
 @pytest.mark.parametrize("fails_at", [1, 2, 4])
