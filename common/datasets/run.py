@@ -19,7 +19,7 @@ from common.datasets.choose import Chosen, Task, Tell, choose, tell_of_project
 from common.datasets.desk import Desk
 from common.datasets.folders import recover
 from common.datasets.merging import merge_datasets, require_mergeable
-from common.datasets.metrics import Metrics, TaskDetail
+from common.datasets.metrics import Metrics, Outcome, TaskDetail
 from common.datasets.names import folder_names, sanitised
 from common.datasets.pruning import pruner_of
 from common.datasets.settings import DatasetSettings
@@ -150,6 +150,8 @@ class Book:
                 self.metrics.reason = "stopped by a signal" if isinstance(error, Stopped) else str(error) or repr(error)
                 with contextlib.suppress(OSError, DiskFull):
                     self._write()
+                    if self.metrics.total_tasks_found:
+                        self.tell(self._so_far())
                 raise
             self._write()
             self._close()
@@ -157,6 +159,13 @@ class Book:
     def _write(self) -> None:
         self.metrics.seconds = time.monotonic() - self._began
         self.metrics.write(self.settings.folder)
+
+    def _so_far(self) -> str:
+        """The figures of a run that ends early."""
+        outcomes: tuple[Outcome, ...] = ("downloaded", "skipped", "failed")
+        counts = ", ".join(f"{len(self.metrics.of(outcome))} {outcome}" for outcome in outcomes)
+        found = plural(self.metrics.total_tasks_found, "task")
+        return f"Of {found} so far: {counts}. Metrics saved to: {self.settings.folder / 'metrics.json'}"
 
     def _close(self) -> None:
         metrics = self.metrics.as_json()

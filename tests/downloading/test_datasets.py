@@ -425,8 +425,10 @@ def test_a_second_run_in_the_same_folder_is_refused(server, tmp_path):
         second = finish(begin(server, tmp_path, *ALL), tmp_path / "outputs")
         assert second.code == 11 and "is already running here" in second.err
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=60)
+        out, err = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM
+    assert "so far: 0 downloaded, 0 skipped, 0 failed. Metrics saved to: " in out, out
+    assert "the next run goes on from here" in err
     metrics = json.loads((tmp_path / "outputs" / "metrics.json").read_text())
     assert metrics["reason"] == "stopped by a signal"
 
