@@ -8,6 +8,7 @@ All of them stand in .env; docs/downloads.md explains them.
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from collections.abc import Sequence
 
@@ -19,6 +20,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if mode == "images":
         # What is loaded here, and names and objects by the million, hold no cycles: looking for some cost a tenth of the time.
         gc.set_threshold(200_000, 20, 50)
+        # pydantic would look into the metadata of every installed package for plugins, of which we use none.
+        os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
         # First of all: what it needs is loaded by another process meanwhile.
         from common.s3.opener import Opener
 

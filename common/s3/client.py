@@ -84,9 +84,8 @@ def _frozen(credentials: Any) -> Callable[[], Keys | None]:
                 raise ending_of(error) from None
             if not frozen.access_key or not frozen.secret_key:
                 raise CredentialsRefused("The AWS credentials are not complete.", LOG_IN_AGAIN)
-            for secret in (frozen.secret_key, frozen.token):
-                if secret:
-                    log.hide(secret)
+            for secret in (frozen.secret_key, frozen.token or ""):
+                log.hide(secret)
             kept = Keys(frozen.access_key, frozen.secret_key, frozen.token or "")
             asked_at = time.monotonic()
             return kept

@@ -44,8 +44,7 @@ class Opener:
 
         keys = found.keys
         for secret in (keys.secret_key, keys.token) if keys else ():
-            if secret:
-                log.hide(secret)
+            log.hide(secret)
         return FastBucket(reach.bucket, found.door.place(), lambda: keys, lambda region: _moved(reach, region))
 
     def _ask(self, reach: Reach) -> Found | None:

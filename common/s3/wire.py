@@ -236,13 +236,14 @@ class Connection:
     def _exactly(self, count: int, use: Callable[[memoryview], None], into: Into | None = None) -> None:
         left = count
         while left:
-            if into is not None and self._splices and left >= SPLICED_BYTES and self._begin == self._end:
-                left = self._spliced(left, use, into, into.offset + count - left)
+            target = into if self._splices and left >= SPLICED_BYTES else None
+            if target is not None and self._begin == self._end:
+                left = self._spliced(left, use, target, target.offset + count - left)
                 continue
             if self._begin == self._end:
                 self._begin = self._end = 0
             # Gathered until the buffer is full: one write is cheaper than three, and TLS gives 16 kB at a time.
-            if not (into is not None and self._splices and left >= SPLICED_BYTES):
+            if target is None:
                 self._gather(left)
             take = min(left, self._end - self._begin)
             use(self._view[self._begin : self._begin + take])
@@ -253,7 +254,7 @@ class Connection:
         """Receives until the buffer is full, or holds all that is `left`. In one loop: this runs for every 16 kB of TLS."""
         assert self._socket is not None
         receive, view, clock, end = self._socket.recv_into, self._view, time.monotonic, self._end
-        enough = self._begin + min(left, BUFFER_BYTES - self._begin)
+        enough = min(self._begin + left, BUFFER_BYTES)
         look_at = self._window_began + self._address.timeout_seconds
         try:
             while end < enough:

@@ -74,14 +74,15 @@ def start(tmp_path: Path, processes: int) -> Callable[..., subprocess.Popen[str]
             "AWS_EC2_METADATA_DISABLED": "true", "CVAT_IMAGES_MIN_FREE_GB": "0", "CVAT_IMAGES_PROCESSES": str(processes),
             **environment,
         }  # fmt: skip
-        return subprocess.Popen(
-            [
-                sys.executable, str(ROOT / "downloader.py"), "--csv-file", str(path), "--output-dir", str(tmp_path / "out"),
-                "--bucket", "bkt", "--endpoint-url", url, *flags,
-            ],
-            env={name: value for name, value in values.items() if value}, cwd=tmp_path, text=True,
-            stdin=standard_input.open("rb"), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
+        command = [
+            sys.executable, str(ROOT / "downloader.py"), "--csv-file", str(path), "--output-dir", str(tmp_path / "out"),
+            "--bucket", "bkt", "--endpoint-url", url, *flags,
+        ]  # fmt: skip
+        with standard_input.open("rb") as given:
+            return subprocess.Popen(
+                command, env={name: value for name, value in values.items() if value}, cwd=tmp_path, text=True,
+                stdin=given, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            )  # fmt: skip
 
     return go
 
