@@ -67,7 +67,7 @@ def readable_again(path: Path, folder: Path | None) -> IO[bytes] | None:
         return None
     copy = tempfile.TemporaryFile(prefix=".names-", dir=folder)  # noqa: SIM115
     try:
-        with open(path, "rb") as pipe:
+        with open(path, "rb", buffering=0) as pipe:  # a terminal says but once that there is no more
             shutil.copyfileobj(pipe, copy)
         copy.flush()
     except OSError as error:
@@ -160,8 +160,11 @@ def _looks_like_header(first: str, rest: Sequence[str]) -> bool:
     return title and bool(rest) and not split_extension(first)[1] and with_extension > 0.8 * len(rest)
 
 
-def layout_of(path: Path, column: str = "") -> Layout:
-    """Raises RunEnds when the file cannot be read, or which column is meant is not clear."""
+def layout_of(path: Path, column: str = "", called: Path | None = None) -> Layout:
+    """Raises RunEnds when the file cannot be read, or which column is meant is not clear.
+
+    `called` is what the user calls it, where `path` is a copy.
+    """
     csv.field_size_limit(LONGEST_CELL)
     file, _ = open_text(path)
     with file:
@@ -174,11 +177,14 @@ def layout_of(path: Path, column: str = "") -> Layout:
         return find_layout(sample, column)
     except (ValueError, csv.Error) as error:
         remedy = "Name the column with --csv-column: its title, or its number (1 = first)."
-        raise RunEnds(f"CVAT_IMAGES_CSV_FILE={path}: {error}.", remedy, Exit.BAD_CONFIGURATION) from None
+        raise RunEnds(f"CVAT_IMAGES_CSV_FILE={called or path}: {error}.", remedy, Exit.BAD_CONFIGURATION) from None
 
 
-def names_in(path: Path, layout: Layout) -> Iterator[str]:
-    """All names in the order of the file, empty ones as "". Raises RunEnds when a line cannot be read."""
+def names_in(path: Path, layout: Layout, called: Path | None = None) -> Iterator[str]:
+    """All names in the order of the file, empty ones as "". Raises RunEnds when a line cannot be read.
+
+    `called` as in `layout_of`.
+    """
     csv.field_size_limit(LONGEST_CELL)
     file, _ = open_text(path)
     number = 0
@@ -202,5 +208,5 @@ def names_in(path: Path, layout: Layout) -> Iterator[str]:
                     yield row[layout.column].strip() if layout.column < len(row) else ""
                 begun = begun or any(cell.strip() for cell in row)
         except csv.Error as error:
-            what = f"CVAT_IMAGES_CSV_FILE={path}: line {number + 1} or later cannot be read: {error}."
+            what = f"CVAT_IMAGES_CSV_FILE={called or path}: line {number + 1} or later cannot be read: {error}."
             raise RunEnds(what, "Look for a quote that is not closed.", Exit.BAD_CONFIGURATION) from None

@@ -54,7 +54,7 @@ def run_images(run: Run[ImageSettings], open_bucket: Callable[[Reach], Bucket]) 
         if copy is not None:
             settings = settings.model_copy(update={"csv_file": Path(f"/dev/fd/{copy.fileno()}")})
         assert settings.csv_file is not None and settings.output_dir is not None
-        layout = layout_of(settings.csv_file, settings.csv_column)
+        layout = layout_of(settings.csv_file, settings.csv_column, run.settings.csv_file)
         bucket = open_bucket(settings.reach)
     if dry_run:
         look_into_folder(settings.output_dir)
@@ -168,9 +168,9 @@ def analyse(run: Run[ImageSettings], settings: ImageSettings, bucket: Bucket, la
             line.show()
 
         line.begin("reading the names", lambda: plan.counts.wanted)
-        plan.add_names(names_in(settings.csv_file, layout), check)
+        plan.add_names(names_in(settings.csv_file, layout, run.settings.csv_file), check)
         if not plan.counts.wanted:
-            what = f"CVAT_IMAGES_CSV_FILE={settings.csv_file} holds no names."
+            what = f"CVAT_IMAGES_CSV_FILE={run.settings.csv_file} holds no names."
             raise RunEnds(what, "Name another file, or another column with --csv-column.", Exit.BAD_CONFIGURATION)
         began = time.monotonic()
         line.begin("listing the bucket", lambda: plan.counts.listed)

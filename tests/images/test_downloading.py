@@ -143,18 +143,25 @@ def test_a_dry_run_into_what_is_no_folder_says_so(moto, start, tmp_path):
     assert dry.returncode == 2 and "out cannot be read: Not a directory" in err, err
 
 
-@pytest.mark.parametrize(("answer", "code", "there"), [(b"y\n", 0, True), (b"n\n", 1, False)])
-def test_a_person_at_a_terminal_is_asked(moto, tmp_path, answer, code, there):
+@pytest.mark.parametrize(
+    ("names", "typed", "code", "there"),
+    [
+        ("n.csv", b"y\n", 0, True),
+        ("n.csv", b"n\n", 1, False),
+        ("-", b"a.jpg\n\x04y\n", 0, True),  # one Ctrl+D ends the names
+    ],
+)
+def test_a_person_at_a_terminal_is_asked(moto, tmp_path, names, typed, code, there):
     (tmp_path / "n.csv").write_text("a.jpg\n")
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, str(ROOT / "downloader.py"), "--mode", "images", "--csv-file", "n.csv", "--output-dir", "out",
+        [sys.executable, str(ROOT / "downloader.py"), "--mode", "images", "--csv-file", names, "--output-dir", "out",
          "--s3-prefix", "s3://bkt/data/", "--endpoint-url", moto],
         cwd=tmp_path, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "CVAT_ENV_DIR": str(tmp_path), "CVAT_IMAGES_MIN_FREE_GB": "0",
              "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"},
     )  # fmt: skip
-    os.write(ours, answer)
+    os.write(ours, typed)
     _, err = process.communicate(timeout=60)
     assert process.returncode == code, err
     assert (tmp_path / "out" / "a.jpg").exists() is there
@@ -173,6 +180,18 @@ def test_names_from_a_pipe_are_read_as_those_of_a_file(moto, download, tmp_path)
 def test_a_dash_means_the_names_on_standard_input(moto, download):
     run = download(moto, "filename\na.jpg\nb\n", "--s3-prefix", "data/")
     assert run.code == 0 and run.files == {"a.jpg": b"jpeg", "b.png": b"png"}
+
+
+@pytest.mark.parametrize(
+    ("given", "flags", "said"),
+    [
+        ("", (), "CVAT_IMAGES_CSV_FILE=/dev/stdin holds no names."),
+        ("a,b\n1.jpg,2.jpg\n", ("--csv-column", "nosuch"), "CVAT_IMAGES_CSV_FILE=/dev/stdin: "),
+    ],
+)
+def test_what_is_wrong_with_standard_input_is_said_of_it_and_not_of_our_copy(moto, download, given, flags, said):
+    run = download(moto, given, "--s3-prefix", "data/", *flags)
+    assert run.code == 2 and said in run.err and "/dev/fd" not in run.err
 
 
 def test_a_first_line_that_may_be_a_title_is_one_only_if_no_object_is_called_so(moto, download, tmp_path):
