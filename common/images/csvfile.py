@@ -1,64 +1,75 @@
-"""The names in a CSV: which column holds them, whether the first line is a header, which encoding it has."""
+"""The names in a file: which encoding it has, and what it holds in the column of the names."""
 
 from __future__ import annotations
 
-import csv
-import io
+import codecs
 import shutil
 import tempfile
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import IO, TextIO
 
 from common.exits import Exit, RunEnds
-from common.images.names import split_extension
-from common.text import printable
+from common.images.layout import Layout, find_layout
+from common.images.rows import Misquoted, Shape, whole_rows
 
-# Titles that columns with file names have, the most telling first.
-TITLES = (
-    "filename file_name image_filename image_file image_name imagename image_path imagepath filepath file_path s3_key key "
-    "object_key s3_path s3_uri path file image img name uri url"
-).split()
+__all__ = ("Layout", "layout_of", "names_in", "open_text", "readable_again")
+
 SAMPLE_ROWS = 200
-LONGEST_CELL = 1 << 20
+SAMPLE_CHARACTERS = 4 << 20
+# UTF-32's begins with that of UTF-16.
+_MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"),
+)  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Layout:
-    """How a file is read. `column` counts from 0; `delimiter` is None for a plain list, one name a line.
+def open_text(path: Path, called: Path | None = None) -> TextIO:
+    """Opens a file in the encoding that it has: UTF-8, UTF-16 or UTF-32 with its mark, else Windows-1252.
 
-    `perhaps_title`: the first name may be a title that we do not know; it is one if no object is called so.
+    `called` is what the user calls it, where `path` is a copy. Raises RunEnds, also when that is not its encoding.
     """
-
-    delimiter: str | None
-    column: int
-    has_header: bool
-    title: str = ""
-    perhaps_title: bool = False
-
-
-def open_text(path: Path) -> tuple[TextIO, str]:
-    """Opens a file in the encoding that it has (UTF-8, UTF-16 with its mark, else Windows-1252). Raises RunEnds."""
-    encoding = "utf-8-sig"
+    called = called or path
     try:
         with open(path, "rb") as file:
             file.seek(0)  # of /dev/fd/N on macOS, which goes on where the last reader ended
-            if file.read(2) in (b"\xff\xfe", b"\xfe\xff"):
-                encoding = "utf-16"
-        with open(path, encoding=encoding, newline="") as text:
-            text.seek(0)
-            while text.read(1 << 20):
-                pass
-    except UnicodeDecodeError:
-        encoding = "cp1252"
+            head = file.read(4096)
+        encoding = next((name for mark, name in _MARKS if head.startswith(mark)), "utf-8-sig")
+        try:
+            _try_to_read(path, encoding, called, head)
+        except UnicodeDecodeError:
+            if encoding != "utf-8-sig":
+                what = f"CVAT_IMAGES_CSV_FILE={called} begins as {encoding.upper()}, and is damaged."
+                raise RunEnds(what, "Save it as UTF-8.", Exit.BAD_CONFIGURATION) from None
+            encoding = "cp1252"
+            _try_to_read(path, encoding, called, head)
     except OSError as error:
-        what = f"CVAT_IMAGES_CSV_FILE={path} cannot be read: {error.strerror}"
+        what = f"CVAT_IMAGES_CSV_FILE={called} cannot be read: {error.strerror}"
         raise RunEnds(what, "Name the file with --csv-file.", Exit.BAD_CONFIGURATION) from None
     names = open(path, encoding=encoding, errors="replace", newline="")  # noqa: SIM115
     names.seek(0)
-    return names, encoding
+    return names
+
+
+def _try_to_read(path: Path, encoding: str, called: Path, head: bytes) -> None:
+    """Raises UnicodeDecodeError; RunEnds when the text is riddled with NUL, which no text is."""
+    with open(path, encoding=encoding, errors="replace" if encoding == "cp1252" else "strict", newline="") as text:
+        text.seek(0)
+        while piece := text.read(1 << 20):
+            if "\0" in piece:
+                what = f"CVAT_IMAGES_CSV_FILE={called} has characters that are no text (NUL): {_suspicion(head)}."
+                raise RunEnds(what, "Save it as UTF-8.", Exit.BAD_CONFIGURATION)
+
+
+def _suspicion(head: bytes) -> str:
+    """What a file that begins so may be. Where UTF-16 and UTF-32 have the zeros of Latin letters tells them apart."""
+    zeros = [head[at::4].count(0) for at in range(4)]
+    if sum(zeros) > len(head) // 2:
+        return f"it seems to be UTF-32{'BE' if zeros[0] > zeros[3] else 'LE'} without its mark"
+    if sum(zeros) > len(head) // 20 and abs(zeros[0] + zeros[2] - zeros[1] - zeros[3]) > sum(zeros) // 2:
+        return f"it seems to be UTF-16{'BE' if zeros[0] + zeros[2] > zeros[1] + zeros[3] else 'LE'} without its mark"
+    return "it is damaged, or no list of names"
 
 
 def readable_again(path: Path, folder: Path | None) -> IO[bytes] | None:
@@ -77,105 +88,19 @@ def readable_again(path: Path, folder: Path | None) -> IO[bytes] | None:
     return copy
 
 
-def find_layout(sample: Sequence[str], column: str = "") -> Layout:
-    """The layout of a file that begins with these lines. Raises ValueError with what to set when it is not clear."""
-    lines = [line for line in sample if line.strip()]
-    if not lines:
-        return Layout(None, 0, has_header=False)
-    delimiter = _delimiter(lines)
-    if delimiter is None:
-        first = lines[0].strip().strip('"')
-        if column and column != "1" and column.strip().lower() != first.lower():
-            raise ValueError(f"the file has one column; there is no column {column!r}")
-        return _headed(None, 0, first, lines[1:], is_title=bool(column and column != "1"))
-    rows = list(csv.reader(io.StringIO("".join(lines)), delimiter=delimiter, skipinitialspace=True))
-    cells = [cell.strip() for cell in rows[0]]
-    lowered = [cell.lower() for cell in cells]
-    if column:
-        return _asked_for(column, cells, lowered, rows, delimiter)
-    for title in TITLES:
-        if title in lowered:
-            return Layout(delimiter, lowered.index(title), has_header=True, title=title)
-    named = Counter(at for row in rows for at, cell in enumerate(row) if split_extension(cell.strip())[1])
-    best = named.most_common(2)
-    if not best or (len(best) == 2 and best[0][1] == best[1][1]):
-        raise ValueError(f"which column holds the names is not clear; the first line is {printable(lines[0], 120)!r}")
-    at = best[0][0]
-    if at >= len(cells):
-        return Layout(delimiter, at, has_header=True)
-    return _headed(delimiter, at, cells[at], _column(rows, at))
-
-
-def _column(rows: list[list[str]], at: int) -> list[str]:
-    """The cells of a column below the first."""
-    return [row[at] for row in rows[1:] if at < len(row)]
-
-
-def _headed(delimiter: str | None, at: int, first: str, rest: Sequence[str], *, is_title: bool = False) -> Layout:
-    """The layout of a column that begins with these cells."""
-    if is_title or _is_title(first):
-        return Layout(delimiter, at, has_header=True, title=first)
-    perhaps = not split_extension(first)[1] and (delimiter is not None or _looks_like_header(first, rest))
-    return Layout(delimiter, at, has_header=False, title=first if perhaps else "", perhaps_title=perhaps)
-
-
-def _asked_for(column: str, cells: list[str], lowered: list[str], rows: list[list[str]], delimiter: str) -> Layout:
-    if column.strip().lower() in lowered:
-        at = lowered.index(column.strip().lower())
-        return Layout(delimiter, at, has_header=True, title=cells[at])
-    if column.isdecimal() and 1 <= int(column) <= len(cells):
-        at = int(column) - 1
-        return _headed(delimiter, at, cells[at], _column(rows, at))
-    there = ", ".join(repr(printable(cell, 30)) for cell in cells)
-    raise ValueError(f"there is no column {column!r}; the file has {there}")
-
-
-def _delimiter(lines: Sequence[str]) -> str | None:
-    """What parts every line into the same number of cells, at least two; None when the file is a plain list."""
-    best: tuple[int, str] | None = None
-    for delimiter in ",;\t|":
-        try:
-            counts = {len(row) for row in csv.reader(io.StringIO("".join(lines)), delimiter=delimiter)}
-        except csv.Error:
-            continue
-        if len(counts) == 1 and (count := counts.pop()) > 1 and (best is None or count > best[0]):
-            best = (count, delimiter)
-    if best is None and len(lines) > 1:
-        # Rows of unequal length under a header that names a column are a table with slips, not a list.
-        for delimiter in ",;\t|":
-            titles = {cell.strip().strip('"').lower() for cell in lines[0].split(delimiter)}
-            if len(titles) > 1 and titles & set(TITLES):
-                return delimiter
-    return best[1] if best else None
-
-
-def _is_title(cell: str) -> bool:
-    return cell.strip().lower() in TITLES
-
-
-def _looks_like_header(first: str, rest: Sequence[str]) -> bool:
-    """Names with extensions below a cell that has none."""
-    with_extension = sum(bool(split_extension(cell.strip().strip('"'))[1]) for cell in rest)
-    title = first.strip().replace(" ", "").replace("_", "").replace("-", "").isalnum()
-    return title and bool(rest) and not split_extension(first)[1] and with_extension > 0.8 * len(rest)
-
-
 def layout_of(path: Path, column: str = "", called: Path | None = None) -> Layout:
-    """Raises RunEnds when the file cannot be read, or which column is meant is not clear.
-
-    `called` is what the user calls it, where `path` is a copy.
-    """
-    csv.field_size_limit(LONGEST_CELL)
-    file, _ = open_text(path)
-    with file:
-        sample = [
-            line for _, line in zip(range(SAMPLE_ROWS), iter(lambda: file.readline(LONGEST_CELL), ""), strict=False)
-        ]
-    if sample and not sample[-1].endswith("\n"):
-        sample[-1] += "\n"
+    """Raises RunEnds when the file cannot be read, or which column is meant is not clear. `called` as in `open_text`."""
+    with open_text(path, called) as file:
+        lines: list[str] = []
+        left = SAMPLE_CHARACTERS
+        while len(lines) < SAMPLE_ROWS and left > 0 and (line := file.readline()):
+            lines.append(line)
+            left -= len(line)
     try:
-        return find_layout(sample, column)
-    except (ValueError, csv.Error) as error:
+        return find_layout(lines, column)
+    except Misquoted as error:
+        raise _misquoted(error, called or path) from None
+    except ValueError as error:
         remedy = "Name the column with --csv-column: its title, or its number (1 = first)."
         raise RunEnds(f"CVAT_IMAGES_CSV_FILE={called or path}: {error}.", remedy, Exit.BAD_CONFIGURATION) from None
 
@@ -183,30 +108,47 @@ def layout_of(path: Path, column: str = "", called: Path | None = None) -> Layou
 def names_in(path: Path, layout: Layout, called: Path | None = None) -> Iterator[str]:
     """All names in the order of the file, empty ones as "". Raises RunEnds when a line cannot be read.
 
-    `called` as in `layout_of`.
+    `called` as in `open_text`.
     """
-    csv.field_size_limit(LONGEST_CELL)
-    file, _ = open_text(path)
-    number = 0
-    with file:
+    with open_text(path, called) as file:
+        for _ in range(layout.skip):
+            file.readline()
         try:
-            if layout.delimiter is None:
-                begun = not layout.has_header
-                for line in file:
-                    number += 1
-                    name = line.strip()
-                    if len(name) > 1 and name[0] == name[-1] == '"':
-                        name = name[1:-1].replace('""', '"')
-                    if begun or not name:
-                        yield name
-                    begun = begun or bool(name)
-                return
-            begun = not layout.has_header
-            for row in csv.reader(file, delimiter=layout.delimiter, skipinitialspace=True):
-                number += 1
-                if begun:
-                    yield row[layout.column].strip() if layout.column < len(row) else ""
-                begun = begun or any(cell.strip() for cell in row)
-        except csv.Error as error:
-            what = f"CVAT_IMAGES_CSV_FILE={called or path}: line {number + 1} or later cannot be read: {error}."
-            raise RunEnds(what, "Look for a quote that is not closed.", Exit.BAD_CONFIGURATION) from None
+            yield from _of_list(file, layout) if layout.delimiter is None else _of_table(file, layout, layout.delimiter)
+        except Misquoted as error:
+            raise _misquoted(error, called or path) from None
+
+
+def _of_list(file: TextIO, layout: Layout) -> Iterator[str]:
+    """Names that are lines. Raises Misquoted."""
+    begun = not layout.has_header
+    for number, line in enumerate(file, layout.skip + 1):
+        name = line.strip()
+        if name[:1] == '"':
+            if name.count('"') % 2:
+                raise Misquoted(f"a quote that opens in line {number:,} is not closed there")
+            if name[-1] == '"':
+                name = name[1:-1].replace('""', '"')
+        if begun or not name:
+            yield name
+        begun = begun or bool(name)
+
+
+def _of_table(file: TextIO, layout: Layout, delimiter: str) -> Iterator[str]:
+    """Names that are cells of a column. Raises Misquoted."""
+    begun, column = not layout.has_header, layout.column
+    title = layout.title if layout.has_header or layout.perhaps_title else None
+    for rows in whole_rows(file, Shape(delimiter, column, layout.width, title), layout.skip):
+        titles = 0
+        while not begun and titles < len(rows):
+            begun = any(cell.strip() for cell in rows[titles])
+            titles += 1
+            if not begun:
+                yield ""
+        for row in islice(rows, titles, None):
+            yield row[column].strip() if column < len(row) else ""
+
+
+def _misquoted(error: Misquoted, called: Path) -> RunEnds:
+    what = f"CVAT_IMAGES_CSV_FILE={called}: {error}."
+    return RunEnds(what, "Look for a quote that is not closed.", Exit.BAD_CONFIGURATION)

@@ -187,6 +187,12 @@ def test_a_dash_means_the_names_on_standard_input(moto, download):
     [
         ("", (), "CVAT_IMAGES_CSV_FILE=/dev/stdin holds no names."),
         ("a,b\n1.jpg,2.jpg\n", ("--csv-column", "nosuch"), "CVAT_IMAGES_CSV_FILE=/dev/stdin: "),
+        (
+            "filename,n\n" + "a.jpg,1\n" * 300 + 'b.png,"2\n' + "a.jpg,1\n" * 300,
+            (),
+            "CVAT_IMAGES_CSV_FILE=/dev/stdin: a quote that opens in line 302 is never closed.\n"
+            "Look for a quote that is not closed.",
+        ),
     ],
 )
 def test_what_is_wrong_with_standard_input_is_said_of_it_and_not_of_our_copy(moto, download, given, flags, said):

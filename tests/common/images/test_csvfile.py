@@ -40,7 +40,7 @@ def test_names_are_found(tmp_path: Path, text: str, column: str, expected: list[
     assert names(path, column) == expected
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32", "cp1252"])
 def test_every_encoding_that_programs_write_is_read(tmp_path: Path, encoding: str):
     path = tmp_path / "n.csv"
     path.write_bytes("filename;n\r\nTür.jpg;1\r\n".encode(encoding))
@@ -56,8 +56,136 @@ def test_a_column_that_is_not_clear_is_asked_for(tmp_path: Path, text: str, colu
     assert ended.value.exit_code == Exit.BAD_CONFIGURATION and "--csv-column" in ended.value.remedy
 
 
-def test_a_quote_that_is_never_closed_is_an_error_and_not_one_giant_name(tmp_path: Path):
-    path = tmp_path / "n.csv"
-    path.write_text('filename,n\n"a.jpg,1\n' + "b.jpg,2\n" * 300_000)
-    with pytest.raises(RunEnds, match="line"):
+HEADS = {"name first": ("filename,label", "{}.jpg,car"), "name last": ("label,filename", "car,{}.jpg"),
+         "unknown titles": ("x,y", "{}.jpg,car"), "no extensions": ("filename,label", "{},car"),
+         "no titles": ("", "{}.jpg,car")}  # fmt: skip
+
+
+def table(kind: str, slips: dict[int, str]) -> str:
+    """300 rows; those in `slips` have it before the n-th cell (counted from 0)."""
+    head, row = HEADS[kind]
+    lines = [row.format(f"{number:04}") for number in range(300)]
+    for number, at in slips.items():
+        cells = lines[number].split(",")
+        cells[int(at)] = f'"{cells[int(at)]}'
+        lines[number] = ",".join(cells)
+    return "\n".join([*([head] if head else []), *lines]) + "\n"
+
+
+def refused(path: Path) -> RunEnds:
+    with pytest.raises(RunEnds) as ended:
         names(path)
+    assert ended.value.exit_code == Exit.BAD_CONFIGURATION
+    return ended.value
+
+
+@pytest.mark.parametrize("cell", ["0", "1"])
+@pytest.mark.parametrize("row", [0, 10, 250, 299])
+@pytest.mark.parametrize("kind", HEADS)
+def test_a_quote_that_is_never_closed_is_named_with_its_line(tmp_path: Path, kind: str, row: int, cell: str):
+    path = tmp_path / "n.csv"
+    path.write_text(table(kind, {row: cell}))
+    ended = refused(path)
+    assert f"a quote that opens in line {row + bool(HEADS[kind][0]) + 1} is never closed" in str(ended)
+    assert ended.remedy == "Look for a quote that is not closed."
+
+
+@pytest.mark.parametrize("cell", ["0", "1"])
+@pytest.mark.parametrize("rows", [(10, 11), (10, 20), (10, 250), (250, 260)])
+@pytest.mark.parametrize("kind", HEADS)
+def test_a_quote_that_another_slip_closes_swallows_no_rows(tmp_path: Path, kind: str, rows: tuple[int, int], cell: str):
+    path = tmp_path / "n.csv"
+    path.write_text(table(kind, dict.fromkeys(rows, cell)))
+    ended = refused(path)
+    assert f"in line {rows[0] + bool(HEADS[kind][0]) + 1} goes over {rows[1] - rows[0] + 1} lines" in str(ended) or (
+        f"the name in line {rows[0] + bool(HEADS[kind][0]) + 1} goes over" in str(ended)
+    )
+    assert ended.remedy == "Look for a quote that is not closed."
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'n,filename\n"x, y",a.jpg\n"z,b.jpg\n"x, y",c.jpg\n',  # closed by the next row's own quotes
+        '"filename","n"\n"a.jpg","x\n"b.jpg","y"\n',
+        '"filename,n\na.jpg,"x"\n',
+        "filename,n\na.jpg," + '"' + "y\n" * 600 + '"\nb.jpg,x\n',
+        'filename\n"a\nb.jpg"\nc.jpg\n',  # one column: this was two names
+        'filename\n"a.jpg\nb.jpg\n',
+        '"filename\na.jpg\nb.jpg\n',
+        'sep=;\nfilename;n\na.jpg;"x\nb.jpg;y\n',
+        'filename,n\ra.jpg,"x\rb.jpg,y\r',
+    ],
+)
+def test_quotes_that_lost_their_partner_in_other_ways_are_found_too(tmp_path: Path, text: str):
+    path = tmp_path / "n.csv"
+    path.write_bytes(text.encode())
+    assert refused(path).remedy == "Look for a quote that is not closed."
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('filename,text\na.jpg,"a car, red,\nor so, and\nmore"\nb.jpg,x\n', ["a.jpg", "b.jpg"]),
+        ('text,filename\n"a car, red,\r\nor so",a.jpg\n"x\ny",b.jpg\n', ["a.jpg", "b.jpg"]),
+        ('filename,text\n0001,"a car, red,\nor so, and\nmore"\n0002,x\n', ["0001", "0002"]),
+        ('filename,"text\n(short, in English)"\na.jpg,x\n', ["a.jpg"]),
+        ('filename,text\na.jpg,"19 inch" monitor\nb.jpg,19" monitor\n', ["a.jpg", "b.jpg"]),
+        ('filename,text\n"a.jpg\n",x\nb.jpg,"y"', ["a.jpg", "b.jpg"]),
+        ("filename,text\na.jpg," + '"' + "y\n" * 300 + '"\nb.jpg,x\n', ["a.jpg", "b.jpg"]),
+    ],
+)
+def test_cells_of_several_lines_that_are_closed_are_cells(tmp_path: Path, text: str, expected: list[str]):
+    path = tmp_path / "n.csv"
+    path.write_bytes(text.encode())
+    assert names(path) == expected
+
+
+@pytest.mark.parametrize("before", ["filename,n\n", "x,", "filename,n\n" + "a.jpg,1\n" * 300])
+@pytest.mark.parametrize("cell", ["x" * 3_000_000, ("x" * 30_000 + "\n") * 100])
+def test_a_cell_of_megabytes_is_a_quote_to_be_looked_for_wherever_it_is(tmp_path: Path, before: str, cell: str):
+    path = tmp_path / "n.csv"
+    path.write_text(f'{before}"{cell}",1\nb.jpg,2\n')
+    ended = refused(path)
+    assert "more than 1 MB" in str(ended) and ended.remedy == "Look for a quote that is not closed."
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("filename,n\ra.jpg,1\rb.jpg,2\r", ["a.jpg", "b.jpg"]),  # Excel for Mac, long ago
+        ("a.jpg\rb.jpg\r", ["a.jpg", "b.jpg"]),
+        ("sep=;\r\nfilename;n\r\na.jpg;1,2\r\n", ["a.jpg"]),
+        ('\ufeff"sep=|"\nn|filename\n1|a.jpg\n', ["a.jpg"]),
+        ("SEP=\t\nfilename\tn\na.jpg\t1\n", ["a.jpg"]),
+        ("sep=;\nfilename\na,b.jpg\n", ["a,b.jpg"]),
+    ],
+)
+def test_line_ends_and_first_lines_of_excel_are_understood(tmp_path: Path, text: str, expected: list[str]):
+    path = tmp_path / "n.csv"
+    path.write_bytes(text.encode())
+    assert names(path) == expected
+
+
+@pytest.mark.parametrize("text", ["filename,n\nTür.jpg,1\n", "日本語.jpg\n日本.jpg\n"])
+@pytest.mark.parametrize("encoding", ["UTF-16LE", "UTF-16BE", "UTF-32LE", "UTF-32BE"])
+def test_an_encoding_without_its_mark_is_suspected_by_name(tmp_path: Path, encoding: str, text: str):
+    path = tmp_path / "n.csv"
+    path.write_bytes(text.encode(encoding))
+    ended = refused(path)
+    assert f"it seems to be {encoding} without its mark" in str(ended) and ended.remedy == "Save it as UTF-8."
+
+
+@pytest.mark.parametrize(
+    "data", [b"filename\na.jpg\0\nb.jpg\n", b"a.jpg\n" * 300_000 + bytes(4096), bytes(range(256)) * 20]
+)
+def test_what_is_no_text_is_no_list_of_names(tmp_path: Path, data: bytes):
+    path = tmp_path / "n.csv"
+    path.write_bytes(data)
+    assert "it is damaged, or no list of names" in str(refused(path))
+
+
+def test_half_a_character_behind_a_mark_is_damage_and_not_another_encoding(tmp_path: Path):
+    path = tmp_path / "n.csv"
+    path.write_bytes("filename\na.jpg\n".encode("utf-16") + b"x")
+    assert "begins as UTF-16, and is damaged" in str(refused(path))
