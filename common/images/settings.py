@@ -25,7 +25,7 @@ class ImageSettings(S3Settings):
         None, alias="CVAT_IMAGES_OUTPUT_DIR", description="folder that the images are brought to"
     )
     s3_prefix: str = Field(
-        "", alias="CVAT_IMAGES_S3_PREFIX", description="folder in the bucket, e.g. datalake/images/; empty = all of it"
+        "", alias="CVAT_IMAGES_S3_PREFIX", description="folder in the bucket, e.g. datalake/images; empty = all of it"
     )
     csv_column: str = Field(
         "",
@@ -75,6 +75,12 @@ class ImageSettings(S3Settings):
     min_free_gb: float = Field(
         1, alias="CVAT_IMAGES_MIN_FREE_GB", ge=0, le=1e6, description="room that is left free on the disk (GB)"
     )
+
+    @field_validator("s3_prefix")
+    @classmethod
+    def _folder(cls, value: str) -> str:
+        """Ends with a slash: S3 knows beginnings of keys only, and `a/REAL` is that of `a/REAL_OLD/x.jpg`, too."""
+        return value if not value or value.endswith("/") else value + "/"
 
     @field_validator("csv_file", "output_dir")
     @classmethod

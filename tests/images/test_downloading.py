@@ -120,6 +120,18 @@ def test_several_pages_are_listed_and_folders_are_kept_when_asked_for(moto, down
     assert run.files == {"many/0000.jpg": b"0", "many/1099.jpg": b"1099", "data/deep/c.JPG": b"c"}
 
 
+@pytest.mark.parametrize("flags", [("--s3-prefix", "man"), ("--s3-prefix", "s3://bkt/many/000")])
+def test_a_prefix_without_a_slash_is_a_folder_and_not_the_beginning_of_others(moto, download, flags):
+    run = download(moto, ["0000"], *flags)
+    assert run.code == 1 and run.state["counts"]["listed"] == 0 and run.files == {}
+
+
+@pytest.mark.parametrize("prefix", ["data", "/data", "s3://bkt/data", "s3://bkt"])
+def test_a_folder_is_named_with_or_without_its_slashes(moto, download, prefix):
+    run = download(moto, ["a.jpg"], "--s3-prefix", prefix)
+    assert run.code == 0 and run.files == {"a.jpg": b"jpeg"}
+
+
 def test_a_rule_chooses_among_several(moto, download):
     assert download(moto, ["dup.jpg"], "--ambiguous", "first").files == {"dup.jpg": b"one"}
 
