@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from operator import itemgetter
 
 from common import log
 from common.exits import Exit, RunEnds
@@ -11,6 +12,10 @@ from common.images.pace import Pace
 from common.s3.bucket import Bucket, Listed, Page, pages
 from common.s3.errors import CredentialsRefused, Denied, S3Error, Transient
 from common.waiting import Deadline, StopSignal
+
+# What 64 bits with a sign hold, as SQLite and files do.
+LARGEST_BYTES = (1 << 63) - 1
+_SIZE_OF = itemgetter(1)
 
 
 def listed(
@@ -30,7 +35,10 @@ def listed(
         deadline, attempt = Deadline(patience_seconds), 0
         while True:
             try:
-                return bucket.page(prefix, token=token, after=after)
+                page = bucket.page(prefix, token=token, after=after)
+                if page.objects and max(map(_SIZE_OF, page.objects)) > LARGEST_BYTES:
+                    raise Transient("an object in the server's listing has a size that none can have")
+                return page
             except Transient as error:
                 attempt += 1
                 pause = pace.trouble(attempt, throttled=error.throttled)

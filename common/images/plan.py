@@ -48,7 +48,11 @@ class Job(NamedTuple):
 
 @dataclass
 class Counts:
-    """The figures of the analysis. `to_fetch` counts files; names that mean the same object share one."""
+    """The figures of the analysis. `to_fetch` counts files; names that mean the same object share one.
+
+    Of these there is another file already: of the same object, which has `changed` or which somebody `spoilt`; of another
+    object (`of_others`); of nobody knows what (`replaced`). `moved`: those that --keep-folders cannot keep in theirs.
+    """
 
     wanted: int = 0
     repeated: int = 0
@@ -60,10 +64,13 @@ class Counts:
     by_rule: int = 0
     shared: int = 0
     renamed: int = 0
+    moved: int = 0
     archived: int = 0
     already: int = 0
     changed: int = 0
+    spoilt: int = 0
     replaced: int = 0
+    of_others: int = 0
     to_fetch: int = 0
     bytes_to_fetch: int = 0
     bytes_found: int = 0
@@ -175,6 +182,8 @@ class Plan:
                         self.counts.archived += 1
                     if not path.startswith(stem, path.rfind("/") + 1):
                         renamed += 1
+                    if keep_folders and path.rpartition("/")[0] != key.removeprefix(root).rpartition("/")[0]:
+                        self.counts.moved += 1
                 found.append((number, name, how, note, job))
             apart.note([each[1] for each in jobs])
             self.counts.repeated += repeated
@@ -248,11 +257,20 @@ class Plan:
             return "there"
         if status.st_size == job.size_bytes and is_md5(job.etag) and same(Path(path), job.etag):
             return "adopted"
-        if before:
-            self.counts.changed += 1
-        else:
-            self.counts.replaced += 1
+        self._count_again(job, before)
         return ""
+
+    def _count_again(self, job: Job, before: tuple[str, str, int, int] | None) -> None:
+        """Counts a file that is there and is fetched all the same, by what it is."""
+        counts = self.counts
+        if before is None:
+            counts.replaced += 1
+        elif before[0] != job.key or not before[3]:
+            counts.of_others += 1
+        elif before[1] != job.etag:
+            counts.changed += 1
+        else:
+            counts.spoilt += 1
 
     # --- reading it out ------------------------------------------------------------------------------------------
 

@@ -246,22 +246,29 @@ class Report:
 
 
 def _notes(counts: Counts, lists: bool) -> list[str]:
-    notes = []
-    if counts.shared:
-        notes.append(f"{counts.shared:,} {'means' if counts.shared == 1 else 'mean'} the file of another name")
-    if counts.renamed:
-        where = ", see logs/files.csv" if lists else ""
-        notes.append(f"{counts.renamed:,} cannot keep {'its' if counts.renamed == 1 else 'their'} name{where}")
-    if counts.by_rule:
-        notes.append(f"{counts.by_rule:,} chosen among several by CVAT_IMAGES_AMBIGUOUS")
-    if counts.archived:
-        notes.append(f"{counts.archived:,} archived: they fail unless they were restored")
-    return notes
+    where = ", see logs/files.csv" if lists else ""
+    by_rule = "chosen among several by CVAT_IMAGES_AMBIGUOUS"
+    return _some(
+        (counts.shared, "means the file of another name", "mean the file of another name"),
+        (counts.renamed, f"cannot keep its name{where}", f"cannot keep their names{where}"),
+        (counts.moved, f"cannot keep its folders{where}", f"cannot keep their folders{where}"),
+        (counts.by_rule, by_rule, by_rule),
+        (counts.archived, "archived: it fails unless it was restored", "archived: they fail unless they were restored"),
+    )
 
 
 def _again(counts: Counts) -> list[str]:
-    notes = [f"{counts.changed:,} changed since they were fetched"] if counts.changed else []
-    return notes + ([f"{counts.replaced:,} replace other files of the same name"] if counts.replaced else [])
+    return _some(
+        (counts.changed, "changed since it was fetched", "changed since they were fetched"),
+        (counts.spoilt, "is not as it was fetched", "are not as they were fetched"),
+        (counts.of_others, "replaces the file of another object", "replace the files of other objects"),
+        (counts.replaced, "replaces another file of the same name", "replace other files of the same name"),
+    )
+
+
+def _some(*notes: tuple[int, str, str]) -> list[str]:
+    """What there is any of, in the words for one and for many."""
+    return [f"{count:,} {one if count == 1 else many}" for count, one, many in notes if count]
 
 
 def _bracketed(notes: list[str]) -> str:

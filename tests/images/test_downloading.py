@@ -79,6 +79,7 @@ def test_a_second_run_fetches_nothing_and_one_after_a_change_only_what_changed(m
     assert again.code == 0 and again.state["already_here"] == 2 and again.state["downloaded"] == 0
     _client(moto).put_object(Bucket="bkt", Key="data/a.jpg", Body=b"JPEG")
     changed = download(moto, names, "--s3-prefix", "data/")
+    assert "(1 changed since it was fetched)" in changed.out
     assert changed.state["downloaded"] == 1 and changed.files["a.jpg"] == b"JPEG"
     afresh = download(moto, names, "--s3-prefix", "data/", "--resume", "false")
     assert afresh.state["downloaded"] == 2
@@ -91,7 +92,8 @@ def test_what_was_missing_is_looked_for_again_and_a_damaged_file_is_fetched_agai
     run = download(moto, ["later.jpg", "b"], "--s3-prefix", "data/")
     assert run.code == 0 and run.state["downloaded"] == 1
     (run.folder / "b.png").write_bytes(b"torn file")
-    assert download(moto, ["later.jpg", "b"], "--s3-prefix", "data/").files["b.png"] == b"png"
+    repaired = download(moto, ["later.jpg", "b"], "--s3-prefix", "data/")
+    assert repaired.files["b.png"] == b"png" and "(1 is not as it was fetched)" in repaired.out
     _client(moto).delete_object(Bucket="bkt", Key="data/later.jpg")
 
 
@@ -101,7 +103,7 @@ def test_files_that_the_journal_does_not_know_are_recognised_by_their_md5(moto, 
     (tmp_path / "out" / "b.png").write_bytes(b"PNG")
     run = download(moto, ["a.jpg", "b.png"], "--s3-prefix", "data/")
     assert run.state["already_here"] == 1 and run.state["downloaded"] == 1
-    assert "1 replace other files of the same name" in run.out
+    assert "(1 replaces another file of the same name)" in run.out
     assert run.files == {"a.jpg": b"jpeg", "b.png": b"png"}
 
 
@@ -112,6 +114,20 @@ def test_a_journal_of_another_bucket_does_not_count(moto, download):
     assert download(moto, ["a.jpg"], "--s3-prefix", "data/").files == {"a.jpg": b"jpeg"}
     other = download(moto, ["a.jpg"], "--s3-prefix", "data/", "--bucket", "elsewhere")
     assert other.files == {"a.jpg": b"JPEG"}
+    assert "(1 replaces the file of another object)" in other.out
+
+
+def test_the_file_of_another_object_is_not_said_to_have_changed(moto, download):
+    download(moto, ["data/x/dup.jpg"])
+    other = download(moto, ["data/y/dup.jpg"])
+    assert other.files == {"dup.jpg": b"two"} and "(1 replaces the file of another object)" in other.out
+    assert other.state["counts"]["of_others"] == 1 and other.state["counts"]["changed"] == 0
+
+
+def test_folders_that_cannot_be_kept_are_counted(moto, download):
+    run = download(moto, ["evil.jpg", "c"], "--s3-prefix", "data/", "--keep-folders")
+    assert run.files == {"evil.jpg": b"evil", "deep/c.JPG": b"c"}
+    assert re.search(r"^found +2 \(1 cannot keep its folders, see logs/files.csv\)$", run.out, re.M)
 
 
 def test_several_pages_are_listed_and_folders_are_kept_when_asked_for(moto, download):

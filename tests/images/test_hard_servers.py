@@ -59,6 +59,22 @@ def test_one_file_that_the_server_never_gives_is_the_failure_of_that_file(downlo
     assert again.code == 3 and "FAILED    p/03.jpg" in again.err, again.said
 
 
+@pytest.mark.parametrize("transport", ["auto", "boto3"])
+def test_a_size_that_no_object_can_have_makes_no_listing(download, transport):
+    listing = (
+        b"<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>p/00.jpg</Key><LastModified>"
+        b"2026-01-01T00:00:00.000Z</LastModified><ETag>&quot;e&quot;</ETag><Size>9223372036854775808</Size></Contents>"
+        b"</ListBucketResult>"
+    )
+    answer = b"HTTP/1.1 200 OK\r\nContent-Type: application/xml\r\nContent-Length: %d\r\n\r\n%b" % (
+        len(listing),
+        listing,
+    )
+    with FakeS3({}, lambda kind, key, number: ("raw", answer) if kind == "list" else None) as server:
+        run = download(server.url, ["00.jpg"], "--s3-prefix", "p/", "--retry-seconds", "1", "--transport", transport)
+    assert run.code == 1 and "The bucket could not be listed: an object in the server's listing has a size" in run.err
+
+
 def test_an_address_that_is_no_s3_is_a_wrong_setting_and_not_wrong_credentials(download):
     with FakeS3(FEW, lambda kind, key, number: (404, "") if kind == "list" else None) as server:
         run = download(server.url, FEW_NAMES, "--s3-prefix", "p/")

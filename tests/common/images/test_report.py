@@ -1,0 +1,37 @@
+"""What the analysis says before anything is fetched."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import pytest
+
+from common.images.plan import Plan
+from common.images.report import Report
+from common.s3.bucket import Listed
+from common.text import now
+
+FACTS = {"bucket": "bkt", "where": "here", "prefix": "", "csv_file": "n.csv", "csv_column": "1"}
+
+
+@pytest.mark.parametrize(
+    ("count", "found", "again"),
+    [
+        (1, "1 archived: it fails unless it was restored", "1 changed since it was fetched"),
+        (2, "2 archived: they fail unless they were restored", "2 changed since they were fetched"),
+    ],
+)
+def test_one_and_many_have_words_of_their_own(tmp_path: Path, count: int, found: str, again: str):
+    files = [f"{number}.jpg" for number in range(count)]
+    with contextlib.closing(Plan("bkt", "")) as plan:
+        plan.add_names(files)
+        plan.add_objects([Listed(name, 1, "new", "GLACIER") for name in files])
+        plan.match()
+        plan.remember((name, name, "old", 1, True) for name in files)
+        for name in files:
+            (tmp_path / name).write_bytes(b"x")
+        plan.compare(tmp_path, lambda path, md5: False)
+        lines = Report(tmp_path, now(), "id", dict(FACTS)).analysis(plan, free_bytes=0, last_rate=0.0)
+    assert f"found          {count} ({found})" in lines
+    assert any(line.endswith(f"({again})") for line in lines if line.startswith("to fetch"))
