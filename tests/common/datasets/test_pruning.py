@@ -147,3 +147,15 @@ def test_frames_of_a_cut_video_are_counted_in_the_numbers_of_the_video(sandbox, 
     assert not deleted.living_between(8, 14)
     assert deleted.living_between(8, 15) and deleted.living_between(4, 8)
     assert not deleted.living_between(29, 40)
+
+
+@pytest.mark.parametrize("name", ["PASCAL VOC 1.1", "CamVid 1.0", "Segmentation mask 1.1"])
+def test_names_with_quotes_and_blanks_leave_the_lists_too(server, tmp_path, name):
+    names = ['"q".jpg', 'ü "q".jpg', "q.jpg", "a 1.jpg", "a.jpg", '"b c".jpg']
+    task = awkward_task(server, names=names)
+    server.world.set_deleted_frames(task, {0, 1, 3, 5})
+    leaking = export(server, task, name, tmp_path / "leaking", leak=True)
+    clean = export(server, task, name, tmp_path / "clean", leak=False)
+    assert tree(leaking) != tree(clean)
+    prune(leaking, name, deleted_of(server, task))
+    assert tree(leaking) == tree(clean)
