@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 from botocore.exceptions import (
     BotoCoreError,
@@ -24,6 +25,7 @@ from urllib3.exceptions import HTTPError
 from common.exits import Exit, RunEnds
 from common.s3.bucket import Head, Into, Listed, Page, is_encrypted
 from common.s3.errors import LOG_IN_AGAIN, CredentialsRefused, Transient, failure
+from common.s3.tls import tls_problem
 
 PIECE_BYTES = 256 << 10
 _SIGN_IN = (SSOError, TokenRetrievalError, UnauthorizedSSOTokenError, CredentialRetrievalError, MetadataRetrievalError,
@@ -40,8 +42,8 @@ def problem_of(error: Exception) -> Exception:
     if isinstance(error, _SIGN_IN):
         return CredentialsRefused(f"AWS credentials could not be had: {error}", LOG_IN_AGAIN)
     if isinstance(error, SSLError):
-        remedy = "Name the authority's PEM file in AWS_CA_BUNDLE, or as ca_bundle in ~/.aws/config."
-        return RunEnds(f"The server's certificate is not trusted: {error}", remedy, Exit.BAD_CONFIGURATION)
+        asked = error.kwargs  # what botocore puts its message together from
+        return tls_problem(urlsplit(str(asked.get("endpoint_url", ""))).netloc, str(asked.get("error", error)))
     if isinstance(error, HTTPClientError | HTTPError | OSError):
         return Transient(str(error))
     return RunEnds(f"boto3: {error}", "Check --bucket, --profile, --region and --endpoint-url.", Exit.BAD_CONFIGURATION)
