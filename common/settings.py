@@ -339,7 +339,7 @@ def _plain_problems(
             lines.append(reason)
             continue
         # A password that was put into an address is a secret all the same.
-        shown = MASK if is_secret(known[variable]) else repr(re.sub(r":.*@", f":{MASK}@", raw.get(variable, "")))
+        shown = MASK if is_secret(known[variable]) else repr(re.sub(r"(?s):.*@", f":{MASK}@", raw.get(variable, "")))
         source = origins.get(variable, "")
         lines.append(f"{variable}={shown} {reason}" + (f" (set in {source})" if source.startswith(".env") else ""))
     return lines

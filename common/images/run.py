@@ -366,6 +366,7 @@ class Download:
         saved = [each for each in outcomes if not each.reason]
         failed = [(each.reason, each.job.id) for each in outcomes if each.reason]
         self.plan.settle([each.job.id for each in saved], failed)
+        self.plan.correct((each.size_bytes, each.etag, each.job.id) for each in saved if each.etag != each.job.etag)
         recorder.saved([line_of(each.job.path, each.job.key, each.etag, each.size_bytes) for each in saved])
 
     def _end(self, recorder: Recorder, ending: BaseException | None) -> int:
