@@ -67,7 +67,7 @@ def run_images(run: Run[ImageSettings], open_bucket: Callable[[Reach], Bucket]) 
             return Exit.ALL_GOOD if plan.counts.found else Exit.NOTHING_WORKED
     prepare_folder(settings.output_dir)
     with (
-        locked(settings.output_dir / OWN_FOLDER / "lock", "downloader.py --mode images"),
+        locked(settings.output_dir / OWN_FOLDER / "lock", "downloader.py --mode images", run.patience),
         full_disk_named(settings.output_dir),
         contextlib.closing(plan_of(settings, bucket)) as plan,
         contextlib.closing(report_of(run, settings, bucket, layout)) as report,
