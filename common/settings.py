@@ -106,7 +106,7 @@ class Settings(BaseModel):
         alias="CVAT_LOCK_WAIT_MINUTES",
         ge=0,
         le=100_000,
-        description="how long another run on the same backups is waited for (minutes); 0 = end at once with 11",
+        description="how long another run in the same folder is waited for (minutes); 0 = end at once with 11",
     )
 
     @field_validator("log_level", mode="before")

@@ -15,8 +15,8 @@ import time
 import pytest
 
 from common.exits import RunEnds
+from common.images.folder import trouble_named
 from common.images.plan import Plan
-from common.images.run import full_disk_named
 from common.waiting import Stopped, StopSignal
 from tests.images.conftest import ROOT
 from tests.images.fake_s3 import FakeS3
@@ -220,12 +220,12 @@ def test_a_run_whose_books_cannot_be_written_is_not_all_good(start, tmp_path):
 def test_a_disk_without_room_for_the_plan_is_no_fault_of_the_program(tmp_path):
     db = sqlite3.connect(":memory:")
     db.execute("PRAGMA max_page_count = 2")
-    with pytest.raises(RunEnds, match=r"No room left in .*full") as ended, full_disk_named(tmp_path):
+    with pytest.raises(RunEnds, match=r"No room left in .*full") as ended, trouble_named(tmp_path):
         db.executescript("CREATE TABLE a (x); CREATE TABLE b (x); CREATE TABLE c (x);")
     assert "Make room" in ended.value.remedy
-    with pytest.raises(RunEnds, match=r"No room left in .*No space"), full_disk_named(tmp_path):
+    with pytest.raises(RunEnds, match=r"No room left in .*No space"), trouble_named(tmp_path):
         raise OSError(errno.ENOSPC, "No space left on device")
-    with pytest.raises(sqlite3.OperationalError, match="no such table"), full_disk_named(tmp_path):
+    with pytest.raises(sqlite3.OperationalError, match="no such table"), trouble_named(tmp_path):
         sqlite3.connect(":memory:").execute("SELECT * FROM missing")
 
 
