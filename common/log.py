@@ -13,6 +13,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any, TextIO, cast
 
+from common.terminal import has_colours
+
 if "rich" in sys.modules:
     import structlog
 else:
@@ -98,8 +100,7 @@ def set_up(level: str = "INFO", style: str = "auto") -> None:
 
 
 def _configure(level: str, style: str) -> None:
-    on_terminal = sys.stderr.isatty()
-    text = style == "text" or (style == "auto" and on_terminal)
+    text = style == "text" or (style == "auto" and sys.stderr.isatty())
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -108,7 +109,7 @@ def _configure(level: str, style: str) -> None:
         _mask_secrets,
     ]
     renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer(colors=on_terminal, pad_event_to=22, sort_keys=False)
+        structlog.dev.ConsoleRenderer(colors=has_colours(), pad_event_to=22, sort_keys=False)
         if text
         else structlog.processors.JSONRenderer(ensure_ascii=False, default=str)
     )

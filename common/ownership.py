@@ -14,7 +14,7 @@ def how_to_make_writable(folder: Path, script: str) -> str:
     """What to do about a folder that cannot be written; in a container, the command for the machine around it."""
     where = mounted_from(folder)
     if where is None:
-        return f"Make this folder writable for the user that runs {script}: {folder}"
+        return f"Make this folder, and what is in it, writable for the user that runs {script}: {folder}"
     owner = f"{os.geteuid()}:{os.getegid()}"
     command = f"sudo chown -R {owner} {shlex.quote(where)}"
     return (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import threading
 import time
 from types import TracebackType
@@ -20,6 +19,7 @@ from rich.progress import (
 )
 
 from common import log
+from common.terminal import draws
 from common.text import printable, size
 
 LOG_EVERY_SECONDS = 30.0
@@ -69,7 +69,7 @@ class Display:
         self._items: list[ItemProgress] = []
         self._lock = threading.Lock()
         self._rich: Progress | None = None
-        if sys.stderr.isatty() and total:
+        if draws() and total:
             self._rich = Progress(
                 SpinnerColumn(),
                 TextColumn("{task.description}", markup=False),

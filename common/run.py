@@ -190,6 +190,16 @@ def say(text: str) -> None:
     print(log.without_secrets(text), file=log.stderr, flush=True)
 
 
+def put(text: str) -> None:
+    """Lines for standard output. Raises BrokenPipeError, Trouble: what is full there is not the disk that we work on."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise Trouble(f"standard output cannot be written ({error.strerror})") from error
+
+
 def give_up_stdout() -> None:
     """Nobody takes our standard output: what is still in its buffer must not fail once more at the end."""
     with contextlib.suppress(OSError):  # a replaced stream (a test's) has no descriptor

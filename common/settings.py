@@ -106,7 +106,7 @@ class Settings(BaseModel):
         alias="CVAT_LOCK_WAIT_MINUTES",
         ge=0,
         le=100_000,
-        description="how long another run on the same backups is waited for (minutes); 0 = end at once with 11",
+        description="how long another run in the same folder is waited for (minutes); 0 = end at once with 11",
     )
 
     @field_validator("log_level", mode="before")
@@ -339,7 +339,7 @@ def _plain_problems(
             lines.append(reason)
             continue
         # A password that was put into an address is a secret all the same.
-        shown = MASK if is_secret(known[variable]) else repr(re.sub(r":.*@", f":{MASK}@", raw.get(variable, "")))
+        shown = MASK if is_secret(known[variable]) else repr(re.sub(r"(?s):.*@", f":{MASK}@", raw.get(variable, "")))
         source = origins.get(variable, "")
         lines.append(f"{variable}={shown} {reason}" + (f" (set in {source})" if source.startswith(".env") else ""))
     return lines

@@ -14,7 +14,10 @@ def now() -> datetime:
 def parse_time(text: str) -> datetime:
     """An aware UTC datetime from ISO 8601 text ("2026-11-20T23:47:00.605076Z"). Raises ValueError."""
     moment = datetime.fromisoformat(text)
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    try:
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except OverflowError:  # 0001-01-01T00:00+10:00 is before all dates there are
+        raise ValueError(f"{text!r} is out of range") from None
 
 
 def iso(moment: datetime) -> str:

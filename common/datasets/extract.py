@@ -17,6 +17,8 @@ from common.transfer import require_room
 
 LONGEST_NAME_BYTES = 255
 LONGEST_PATH_BYTES = 4000
+# Deleting a tree takes a call within a call for each folder within a folder.
+DEEPEST = 100
 # A file takes whole blocks, and its name some room too.
 BYTES_PER_FILE = 4096 + 512
 LOOK_EVERY_BYTES = 64 << 20
@@ -61,6 +63,8 @@ def _require_harmless(member: Member) -> None:
     parts = member.name.rstrip("/").split("/")
     if any(part in ("", ".") for part in parts):
         raise BadArchive(f"member {shown} has an empty part in its path")
+    if len(parts) > DEEPEST:
+        raise BadArchive(f"member {shown}… lies in {len(parts) - 1:,} folders within one another")
     try:
         lengths = [len(part.encode("utf-8")) for part in parts]
     except UnicodeEncodeError:

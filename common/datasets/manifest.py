@@ -84,6 +84,13 @@ def read_head(folder: Path) -> Head | None:
         return None
 
 
+def holds_more(folder: Path) -> bool:
+    """Whether a folder without damage holds files besides those of its manifest: then somebody put them there."""
+    with open(folder / MANIFEST, encoding="utf-8") as lines:
+        ours = sum(1 for _ in lines) - 1  # without head and end, with the manifest itself
+    return sum(len(files) for _, _, files in os.walk(folder)) > ours
+
+
 def find_damage(folder: Path, check: Callable[[], None] = lambda: None) -> tuple[str, int]:
     """What is wrong with the files of a folder ("" when nothing is), and their bytes.
 

@@ -40,27 +40,36 @@ def folder_key(folder: str) -> str:
 def folder_names(names: Mapping[int, str], taken: Mapping[str, int] | None = None) -> dict[int, str]:
     """The folder of every task (by id). Tasks whose names collide all get `__<id>` behind them, whatever the order.
 
-    `taken` are the folders of earlier runs with the tasks they belong to: a task keeps the folder that it has while its
-    name stays, and a newcomer of the same name gets its own.
+    `taken` are the folders of earlier runs with the tasks they belong to (0: none of these, whatever lies there stays): a
+    task keeps the folder that it has while its name stays, and a newcomer of the same name gets its own.
     """
     taken = taken or {}
-    before = {task_id: folder for folder, task_id in taken.items()}
+    before: dict[int, set[str]] = {}
+    for folder, task_id in taken.items():
+        before.setdefault(task_id, set()).add(folder)
     owners: dict[str, set[int]] = {}
-    for task_id, folder in [*((i, sanitised(name)) for i, name in names.items()), *before.items()]:
+    for folder, task_id in [*((sanitised(name), i) for i, name in names.items()), *taken.items()]:
         owners.setdefault(folder_key(folder), set()).add(task_id)
     found: dict[int, str] = {}
     for task_id, name in names.items():
         plain = sanitised(name)
         with_id = f"{plain}__{task_id}"
-        if before.get(task_id) in (plain, with_id):
-            found[task_id] = before[task_id]
+        if kept := [folder for folder in (plain, with_id) if folder in before.get(task_id, ())]:
+            found[task_id] = kept[0]
         else:
             found[task_id] = plain if owners[folder_key(plain)] == {task_id} else with_id
+            while owners.get(folder_key(found[task_id]), {task_id}) != {task_id}:
+                found[task_id] = f"{found[task_id]}__{task_id}"
     # A task may be called what another one became: "scan__7" beside task 7 "scan".
-    while clashes := [i for i in _clashes(found) if before.get(i) != found[i]]:
+    while clashes := [i for i in _clashes(found) if found[i] not in before.get(i, ())]:
         for task_id in clashes:
             found[task_id] = f"{found[task_id]}__{task_id}"
     return found
+
+
+def is_folder_of(folder: str, name: str, task_id: int) -> bool:
+    """Whether `folder_names` may have given a task of this name that folder; a copy that somebody made is none."""
+    return re.fullmatch(rf"{re.escape(sanitised(name))}(__{task_id})*", folder) is not None
 
 
 def _clashes(found: Mapping[int, str]) -> list[int]:

@@ -30,7 +30,8 @@ from common.files import disk_full_named
 
 # Lists of names are read whole, a line is short.
 _COCO_KINDS = r"^(instances|person_keypoints|captions|labels|stuff|panoptic|image_info)_"
-_QUOTED = re.compile(r'"([^"]*)"')
+# Behind a name in the lists of one label: whether it is on that image.
+_MARK = re.compile(r"\s+-?\d+$")
 
 
 @dataclass
@@ -331,9 +332,15 @@ def _voc_rest(work: Pruning, *, count_masks: bool) -> None:
 
 def _voc_name(deleted: DeletedFrames, line: str) -> str | None:
     """The deleted frame that a line of ImageSets names: `name`, `"a name"`, `name 1`."""
-    quoted = _QUOTED.match(line.strip())
-    candidates = [quoted[1]] if quoted else [line.strip(), *line.split()[:1]]
+    whole = line.strip()
+    candidates = (_unquoted(text) for text in (whole, _MARK.sub("", whole)))
     return next((name for name in candidates if deleted.has_stem(name)), None)
+
+
+def _unquoted(text: str) -> str:
+    """A name as datumaro writes it into lists: in quotes when it holds a blank, without escaping quotes of its own."""
+    inner = text[1:-1]
+    return inner if len(inner.split()) > 1 and text[0] == text[-1] == '"' else text
 
 
 def _camvid(work: Pruning) -> None:
@@ -344,7 +351,7 @@ def _camvid(work: Pruning) -> None:
         _remove_labels(work, f"{subset}annot", ".png", count=_one)
         work.remove_images(subset)
         _drop_listed(
-            work, f"{subset}.txt", re.compile(rf"""(?:"/?{re.escape(subset)}/([^"]+)|/?{re.escape(subset)}/(\S+))""")
+            work, f"{subset}.txt", re.compile(rf"""(?:"/?{re.escape(subset)}/(.+)" ".*"|/?{re.escape(subset)}/(\S+))""")
         )
 
 

@@ -19,14 +19,14 @@ from common.datasets.choose import Chosen, Task, Tell, choose, tell_of_project
 from common.datasets.desk import Desk
 from common.datasets.folders import recover
 from common.datasets.merging import merge_datasets, require_mergeable
-from common.datasets.metrics import Metrics, Outcome, TaskDetail
-from common.datasets.names import folder_names, sanitised
+from common.datasets.metrics import FILE_NAME, Metrics, Outcome, TaskDetail
+from common.datasets.names import folder_names, is_folder_of, sanitised
 from common.datasets.pruning import pruner_of
 from common.datasets.settings import DatasetSettings
 from common.datasets.task import Downloaded, download_task
 from common.exits import Exit, RunEnds, Trouble
 from common.files import DiskFull
-from common.lock import locked
+from common.lock import AT_ONCE, Patience, locked
 from common.progress import Display
 from common.run import Run, give_up_stdout, say
 from common.saving.plan import known_format, offered_formats
@@ -78,7 +78,7 @@ class _Override(argparse.Action):
 def run_datasets(run: Run[DatasetSettings]) -> int:
     """One run of the mode."""
     book = Book(run.settings, tell=_print)
-    with book.kept():
+    with book.kept(run.patience):
         download_all(book, run.stop)
         run.exit_code = book.exit_code
     if failed := book.metrics.of("failed"):
@@ -88,7 +88,7 @@ def run_datasets(run: Run[DatasetSettings]) -> int:
             if remedy := book.remedies.get(detail.task_id):
                 say(f"         {remedy}")
         if len(failed) > MOST_FAILURES_SHOWN:
-            say(f"         and {len(failed) - MOST_FAILURES_SHOWN} more: see {book.settings.folder / 'metrics.json'}")
+            say(f"         and {len(failed) - MOST_FAILURES_SHOWN} more: see {book.settings.folder / FILE_NAME}")
     say(book.last_words())
     return book.exit_code
 
@@ -125,19 +125,20 @@ class Book:
         self.tell = tell
         self.remedies: dict[int, str] = {}
         self.saw_nothing = False
+        self.unsaved = ""  # why metrics.json could not be written
         self.metrics = Metrics(
             settings.dataset_format, settings.project_id, list(settings.task_ids) or None, settings.required_status
         )
         self._began = time.monotonic()
 
     @contextlib.contextmanager
-    def kept(self) -> Iterator[None]:
+    def kept(self, patience: Patience = AT_ONCE) -> Iterator[None]:
         """Locks the folder and writes the metrics at the end. Raises Locked, RunEnds and what the block raises."""
         folder = self.settings.folder
         with contextlib.ExitStack() as held:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
-                held.enter_context(locked(folder / ".lock-downloads", "downloader.py --mode datasets"))
+                held.enter_context(locked(folder / ".lock-downloads", "downloader.py --mode datasets", patience))
             except OSError as error:
                 raise RunEnds(
                     f"CVAT_DOWNLOAD_OUTPUT_DIR={folder} cannot be written: {error.strerror}.",
@@ -148,24 +149,33 @@ class Book:
                 yield
             except BaseException as error:
                 self.metrics.reason = "stopped by a signal" if isinstance(error, Stopped) else str(error) or repr(error)
-                with contextlib.suppress(OSError, DiskFull):
-                    self._write()
-                    if self.metrics.total_tasks_found:
-                        self.tell(self._so_far())
+                self._write()
+                if self.metrics.total_tasks_found:
+                    self.tell(self._so_far())
                 raise
             self._write()
             self._close()
 
     def _write(self) -> None:
+        """Writes the metrics. That this fails must neither hide what was done nor pass for a good end."""
         self.metrics.seconds = time.monotonic() - self._began
-        self.metrics.write(self.settings.folder)
+        try:
+            self.metrics.write(self.settings.folder)
+        except (OSError, DiskFull) as error:
+            why = error.strerror if isinstance(error, OSError) else None
+            self.unsaved = f"metrics.json could not be written into {self.settings.folder}: {why or error}".rstrip(".")
+            log.get().error("metrics_not_written", reason=self.unsaved)
+
+    @property
+    def _saved(self) -> str:
+        return self.unsaved or f"Metrics saved to: {self.settings.folder / FILE_NAME}"
 
     def _so_far(self) -> str:
         """The figures of a run that ends early."""
         outcomes: tuple[Outcome, ...] = ("downloaded", "skipped", "failed")
         counts = ", ".join(f"{len(self.metrics.of(outcome))} {outcome}" for outcome in outcomes)
         found = plural(self.metrics.total_tasks_found, "task")
-        return f"Of {found} so far: {counts}. Metrics saved to: {self.settings.folder / 'metrics.json'}"
+        return f"Of {found} so far: {counts}. {self._saved}"
 
     def _close(self) -> None:
         metrics = self.metrics.as_json()
@@ -182,7 +192,7 @@ class Book:
             f"Annotations filtered: {metrics['annotations_filtered']}",
             f"Output directory: {self.metrics.output_dir}",
             *([f"Merged dataset: {self.metrics.merged_dir}"] if self.metrics.merged_dir else []),
-            f"Metrics saved to: {self.settings.folder / 'metrics.json'}",
+            self._saved,
             RULE,
         ):
             self.tell(line)
@@ -190,12 +200,18 @@ class Book:
     @property
     def exit_code(self) -> int:
         failed, others = len(self.metrics.of("failed")), len(self.metrics.details) - len(self.metrics.of("failed"))
-        if failed or (self.metrics.reason and others):
+        if failed or (others and (self.metrics.reason or self.unsaved)):
             return Exit.SOME_FAILED if others else Exit.NOTHING_WORKED
-        return Exit.NOTHING_WORKED if self.saw_nothing or self.metrics.reason else Exit.ALL_GOOD
+        return Exit.NOTHING_WORKED if self.saw_nothing or self.metrics.reason or self.unsaved else Exit.ALL_GOOD
 
     def last_words(self) -> str:
-        """The sentence at the very end."""
+        """What is said at the very end."""
+        if not self.unsaved:
+            return self._words()
+        remedy = "Make room there, or correct the rights, and run the same command again."
+        return f"{self._words()} {self.unsaved[:1].upper()}{self.unsaved[1:]}. {remedy}"
+
+    def _words(self) -> str:
         if self.saw_nothing:
             return (
                 "The account sees no task at all on this server. Give it the right to see them, or correct "
@@ -210,7 +226,7 @@ class Book:
             reason = self.metrics.reason.rstrip(".")
             why = f" {reason[:1].upper()}{reason[1:]}." if reason else ""
             return f"{got}, {failed} FAILED {took}.{why} Run the same command again: what is complete is skipped."
-        return f"All good: {got} {took}."
+        return f"{got} {took}." if self.unsaved else f"All good: {got} {took}."
 
 
 def download_all(book: Book, stop: StopSignal) -> None:
@@ -273,7 +289,7 @@ def _tell_settings(settings: DatasetSettings, tell: Tell) -> None:
 
 def _work_off(desk: Desk, chosen: Chosen, book: Book) -> list[tuple[Task, Path]]:
     """Downloads the chosen tasks; those that are in place afterwards, with their folders."""
-    taken, homes = _earlier(desk)
+    taken, homes = _earlier(desk, chosen.tasks)
     folders = folder_names({task.id: task.name for task in chosen.tasks}, taken)
     by_id = {task.id: task for task in chosen.tasks}
     for task in chosen.tasks:
@@ -302,13 +318,21 @@ def _work_off(desk: Desk, chosen: Chosen, book: Book) -> list[tuple[Task, Path]]
     return sorted(placed, key=lambda each: each[0].id)
 
 
-def _earlier(desk: Desk) -> tuple[dict[str, int], dict[int, list[str]]]:
-    """The folders of earlier runs: which task each belongs to (0: a task of another server), and each task's folders."""
+def _earlier(desk: Desk, tasks: Sequence[Task]) -> tuple[dict[str, int], dict[int, list[str]]]:
+    """The folders of earlier runs: which task each belongs to, and each task's folders.
+
+    0 is none of these tasks: one of another server, or of this one before it was set up anew, which counts its tasks
+    from 1 again; or a copy that somebody made, under a name that we would not have given it.
+    """
+    created = {task.id: task.created_at for task in tasks}
     taken: dict[str, int] = {}
     homes: dict[int, list[str]] = {}
     for path in sorted(desk.downloads.iterdir()):
         if path.is_dir() and (head := manifest.read_head(path)) is not None:
-            ours = head.server == desk.server
+            same = (
+                head.server == desk.server and created.get(head.task_id, head.task_created_at) == head.task_created_at
+            )
+            ours = same and is_folder_of(path.name, head.task_name, head.task_id)
             taken[path.name] = head.task_id if ours else 0
             if ours:
                 homes.setdefault(head.task_id, []).append(path.name)

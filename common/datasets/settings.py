@@ -120,7 +120,7 @@ class DatasetSettings(CvatSettings):
             raise ValueError("is no organization's slug (its short name, at the end of its address), and not @personal")
         return value
 
-    @field_validator("project_id", "updated_since", mode="before")
+    @field_validator("project_id", mode="before")
     @classmethod
     def _perhaps(cls, value: object) -> object:
         return None if _is_nothing(value) else value
@@ -132,6 +132,9 @@ class DatasetSettings(CvatSettings):
         "overwrite_existing",
         "jobs_completed",
         "merge",
+        "concurrency",
+        "request_timeout_hours",
+        "min_free_gb",
         mode="before",
     )
     @classmethod
@@ -140,9 +143,19 @@ class DatasetSettings(CvatSettings):
         assert about.field_name is not None
         return cls.model_fields[about.field_name].default if _is_nothing(value) else value
 
+    @field_validator("subset", "output_dir", "run_id", mode="before")
+    @classmethod
+    def _named(cls, value: object, about: ValidationInfo) -> object:
+        """Something may truly be called "none" or "any"; null is the default here, too."""
+        assert about.field_name is not None
+        is_null = isinstance(value, str) and value.strip().lower() in ("null", "~")
+        return cls.model_fields[about.field_name].default if is_null else value
+
     @field_validator("updated_since", mode="before")
     @classmethod
     def _moment(cls, value: object) -> object:
+        if _is_nothing(value):
+            return None
         if not isinstance(value, str):
             return value
         try:
@@ -183,8 +196,8 @@ class DatasetSettings(CvatSettings):
     @field_validator("split", mode="before")
     @classmethod
     def _parts(cls, value: object) -> object:
-        if not isinstance(value, str):
-            return value
+        if _is_nothing(value) or not isinstance(value, str):
+            return () if _is_nothing(value) else value
         parts = []
         for part in (part.strip() for part in value.split(",") if part.strip()):
             match = re.fullmatch(r"([A-Za-z][\w-]*)\s*=\s*(\d+(?:\.\d+)?)%?", part)
@@ -216,11 +229,17 @@ class DatasetSettings(CvatSettings):
 def what_is_missing(arguments: argparse.Namespace, raw: Mapping[str, str]) -> list[str]:
     """What this call needs and does not have."""
     problems = missing_server_settings(raw)
-    if raw.get("CVAT_DOWNLOAD_SPLIT") and str(raw.get("CVAT_DOWNLOAD_MERGE", "")).lower() not in (
-        "true",
-        "1",
-        "yes",
-        "on",
+    split = raw.get("CVAT_DOWNLOAD_SPLIT")
+    if (
+        split
+        and not _is_nothing(split)
+        and str(raw.get("CVAT_DOWNLOAD_MERGE", "")).lower()
+        not in (
+            "true",
+            "1",
+            "yes",
+            "on",
+        )
     ):
         problems.append("CVAT_DOWNLOAD_SPLIT is set without CVAT_DOWNLOAD_MERGE=true: only a merged dataset is split")
     return problems

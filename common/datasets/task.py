@@ -63,7 +63,8 @@ class Downloaded:
 def download_task(desk: Desk, task: Task, folder: str, older: list[str], watch: Watch) -> Downloaded:
     """Downloads one task into `folder` (a name below desk.downloads); every way to fail becomes a result.
 
-    `older` are folders of the same task under names that it had before: they go once the new one is in place.
+    `older` are folders of the same task under names that it had before: once the new one is in place they go, unless
+    somebody has changed something in them.
     Raises Stopped and RunEnds only.
     """
     began = time.monotonic()
@@ -91,7 +92,7 @@ def download_task(desk: Desk, task: Task, folder: str, older: list[str], watch: 
         if (kept := _unchanged(desk, final, wanted, lines)) is not None:
             head, size_bytes = kept
             _part(desk, task).discard()
-            _remove_older(desk, final, older, lines)
+            _remove_older(desk, task, older, lines)
             why = "already downloaded, unchanged" + (f"; {head.reason}" if head.reason else "")
             return end("skipped", head, size_bytes, why)
         watch.phase("waiting")
@@ -110,8 +111,9 @@ def download_task(desk: Desk, task: Task, folder: str, older: list[str], watch: 
     except (CvatError, Damaged, BadArchive, Interrupted, Trouble, NotSound, NotFrames, OSError) as error:
         reason = printable(str(error), 500)
         remedy = next((text for kind, text in _REMEDIES if isinstance(error, kind)), getattr(error, "remedy", ""))
-        if isinstance(error, DiskFull):
-            _part(desk, task).discard()  # the others need the room
+        # For want of room: the others need it. Of an archive that is not what it should be, nothing may go on.
+        if isinstance(error, (DiskFull, Damaged, BadArchive, NotSound)):
+            _part(desk, task).discard()
     except Exception as error:  # noqa: BLE001 - one task's surprise must not stop the others; it is logged whole
         log.get().exception("unexpected_error")
         reason, remedy = f"unexpected {type(error).__name__}: {error}", "Please report this with the log."
@@ -186,16 +188,25 @@ def _fetch_and_place(
     size_bytes = manifest.write(new, head, index, pruned.removed, pruned.rewritten)
     desk.stop.check()
     publish_folder(new, final, aside_of(desk.staging, final.name))
-    _remove_older(desk, final, older, lines)
+    _remove_older(desk, task, older, lines)
     part.discard()
     return head, size_bytes
 
 
-def _remove_older(desk: Desk, final: Path, older: list[str], lines: list[str]) -> None:
-    for folder in older:
-        if folder != final.name:
-            lines.append(f"Removing {desk.downloads / folder}: the task had another name then")
-            shutil.rmtree(desk.downloads / folder, ignore_errors=True)
+def _remove_older(desk: Desk, task: Task, older: list[str], lines: list[str]) -> None:
+    """Removes what was downloaded of the task when it had another name; whatever else may be of worth stays."""
+    for path in (desk.downloads / folder for folder in older):
+        head = manifest.read_head(path)
+        if head is None or head.task_name == task.name:
+            continue
+        damage, _ = manifest.find_damage(path, desk.stop.check)
+        if damage or manifest.holds_more(path):
+            lines.append(
+                f"Left {path}: the task had another name then, but {damage or 'there are more files in it now'}"
+            )
+        else:
+            lines.append(f"Removing {path}: the task had another name then")
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _part(desk: Desk, task: Task) -> PartFile:

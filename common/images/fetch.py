@@ -18,8 +18,8 @@ from common.exits import RunEnds
 from common.images.pace import Pace
 from common.images.plan import Job, is_md5
 from common.s3.bucket import Head, Into, Reader
-from common.s3.errors import Changed, KeyFailed, Transient
-from common.text import size
+from common.s3.errors import Changed, KeyFailed, S3Error, Transient
+from common.text import plural, size
 from common.waiting import Stopped, StopSignal
 
 PIECE_BYTES = 16 << 20
@@ -106,7 +106,7 @@ class Fetcher:
             if job.size_bytes >= LARGE_BYTES:
                 return self._begin_large(job, reader, began)
             return self._small(job, reader, began)
-        except (KeyFailed, Changed) as error:
+        except S3Error as error:  # also OtherRegion: the listing came from here, so that is this object's trouble
             return self._failed(todo, job, began, str(error), error.code)
         except OSError as error:
             if error.errno in _ONE_FILE:
@@ -163,7 +163,8 @@ class Fetcher:
         temporary = f"{self.parts}/{job.id}.part"
         head, got = self._patiently(job, lambda: self._once(job, reader, temporary))
         self._name_it(temporary, job)
-        return Outcome(job, got, head.etag, time.monotonic() - began)
+        # Some servers send no ETag with an object: it is what was listed, as its size is the same.
+        return Outcome(job, got, head.etag or job.etag, time.monotonic() - began)
 
     def _once(self, job: Job, reader: Reader, temporary: str) -> tuple[Head, int]:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
@@ -172,8 +173,10 @@ class Fetcher:
 
         def begin(head: Head) -> None:
             nonlocal digest
-            if head.size_bytes > job.size_bytes + PIECE_BYTES:
-                self._require_room(head.size_bytes)  # it grew since it was listed
+            if head.size_bytes != job.size_bytes:
+                _require_change(head, job)
+                if head.size_bytes > job.size_bytes + PIECE_BYTES:
+                    self._require_room(head.size_bytes)
             if self.verify and is_md5(head.etag) and not head.encrypted:
                 digest = hashlib.md5(usedforsecurity=False)
 
@@ -332,6 +335,16 @@ class Fetcher:
         self._name_it(large.path, large.job)
         large.done_path.unlink(missing_ok=True)
         return Outcome(large.job, large.job.size_bytes, large.etag, time.monotonic() - large.began)
+
+
+def _require_change(head: Head, job: Job) -> None:
+    """Another size than the listing's is right when the object was changed since, which its ETag tells. Raises Transient.
+
+    Else these are other bytes: of a portal that wants somebody to log in, of a proxy that keeps half a file, an error.
+    """
+    if not (head.etag and job.etag and head.etag != job.etag):
+        what = f"the server sends {plural(head.size_bytes, 'byte')}, and the listing says {job.size_bytes:,}"
+        raise Transient(what, "SizeDiffers")
 
 
 def part_name(job: Job) -> str:

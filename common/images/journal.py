@@ -89,7 +89,7 @@ class Recorder:
         self._error: BaseException | None = None
         self._lines: list[str] = []
         self._committed_at = time.monotonic()
-        self._state_path = folder / "download_state.json"
+        self._state_path = state_path(folder)
         self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
         self._thread.start()
 
@@ -133,6 +133,11 @@ class Recorder:
                     self._journal.add(todo)
             except BaseException as error:  # noqa: BLE001 - raised in the main thread
                 self._error = error
+
+
+def state_path(folder: Path) -> Path:
+    """The run in figures."""
+    return folder / "download_state.json"
 
 
 def parts_of(folder: Path) -> Path:

@@ -253,7 +253,8 @@ class Plan:
         before = self._db.execute("SELECT key, etag, size, ours FROM before WHERE path = ?", (job.path,)).fetchone()
         if not stat.S_ISREG(status.st_mode):
             return ""
-        if before and before[3] and before[:2] == (job.key, job.etag) and status.st_size == before[2]:
+        as_noted = before and before[3] and before[:2] == (job.key, job.etag)
+        if as_noted and status.st_size == before[2] == job.size_bytes:
             return "there"
         if status.st_size == job.size_bytes and is_md5(job.etag) and same(Path(path), job.etag):
             return "adopted"
@@ -312,6 +313,10 @@ class Plan:
         """Notes what became of jobs: the ids of those that are done; reason and id of those that failed."""
         self._done.extend(done)
         self._db.executemany("UPDATE job SET state = 'failed', reason = ? WHERE id = ?", failed)
+
+    def correct(self, saved: Iterable[tuple[int, str, int]]) -> None:
+        """Notes size and ETag of what was saved, and its job's id, where the object is a newer one than that listed."""
+        self._db.executemany("UPDATE job SET size = ?, etag = ? WHERE id = ?", saved)
 
     def missing(self) -> Iterator[str]:
         return (name for (name,) in self._db.execute("SELECT name FROM found WHERE how = 'missing' ORDER BY id"))

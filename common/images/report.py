@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-import os
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -16,6 +16,7 @@ from common import log
 from common.exits import Exit
 from common.files import disk_full_named, publish
 from common.images.fetch import Outcome
+from common.images.journal import state_path
 from common.images.plan import Counts, Plan
 from common.text import duration, iso, now, plural, printable, size
 
@@ -39,11 +40,14 @@ class Report:
         self._began = time.monotonic()
         self._state_at = 0.0
         self._log: TextIO | None = None
+        self.log_name = ""  # as the lists' names are: within the output folder
+        self.lists: dict[str, str] = {}  # those that this run has written; others may lie there of an earlier one
         self.counts = Counts()
         self.analysed = False
         self.downloaded = self.failed = self.bytes = 0
         self.denied = 0
         self.seconds = 0.0
+        self.last_rate = last_rate_in(state_path(folder))
         self.few_failed: list[str] = []
         self.retries = self.throttled = 0
 
@@ -59,6 +63,7 @@ class Report:
                 self._log = open(path, "x", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
             except FileExistsError:
                 continue
+            self.log_name = f"{self.logs.name}/{path.name}"
             self.note("run", self._run_id, **self._facts)
             return path
         raise FileExistsError(f"a thousand log files of the same second in {self.logs}")
@@ -100,7 +105,7 @@ class Report:
 
     # --- the analysis --------------------------------------------------------------------------------------------
 
-    def analysis(self, plan: Plan, *, free_bytes: int, last_rate: float, lists: bool = True) -> list[str]:
+    def analysis(self, plan: Plan, *, free_bytes: int, lists: bool = True) -> list[str]:
         """What is shown before anything is fetched; the same lines go into the log. `lists`: they are written, too."""
         counts, self.counts, self.analysed = plan.counts, plan.counts, True
         extra = [f"column {self._facts['csv_column']}"]
@@ -134,7 +139,7 @@ class Report:
                 f"{plural(counts.to_fetch, 'file')}, {size(counts.bytes_to_fetch)}" + _bracketed(_again(counts)),
             ),
             ("free disk", f"{size(free_bytes)}, {size(max(0, free_bytes - counts.bytes_to_fetch))} afterwards"),
-            ("time", _estimate(counts, last_rate)),
+            ("time", _estimate(counts, self.last_rate)),
         ]
         lines = [f"{name:<14} {text}" for name, text in rows if text]
         for line in lines:
@@ -143,14 +148,14 @@ class Report:
 
     def write_lists(self, plan: Plan, *, everything: bool) -> None:
         """`logs/missing.txt`, `logs/ambiguous.csv`, and `logs/files.csv` with every name and what became of it."""
-        _write(self.logs / "missing.txt", lambda file: file.writelines(_line(name) for name in plan.missing()))
+        self._write_list("missing", "missing.txt", lambda file: file.writelines(_line(name) for name in plan.missing()))
 
         def ambiguous(file: TextIO) -> None:
             writer = csv.writer(file)
             writer.writerow(("name", "keys"))
             writer.writerows((name, *keys) for name, keys in plan.ambiguous())
 
-        _write(self.logs / "ambiguous.csv", ambiguous)
+        self._write_list("ambiguous", "ambiguous.csv", ambiguous)
         if everything:
 
             def files(file: TextIO) -> None:
@@ -158,7 +163,11 @@ class Report:
                 writer.writerow(("name", "state", "found_by", "key", "bytes", "etag", "file", "reason"))
                 writer.writerows(plan.everything())
 
-            _write(self.logs / "files.csv", files)
+            self._write_list("all", "files.csv", files)
+
+    def _write_list(self, which: str, name: str, fill: Callable[[TextIO], Any]) -> None:
+        _write(self.logs / name, fill)
+        self.lists[which] = f"{self.logs.name}/{name}"
 
     # --- state and end -------------------------------------------------------------------------------------------
 
@@ -171,6 +180,7 @@ class Report:
     def state(self, status: str) -> dict[str, Any]:
         """The content of download_state.json."""
         passed = time.monotonic() - self._began
+        rate = self.bytes / self.seconds if self.bytes and self.seconds > 1 else self.last_rate
         return {
             "version": STATE_VERSION,
             "status": status,
@@ -185,11 +195,13 @@ class Report:
             "bytes": self.bytes,
             "seconds": round(passed, 1),
             "fetch_seconds": round(self.seconds, 2),
+            "last_rate": round(rate),  # bytes per second; of an earlier run, when this one fetched next to nothing
             "retries": self.retries,
             "throttled": self.throttled,
             "first_failures": self.few_failed,
             "counts": asdict(self.counts),
-            "lists": {"missing": "logs/missing.txt", "ambiguous": "logs/ambiguous.csv", "all": "logs/files.csv"},
+            "log": self.log_name,
+            "lists": dict(self.lists),
         }
 
     @property
@@ -222,7 +234,8 @@ class Report:
             )
         lines += [f"FAILED    {line}" for line in self.few_failed]
         if self.failed > len(self.few_failed):
-            lines.append(f"          … {self.failed - len(self.few_failed):,} more in logs/files.csv")
+            where = self.lists.get("all", self.log_name)  # a run that is stopped takes no time for lists
+            lines.append(f"          … {self.failed - len(self.few_failed):,} more in {where}")
         if counts.missing:
             lines.append(f"MISSING   {plural(counts.missing, 'name')} not in the bucket: logs/missing.txt")
         if counts.ambiguous:
@@ -313,16 +326,14 @@ def _write(path: Path, fill: Callable[[TextIO], Any]) -> None:
             raise
 
 
-def last_rate_in(state_path: Path) -> float:
-    """Bytes per second of the run before, from download_state.json; 0.0 when it does not say."""
+def last_rate_in(state: Path) -> float:
+    """Bytes per second that an earlier run measured, from download_state.json; 0.0 when it does not say."""
     try:
-        state = json.loads(state_path.read_text(encoding="utf-8"))
-        fetched, seconds = float(state["bytes"]), float(state["fetch_seconds"])
+        value = json.loads(state.read_text(encoding="utf-8"))
+        if "last_rate" in value:
+            rate = float(value["last_rate"])
+        else:  # of an earlier version
+            rate = float(value["bytes"]) / seconds if (seconds := float(value["fetch_seconds"])) > 1 else 0.0
     except (OSError, ValueError, KeyError, TypeError):
         return 0.0
-    return fetched / seconds if seconds > 1 and fetched > 0 else 0.0
-
-
-def free_bytes_in(folder: Path) -> int:
-    status = os.statvfs(folder)
-    return status.f_bavail * status.f_frsize
+    return rate if 0 < rate < math.inf else 0.0

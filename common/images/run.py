@@ -4,29 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
-import sqlite3
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from common import log
-from common.exits import Exit, RunEnds
-from common.files import DiskFull, disk_full_named, free_bytes
+from common.exits import Exit, RunEnds, Trouble
+from common.files import DiskFull, free_bytes, write_json
 from common.images.crew import Fleet, allow_files
 from common.images.csvfile import Layout, layout_of, names_in, readable_again
 from common.images.fetch import LARGE_BYTES, Fetcher, Outcome, part_name
-from common.images.journal import OWN_FOLDER, Journal, Recorder, bytes_begun, clear_parts, line_of, parts_of
+from common.images.folder import free_bytes_for, held, look_into_folder, room_for_plans, trouble_named
+from common.images.journal import Journal, Recorder, bytes_begun, clear_parts, line_of, parts_of, state_path
 from common.images.listing import listed
 from common.images.pace import Pace
 from common.images.plan import Plan
 from common.images.processes import Processes, count_for, processors
-from common.images.report import Report, last_rate_in
+from common.images.report import Report
 from common.images.screen import AnalysisLine, DownloadBar
 from common.images.settings import ImageSettings
-from common.lock import locked
-from common.run import Run, say
+from common.run import Run, put, say
 from common.s3.bucket import Bucket
 from common.s3.errors import CredentialsRefused
 from common.s3.fast import FastBucket
@@ -49,7 +47,7 @@ def run_images(run: Run[ImageSettings], open_bucket: Callable[[Reach], Bucket]) 
     if not dry_run and not settings.auto_confirm and not _can_ask():
         what = "Nobody can be asked whether to go on: this is no terminal."
         raise RunEnds(what, "Add --auto-confirm (or --dry-run, to look only).", Exit.BAD_CONFIGURATION)
-    with run.stop.breaking_off(), full_disk_named(settings.output_dir):
+    with run.stop.breaking_off(), trouble_named(settings.output_dir):
         copy = readable_again(settings.csv_file, room_for_plans(settings.output_dir))
         if copy is not None:
             settings = settings.model_copy(update={"csv_file": Path(f"/dev/fd/{copy.fileno()}")})
@@ -58,17 +56,17 @@ def run_images(run: Run[ImageSettings], open_bucket: Callable[[Reach], Bucket]) 
         bucket = open_bucket(settings.reach)
     if dry_run:
         look_into_folder(settings.output_dir)
-        with full_disk_named(settings.output_dir), contextlib.closing(plan_of(settings, bucket)) as plan:
+        with trouble_named(settings.output_dir, "read"), contextlib.closing(plan_of(settings, bucket)) as plan:
             report = report_of(run, settings, bucket, layout)
             with plan.breaking_off(run.stop):
                 analyse(run, settings, bucket, layout, plan)
             look_at_disk(settings, bucket, plan, run.stop)
-            print("\n".join(report.analysis(plan, free_bytes=_free(settings.output_dir), last_rate=0.0, lists=False)))
+            free = free_bytes_for(settings.output_dir)
+            put("\n".join(report.analysis(plan, free_bytes=free, lists=False)))
             return Exit.ALL_GOOD if plan.counts.found else Exit.NOTHING_WORKED
-    prepare_folder(settings.output_dir)
     with (
-        locked(settings.output_dir / OWN_FOLDER / "lock", "downloader.py --mode images"),
-        full_disk_named(settings.output_dir),
+        held(settings.output_dir, run.patience),
+        trouble_named(settings.output_dir),
         contextlib.closing(plan_of(settings, bucket)) as plan,
         contextlib.closing(report_of(run, settings, bucket, layout)) as report,
     ):
@@ -98,31 +96,6 @@ def plan_of(settings: ImageSettings, bucket: Bucket) -> Plan:
     )  # fmt: skip
 
 
-@contextlib.contextmanager
-def full_disk_named(folder: Path) -> Iterator[None]:
-    """A disk with no room even for the plan and the journal is said as what it is. Raises RunEnds."""
-    remedy = "Make room there, then run the same command again: it goes on from here."
-    try:
-        with disk_full_named(folder):
-            yield
-    except sqlite3.Error as error:
-        if getattr(error, "sqlite_errorcode", 0) != sqlite3.SQLITE_FULL:
-            raise
-        raise RunEnds(f"No room left in {folder} ({error}).", remedy) from None
-    except DiskFull as error:
-        raise RunEnds(f"{str(error)[:1].upper()}{str(error)[1:]}.", remedy) from None
-
-
-def room_for_plans(output_dir: Path) -> Path | None:
-    """Where nameless files find room: where the images will lie (in a container /tmp is small).
-
-    A dry run makes no folder, so that it may have to take one above; and it may be allowed to write to none: None.
-    """
-    there = (output_dir / OWN_FOLDER, output_dir, *output_dir.parents)
-    folder = next((folder for folder in there if folder.is_dir()), None)
-    return folder if folder is not None and os.access(folder, os.W_OK | os.X_OK) else None
-
-
 def report_of(run: Run[ImageSettings], settings: ImageSettings, bucket: Bucket, layout: Layout) -> Report:
     assert settings.output_dir is not None
     facts = {
@@ -134,28 +107,6 @@ def report_of(run: Run[ImageSettings], settings: ImageSettings, bucket: Bucket, 
         "transport": bucket.transport,
     }
     return Report(settings.output_dir, run.started_at, run.id, facts)
-
-
-def prepare_folder(folder: Path) -> None:
-    """Makes the output folder and our own in it. Raises RunEnds."""
-    try:
-        (folder / OWN_FOLDER).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        what = f"CVAT_IMAGES_OUTPUT_DIR={folder} cannot be written: {error.strerror}."
-        raise RunEnds(
-            what, "Choose another folder with --output-dir, or make it writable.", Exit.BAD_CONFIGURATION
-        ) from None
-
-
-def look_into_folder(folder: Path) -> None:
-    """For a dry run, which makes no folder: it need not be there, but where it is, it can be read. Raises RunEnds."""
-    try:
-        os.scandir(folder).close()
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        what = f"CVAT_IMAGES_OUTPUT_DIR={folder} cannot be read: {error.strerror}."
-        raise RunEnds(what, "Choose another folder with --output-dir.", Exit.BAD_CONFIGURATION) from None
 
 
 def analyse(run: Run[ImageSettings], settings: ImageSettings, bucket: Bucket, layout: Layout, plan: Plan) -> None:
@@ -232,14 +183,22 @@ def has_md5(path: Path, md5: str, each: Callable[[int], None]) -> bool:
     return digest.hexdigest() == md5
 
 
+def status_of(ending: BaseException | None) -> str:
+    """How a run ended, in one word of download_state.json."""
+    if ending is None:
+        return "finished"
+    return "stopped" if isinstance(ending, Stopped) else "failed"
+
+
+def reason_of(ending: BaseException) -> str:
+    """What ended a run, for its log file."""
+    if isinstance(ending, Stopped):
+        return "stopped by a signal"
+    return str(ending) if isinstance(ending, RunEnds | Trouble) else f"{type(ending).__name__}: {ending}"
+
+
 def source_of(bucket: Bucket) -> str:
     return f"{bucket.where} {bucket.name}"
-
-
-def _free(folder: Path) -> int:
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    return free_bytes(folder)
 
 
 def _can_ask() -> bool:
@@ -262,26 +221,15 @@ class Download:
 
     def whole(self, layout: Layout) -> int:
         """Analysis, question, download, end."""
-        report, plan, stop = self.report, self.plan, self.run.stop
-        log.get().info("log_file", path=str(report.open_log()))
-        with plan.breaking_off(stop):
-            analyse(self.run, self.settings, self.bucket, layout, plan)
-        # Only now: the listing may have moved us to the bucket's own region, and with it to another address.
-        journal = Journal(self.folder, source_of(self.bucket))
-        journal.begin()
-        adopted = look_at_disk(self.settings, self.bucket, plan, stop)
-        clear_parts(self.folder, {part_name(job) for job in plan.large_jobs(LARGE_BYTES)})
-        free = free_bytes(self.folder)
-        rate = last_rate_in(self.folder / "download_state.json")
-        print("\n".join(report.analysis(plan, free_bytes=free, last_rate=rate)), flush=True)
-        report.write_lists(plan, everything=False)
-        if plan.counts.to_fetch:
-            self._require_room(free)
-            if not self._wanted():
-                report.note("declined")
+        log.get().info("log_file", path=str(self.report.open_log()))
+        with self._early_end_kept():
+            journal, adopted = self._analysed(layout)
+            if self.plan.counts.to_fetch and not self._wanted():
+                self._keep("declined", "the question was not answered with yes")
                 say("Nothing was fetched: the question was not answered with yes.")
                 return Exit.NOTHING_WORKED
-        with contextlib.closing(self._fleet()) as fleet:
+            fleet = self._fleet()
+        with contextlib.closing(fleet):
             recorder = Recorder(self.folder, journal)
             ending: BaseException | None = None
             try:
@@ -292,6 +240,38 @@ class Download:
             if ending is None:
                 return self._end(recorder, None)  # while the processes, which know that this is all, go
         return self._end(recorder, ending)
+
+    @contextlib.contextmanager
+    def _early_end_kept(self) -> Iterator[None]:
+        """What ends a run before it fetches stands in its books, too: else they would tell of the run before."""
+        try:
+            yield
+        except BaseException as error:
+            with contextlib.suppress(OSError, DiskFull):
+                self._keep(status_of(error), reason_of(error))
+            raise
+
+    def _keep(self, status: str, reason: str) -> None:
+        self.report.note("declined" if status == "declined" else "ended", reason)
+        self.report.flush()
+        write_json(state_path(self.folder), self.report.state(status))
+
+    def _analysed(self, layout: Layout) -> tuple[Journal, list[str]]:
+        """What is to be fetched, told and with room for it; and journal lines of files that were recognised."""
+        report, plan, stop = self.report, self.plan, self.run.stop
+        with plan.breaking_off(stop):
+            analyse(self.run, self.settings, self.bucket, layout, plan)
+        # Only now: the listing may have moved us to the bucket's own region, and with it to another address.
+        journal = Journal(self.folder, source_of(self.bucket))
+        journal.begin()
+        adopted = look_at_disk(self.settings, self.bucket, plan, stop)
+        clear_parts(self.folder, {part_name(job) for job in plan.large_jobs(LARGE_BYTES)})
+        free = free_bytes(self.folder)
+        put("\n".join(report.analysis(plan, free_bytes=free)))
+        report.write_lists(plan, everything=False)
+        if plan.counts.to_fetch:
+            self._require_room(free)
+        return journal, adopted
 
     def _fleet(self) -> Fleet | Processes:
         """Who fetches: workers in this process, or processes with workers of their own. To be made before any thread."""
@@ -334,7 +314,7 @@ class Download:
         if self.settings.auto_confirm:
             return True
         with self.run.stop.breaking_off():
-            print("Fetch them? [y/N] ", end="", file=sys.stderr, flush=True)
+            print("Fetch them? [y/N] ", end="", file=log.stderr, flush=True)
             answer = sys.stdin.readline()
         return answer.strip().lower() in ("y", "yes")
 
@@ -366,27 +346,31 @@ class Download:
         saved = [each for each in outcomes if not each.reason]
         failed = [(each.reason, each.job.id) for each in outcomes if each.reason]
         self.plan.settle([each.job.id for each in saved], failed)
+        self.plan.correct((each.size_bytes, each.etag, each.job.id) for each in saved if each.etag != each.job.etag)
         recorder.saved([line_of(each.job.path, each.job.key, each.etag, each.size_bytes) for each in saved])
 
     def _end(self, recorder: Recorder, ending: BaseException | None) -> int:
         """Closes the books, says how it went, and raises what ended the run."""
         report, stopped = self.report, isinstance(ending, Stopped)
-        status = "stopped" if stopped else "failed" if ending else "finished"
-        if isinstance(ending, RunEnds):
-            report.note("ended", ending.why)
         try:
-            recorder.state(report.state(status))
-            if not recorder.close(STOP_SECONDS if stopped else END_SECONDS):
-                log.get().info("journal_not_awaited", detail="the disk is slow; what it lacks is recognised by its MD5")
             if not stopped:
+                recorder.commit()  # becomes durable while the lists are written
                 report.write_lists(self.plan, everything=True)
         except (OSError, DiskFull) as error:
             ending = ending or error
-        with contextlib.suppress(DiskFull):
+        try:
+            recorder.state(report.state(status_of(ending)))
+            if not recorder.close(STOP_SECONDS if stopped else END_SECONDS):
+                log.get().info("journal_not_awaited", detail="the disk is slow; what it lacks is recognised by its MD5")
+        except (OSError, DiskFull) as error:
+            ending = ending or error
+        with contextlib.suppress(OSError, DiskFull):
+            if ending is not None:
+                report.note("ended", reason_of(ending))
             for line in report.last_words():
                 report.note("end", line)
             report.flush()
-        log.get().info("download_finished", status=status, files=report.downloaded, failed=report.failed)
+        log.get().info("download_finished", status=status_of(ending), files=report.downloaded, failed=report.failed)
         for line in report.last_words():
             say(line)
         code = report.exit_code

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from common import log
+from common.terminal import draws
 from common.text import duration, printable, size
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class DownloadBar(_Drawn):
         self._event, self._did = event, did
         self._files, self._total = files, total_bytes
         self._began = self._logged = time.monotonic()
-        if sys.stderr.isatty() and files:
+        if draws() and files:
             # Only where there is somebody to see it: it takes a tenth of a second to load.
             from rich.console import Console
             from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
@@ -95,7 +95,7 @@ class AnalysisLine(_Drawn):
     """What is done before anything can be fetched: a line on a terminal, log lines without one. A context manager."""
 
     def __init__(self) -> None:
-        self._terminal = sys.stderr.isatty()
+        self._terminal = draws()
         self._shown = self._logged = self._began = time.monotonic()
         self._doing = ""
         self._count: Callable[[], int] = lambda: 0

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 from botocore.exceptions import (
     BotoCoreError,
+    ChecksumError,
     ClientError,
     CredentialRetrievalError,
+    EndpointConnectionError,
+    FlexibleChecksumError,
     HTTPClientError,
+    IncompleteReadError,
     MetadataRetrievalError,
     NoCredentialsError,
     PartialCredentialsError,
@@ -19,19 +24,27 @@ from botocore.exceptions import (
     TokenRetrievalError,
     UnauthorizedSSOTokenError,
 )
+from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
 from common.exits import Exit, RunEnds
-from common.s3.bucket import Head, Into, Listed, Page, is_encrypted
+from common.s3.bucket import Head, Into, Listed, Page, head_of
 from common.s3.errors import LOG_IN_AGAIN, CredentialsRefused, Transient, failure
+from common.s3.tls import tls_problem
+from common.text import printable
 
 PIECE_BYTES = 256 << 10
 _SIGN_IN = (SSOError, TokenRetrievalError, UnauthorizedSSOTokenError, CredentialRetrievalError, MetadataRetrievalError,
             NoCredentialsError, PartialCredentialsError)  # fmt: skip
+# An answer that botocore's parser does not understand is a ValueError of Python's as often as an error of its own.
+_TROUBLE = (BotoCoreError, ClientError, ResponseParserError, HTTPError, OSError, ValueError)
+_BROKEN = (EndpointConnectionError, HTTPClientError, IncompleteReadError, HTTPError, OSError)
+# One of them is in every listing.
+_OF_A_LISTING = frozenset(("Name", "IsTruncated", "KeyCount", "MaxKeys", "Contents"))
 
 
-def problem_of(error: Exception) -> Exception:
-    """What an exception of botocore means: one of `common.s3.errors`, or RunEnds."""
+def problem_of(error: Exception, not_understood: str = "is not understood") -> Exception:
+    """What an exception of botocore means: one of `common.s3.errors`, or RunEnds. An answer it cannot read `not_understood`."""
     if isinstance(error, ClientError):
         meta, said = error.response.get("ResponseMetadata", {}), error.response.get("Error", {})
         region = meta.get("HTTPHeaders", {}).get("x-amz-bucket-region", "")
@@ -40,10 +53,14 @@ def problem_of(error: Exception) -> Exception:
     if isinstance(error, _SIGN_IN):
         return CredentialsRefused(f"AWS credentials could not be had: {error}", LOG_IN_AGAIN)
     if isinstance(error, SSLError):
-        remedy = "Name the authority's PEM file in AWS_CA_BUNDLE, or as ca_bundle in ~/.aws/config."
-        return RunEnds(f"The server's certificate is not trusted: {error}", remedy, Exit.BAD_CONFIGURATION)
-    if isinstance(error, HTTPClientError | HTTPError | OSError):
+        asked = error.kwargs  # what botocore puts its message together from
+        return tls_problem(urlsplit(str(asked.get("endpoint_url", ""))).netloc, str(asked.get("error", error)))
+    if isinstance(error, _BROKEN):
         return Transient(str(error))
+    if isinstance(error, ChecksumError | FlexibleChecksumError):
+        return Transient(str(error), "ChecksumDiffers")
+    if isinstance(error, ResponseParserError) or not isinstance(error, BotoCoreError):
+        return Transient(f"the server's answer {not_understood}: {printable(str(error), 200)}")
     return RunEnds(f"boto3: {error}", "Check --bucket, --profile, --region and --endpoint-url.", Exit.BAD_CONFIGURATION)
 
 
@@ -75,12 +92,17 @@ class BotoBucket:
             asked["StartAfter"] = after
         try:
             answer = self.client.list_objects_v2(**asked)
-        except (BotoCoreError, ClientError) as error:
-            raise problem_of(error) from None
-        objects = [
-            Listed(each["Key"], each["Size"], each.get("ETag", "").strip('"'), each.get("StorageClass", ""))
-            for each in answer.get("Contents", [])
-        ]
+        except _TROUBLE as error:
+            raise problem_of(error, "is no listing") from None
+        if not _OF_A_LISTING & answer.keys():
+            raise Transient("the server's answer is no listing")
+        try:
+            objects = [
+                Listed(each["Key"], each["Size"], each.get("ETag", "").strip('"'), each.get("StorageClass", ""))
+                for each in answer.get("Contents", [])
+            ]
+        except KeyError:
+            raise Transient("the server's listing has an object without a key or a size") from None
         return Page(objects, answer.get("NextContinuationToken"), bool(answer.get("IsTruncated")))
 
     def reader(self) -> BotoReader:
@@ -111,19 +133,17 @@ class BotoReader:
             asked["IfMatch"] = f'"{etag}"'
         try:
             answer = self._bucket.client.get_object(**asked)
-            body, expected = answer["Body"], int(answer["ContentLength"])
-            total = answer.get("ContentRange", "").rpartition("/")[2]
-            encrypted = is_encrypted(answer["ResponseMetadata"].get("HTTPHeaders", {}))
-            head = Head(int(total) if total.isdecimal() else expected, answer.get("ETag", "").strip('"'), encrypted)
-        except (BotoCoreError, ClientError) as error:
+        except _TROUBLE as error:
             raise problem_of(error) from None
-        begin(head)
+        meta, body, expected = answer["ResponseMetadata"], answer["Body"], answer.get("ContentLength")
         got = 0
         with body:
+            head = head_of(meta["HTTPStatusCode"], meta["HTTPHeaders"], expected, first, count)
+            begin(head)
             while piece := self._read(body):
                 use(memoryview(piece))
                 got += len(piece)
-        if got != expected:
+        if expected not in (None, got):
             raise Transient(f"the connection ended after {got:,} of {expected:,} bytes")
         return head
 
@@ -131,7 +151,7 @@ class BotoReader:
     def _read(body: Any) -> bytes:
         try:
             return bytes(body.read(PIECE_BYTES))
-        except (BotoCoreError, HTTPError, OSError) as error:
+        except _TROUBLE as error:
             raise problem_of(error) from None
 
     def close(self) -> None:

@@ -8,6 +8,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
+from common.s3.errors import Changed, KeyFailed, Transient
+
 
 class Listed(NamedTuple):
     """One object as a listing tells of it. `etag` without quotes; `storage` is S3's storage class or ""."""
@@ -50,6 +52,30 @@ def is_encrypted(headers: HasHeaders) -> bool:
     """Whether the headers of an answer (names in lower case) tell of a key of KMS or of the customer."""
     kind = headers.get("x-amz-server-side-encryption", "")
     return kind.startswith("aws:kms") or "x-amz-server-side-encryption-customer-algorithm" in headers
+
+
+def head_of(status: int, headers: HasHeaders, length: int | None, first: int, count: int | None) -> Head:
+    """What an answer with `length` bytes says of the object of which `count` bytes from `first` on were asked for.
+
+    Raises Transient, Changed or KeyFailed when it brings something else.
+    """
+    etag = headers.get("etag", "").removeprefix("W/").strip('"')
+    if status == 206:
+        unit, _, rest = headers.get("content-range", "").partition(" ")
+        span, _, total = rest.partition("/")
+        expected = f"{first}-{first + (count or 0) - 1}"
+        if total.isdecimal() and int(total) < first + (count or 0):
+            raise Changed("the object changed while it was fetched", "Changed")
+        if unit != "bytes" or span != expected or not total.isdecimal():
+            raise Transient(f"the server answered with the range {rest!r} instead of {expected!r}")
+        if length not in (None, count):
+            raise Transient(f"the server answered with {length:,} bytes instead of {count:,}")
+        return Head(int(total), etag, is_encrypted(headers))
+    if length is None:
+        raise KeyFailed("the server does not say how long the object is")
+    if first or (count is not None and length > count):
+        raise KeyFailed("the server does not know ranges", "NoRanges")
+    return Head(length, etag, is_encrypted(headers))
 
 
 class Into(NamedTuple):

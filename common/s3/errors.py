@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from common.exits import Exit, RunEnds
+from common.text import printable
 
 # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html; the later ones are other servers' words.
 CREDENTIALS_EXPIRED = frozenset(("ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "RequestExpired"))
@@ -81,7 +82,7 @@ def failure(status: int, code: str, message: str, region: str = "") -> Exception
         return CredentialsRefused(f"The server refused the credentials ({words}).", remedy)
     if code in WRONG_REGION or status in (301, 307):
         if region:
-            return OtherRegion(f"the bucket is in the region {region}", region)
+            return OtherRegion(f"the server says that it is in the region {printable(region)}: check --region", region)
         return RunEnds(
             f"The bucket is in another region or at another address ({words}).",
             "Set --region or --endpoint-url.",
@@ -108,6 +109,10 @@ def failure(status: int, code: str, message: str, region: str = "") -> Exception
     return KeyFailed(words, code or str(status))
 
 
+# What nginx, servers written in Go (MinIO, Caddy, Traefik) and Apache answer.
+_SPOKEN_TO_PLAINLY = re.compile(
+    rb"plain HTTP request was sent to HTTPS|HTTP request to an HTTPS server|plain HTTP to an SSL-enabled"
+)
 _ELEMENT = {name: re.compile(rf"<{name}>(.*?)</{name}>".encode(), re.DOTALL) for name in ("Code", "Message", "Region")}
 
 
@@ -117,4 +122,8 @@ def failure_of(status: int, body: bytes, region: str = "") -> Exception:
         name: match.group(1).decode("utf-8", "replace") if (match := pattern.search(body)) else ""
         for name, pattern in _ELEMENT.items()
     }
+    if status == 400 and _SPOKEN_TO_PLAINLY.search(body):
+        what = "The server speaks TLS at this address, and was spoken to without (HTTP 400)."
+        remedy = "Let --endpoint-url begin with https://, or name another port there."
+        return RunEnds(what, remedy, Exit.BAD_CONFIGURATION)
     return failure(status, found["Code"], " ".join(found["Message"].split())[:300], region or found["Region"])

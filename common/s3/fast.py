@@ -6,11 +6,11 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from common.s3.bucket import Head, Into, Page, is_encrypted
-from common.s3.errors import KeyFailed, OtherRegion, Transient, failure_of
+from common.s3.bucket import Head, Into, Page, head_of
+from common.s3.errors import OtherRegion, Transient, failure_of
 from common.s3.listing import parse_page
 from common.s3.signing import Keys, Signer, quoted_path, quoted_query
-from common.s3.wire import MOST_ERROR_BYTES, Address, Answer, Connection
+from common.s3.wire import MOST_ERROR_BYTES, Address, Connection
 
 USER_AGENT = "cvat-backups"
 
@@ -122,29 +122,14 @@ class FastReader:
         if answer.status not in (200, 206):
             body = self._connection.whole(answer, MOST_ERROR_BYTES)
             raise failure_of(answer.status, body, answer.headers.get("x-amz-bucket-region", ""))
-        head = self._head(answer, first, count)
-        begin(head)
+        try:
+            head = head_of(answer.status, answer.headers, answer.length, first, count)
+            begin(head)
+        except BaseException:
+            self.close()  # the body, which nobody wants, must not be taken for the next answer
+            raise
         self._connection.pieces(answer, use, into)
         return head
-
-    def _head(self, answer: Answer, first: int, count: int | None) -> Head:
-        """What the answer says of the object. Raises Transient when it is not the range that was asked for."""
-        etag = answer.headers.get("etag", "").removeprefix("W/").strip('"')
-        if answer.status == 206:
-            unit, _, rest = answer.headers.get("content-range", "").partition(" ")
-            span, _, total = rest.partition("/")
-            expected = f"{first}-{first + (count or 0) - 1}"
-            if unit == "bytes" and span == expected and total.isdecimal():
-                return Head(int(total), etag, is_encrypted(answer.headers))
-            self.close()
-            raise Transient(f"the server answered with the range {rest!r} instead of {expected!r}")
-        if answer.length is None:
-            self.close()
-            raise KeyFailed("the server does not say how long the object is")
-        if first or (count is not None and answer.length > count):
-            self.close()
-            raise KeyFailed("the server does not know ranges", "NoRanges")
-        return Head(answer.length, etag, is_encrypted(answer.headers))
 
     def close(self) -> None:
         self._connection.close()

@@ -25,6 +25,7 @@ from botocore.loaders import JSONFileLoader
 from botocore.utils import get_environ_proxies
 
 from common.exits import Exit, RunEnds
+from common.s3.address import what_is_wrong_with
 from common.s3.reach import Door, Found, Reach
 from common.s3.signing import Keys
 
@@ -111,20 +112,30 @@ def client_for(session: Any, reach: Reach, region: str) -> Any:
         user_agent_extra="cvat-backups",
     )
     region = region or session.get_config_variable("region") or "us-east-1"
-    client = session.create_client("s3", region_name=region, endpoint_url=reach.endpoint_url or None, config=config)
-    address = urlsplit(client.meta.endpoint_url)
-    if address.username is not None or address.password is not None:
-        if address.password:
-            from common import log  # only here: it takes a while
-
-            log.hide(address.password)
-        what = f"The address of the S3 server holds a user or a password (before {address.hostname})."
-        raise RunEnds(what, "Leave it out of --endpoint-url: S3 signs with access keys.", Exit.BAD_CONFIGURATION)
+    try:
+        client = session.create_client("s3", region_name=region, endpoint_url=reach.endpoint_url or None, config=config)
+        address = str(client.meta.endpoint_url)
+    except ValueError as error:
+        if isinstance(error, BotoCoreError):
+            raise
+        # Where the address comes from, and which it is, only botocore knows: it may be one of a profile.
+        start, _, address = str(error).partition("Invalid endpoint: ")
+        raise _wrong_address(reach, (not start and what_is_wrong_with(address)) or "is no address") from None
+    if wrong := what_is_wrong_with(address):
+        raise _wrong_address(reach, wrong)
     bundle = session.get_config_variable("ca_bundle")
-    if address.scheme == "https" and bundle and not os.access(bundle, os.R_OK):
+    if address.startswith("https:") and bundle and not os.access(bundle, os.R_OK):
         what = f"AWS_CA_BUNDLE={bundle} cannot be read."
         raise RunEnds(what, "Name a PEM file with certificates.", Exit.BAD_CONFIGURATION)
     return client
+
+
+def _wrong_address(reach: Reach, wrong: str) -> RunEnds:
+    """Says it without the address, in which there may be a password."""
+    if reach.endpoint_url:
+        return RunEnds(f"--endpoint-url {wrong}.", "Correct it.", Exit.BAD_CONFIGURATION)
+    what = f"AWS_ENDPOINT_URL, or endpoint_url in ~/.aws/config, {wrong}."
+    return RunEnds(what, "Correct it, or set --endpoint-url, which wins.", Exit.BAD_CONFIGURATION)
 
 
 def _plain_keys(session: Any) -> Keys | None:

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
+from common.s3.address import what_is_wrong_with
 from common.s3.reach import Reach
 from common.settings import Settings
 
@@ -56,8 +57,8 @@ class S3Settings(Settings):
     @field_validator("endpoint_url")
     @classmethod
     def _address(cls, value: str) -> str:
-        if value and not value.startswith(("http://", "https://")):
-            raise ValueError("must begin with http:// or https://")
+        if value and (wrong := what_is_wrong_with(value)):
+            raise ValueError(wrong)
         return value.rstrip("/")
 
     @field_validator("bucket")

@@ -16,9 +16,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from common.exits import Exit, RunEnds
 from common.s3.bucket import Into
 from common.s3.errors import Transient
+from common.s3.tls import tls_problem, tls_words
 
 BUFFER_BYTES = 128 << 10
 MOST_HEADER_BYTES = 64 << 10
@@ -127,11 +127,9 @@ class Connection:
             limit = struct.pack("ll", int(address.timeout_seconds), int(address.timeout_seconds % 1 * 1e6))
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
-        except ssl.SSLCertVerificationError as error:
+        except ssl.SSLError as error:
             plain.close()
-            what = f"The certificate of {address.host} is not trusted: {error.verify_message}."
-            remedy = "Name the authority's PEM file in AWS_CA_BUNDLE, or as ca_bundle in ~/.aws/config."
-            raise RunEnds(what, remedy, Exit.BAD_CONFIGURATION) from None
+            raise tls_problem(f"{address.host}:{address.port}", str(error)) from None
         except BaseException:
             plain.close()
             raise
@@ -360,6 +358,8 @@ def _plain(error: Exception) -> str:
         return "the server was silent for too long"
     if isinstance(error, socket.gaierror):
         return f"the server's name is not known: {error.strerror}"
+    if isinstance(error, ssl.SSLError):  # its errno is one of OpenSSL's
+        return f"TLS failed: {tls_words(str(error))[1]}"
     if isinstance(error, OSError) and error.errno:
         return os.strerror(error.errno)
     return str(error)

@@ -55,7 +55,6 @@ def items_of(world: World, tasks: Sequence[Task]) -> Iterator[Item]:
             continue
         held = world.task_annotations(task)
         by_name = {file.name: file.path for file in data.files}
-        step = int(data.frame_filter.partition("=")[2] or 1)
         for number in range(data.size):
             if not is_written(world, task, number):
                 continue
@@ -70,7 +69,7 @@ def items_of(world: World, tasks: Sequence[Task]) -> Iterator[Item]:
             subset = task.subset or "default"
             if data.kind == "video":
                 # The real server decodes the video; the sandbox draws pictures in its place.
-                frame, name = data.frames[0], f"frame_{data.start_frame + number * step:06d}.PNG"
+                frame, name = data.frames[0], f"{data.video_frame(number)}.PNG"
                 picture: bytes | Path = draw_street(number, (frame.width, frame.height), "PNG")
             else:
                 frame = data.frames[number]

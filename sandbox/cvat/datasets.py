@@ -158,7 +158,7 @@ def _pictures(
         if data.kind == "video":
             # The real server decodes the video; the sandbox draws pictures in its place.
             drawn: list[tuple[str, Path | bytes]] = [
-                (f"{place}frame_{n:06d}.PNG", draw_street(n, (160, 120), "PNG")) for n in range(data.size)
+                (f"{place}{data.video_frame(n)}.PNG", draw_street(n, (160, 120), "PNG")) for n in range(data.size)
             ]
         else:
             by_name = {file.name: file.path for file in data.files}
@@ -330,7 +330,7 @@ class _Xml:
             if not is_written(self.world, task, number):
                 continue
             frame = data.frames[0 if data.kind == "video" else number]
-            name = f"frame_{number:06d}" if data.kind == "video" else frame.name
+            name = data.video_frame(number) if data.kind == "video" else frame.name
             place = {"subset": task.subset or "default", "task_id": task.id} if self.project is not None else {}
             self.open("image", id=offset + number, name=name, **place, width=frame.width, height=frame.height)
             shapes = [shape for shape in held.shapes if shape["frame"] == number]
@@ -491,7 +491,7 @@ def _coco(world: World, tasks: Sequence[Task]) -> list[tuple[str, bytes]]:
                         "id": len(images) + 1,
                         "width": frame.width,
                         "height": frame.height,
-                        "file_name": f"frame_{number:06d}.PNG" if data.kind == "video" else frame.name,
+                        "file_name": f"{data.video_frame(number)}.PNG" if data.kind == "video" else frame.name,
                         "license": 0,
                         "flickr_url": "",
                         "coco_url": "",

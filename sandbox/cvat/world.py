@@ -200,6 +200,10 @@ class TaskData:
     deleted_frames: set[int] = field(default_factory=set)
     failed: bool = False
 
+    def video_frame(self, number: int) -> str:
+        """What exports call a frame of a video: its number in the source, not in the task."""
+        return f"frame_{self.start_frame + number * _step(self.frame_filter):06d}"
+
 
 @dataclass
 class Validation:

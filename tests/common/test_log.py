@@ -40,6 +40,20 @@ def test_away_from_a_terminal_logs_are_json_and_text_can_be_asked_for(capsys):
     assert "two" in text and "name=x" in text and not text.startswith("{")
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "coloured"), [("NO_COLOR", "1", False), ("NO_COLOR", "", True), ("TERM", "dumb", False)]
+)
+def test_on_a_terminal_lines_are_coloured_unless_nobody_wants_that(monkeypatch, capsys, name, value, coloured):
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    log.set_up("INFO", "auto")
+    log.get().info("one", name="x")
+    text = capsys.readouterr().err
+    assert "one" in text and not text.startswith("{") and ("\x1b[" in text) is coloured
+
+
 @pytest.mark.parametrize("style", ["json", "text"])
 def test_a_hidden_secret_shows_nowhere(capsys, style):
     log.set_up("INFO", style)

@@ -55,7 +55,16 @@ def test_bytes_that_were_there_before_a_new_beginning_are_not_counted_twice(caps
     assert json.loads(capsys.readouterr().err)["fetched"] == "250 B"
 
 
+def test_a_terminal_that_can_only_write_lines_gets_the_lines(monkeypatch, capsys, always):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("TERM", "dumb")
+    with Display("saving", 3) as display:
+        display.tick()
+    assert json.loads(capsys.readouterr().err)["event"] == "progress"
+
+
 def test_on_a_terminal_bars_are_drawn_and_taken_away_again(monkeypatch, capsys):
+    monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     with Display("saving", 2) as display:
         item = display.item("[bold]project 1[/bold]")
@@ -64,4 +73,4 @@ def test_on_a_terminal_bars_are_drawn_and_taken_away_again(monkeypatch, capsys):
         display.tick()
         item.close()
         display.advance()
-    capsys.readouterr()
+    assert "\x1b[" in capsys.readouterr().err

@@ -52,7 +52,13 @@ def processes() -> int:
 
 
 @pytest.fixture
-def start(tmp_path: Path, processes: int) -> Callable[..., subprocess.Popen[str]]:
+def through() -> list[str]:
+    """The command that starts downloader.py, where a module needs one."""
+    return []
+
+
+@pytest.fixture
+def start(tmp_path: Path, processes: int, through: list[str]) -> Callable[..., subprocess.Popen[str]]:
     """Starts downloader.py as a process: `start(url, ["a.jpg"], "--verify", AWS_PROFILE="x")`.
 
     Names that are one text are its standard input.
@@ -75,7 +81,7 @@ def start(tmp_path: Path, processes: int) -> Callable[..., subprocess.Popen[str]
             **environment,
         }  # fmt: skip
         command = [
-            sys.executable, str(ROOT / "downloader.py"), "--csv-file", str(path), "--output-dir", str(tmp_path / "out"),
+            *through, sys.executable, str(ROOT / "downloader.py"), "--csv-file", str(path), "--output-dir", str(tmp_path / "out"),
             "--bucket", "bkt", "--endpoint-url", url, *flags,
         ]  # fmt: skip
         with standard_input.open("rb") as given:

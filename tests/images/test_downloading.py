@@ -262,6 +262,26 @@ def test_all_that_is_wrong_with_the_settings_is_said_at_once(tmp_path):
         assert word in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("http://minio_s3:9000", "CVAT_IMAGES_ENDPOINT_URL='http://minio_s3:9000' names a host with an underscore"),
+        ("http://user:open-sesame@a..b", "must not hold a user or a password"),
+        ("http://user:open-/sesame@127.0.0.1:9", "must not hold a user or a password"),
+        ("http://user:open\nsesame@127.0.0.1:9", "must not hold a user or a password"),
+    ],
+)
+def test_an_address_that_is_none_is_named_with_all_other_wrong_settings_and_no_password(tmp_path, address, said):
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "downloader.py"), "--mode", "images", "--workers", "0", "--endpoint-url", address],
+        capture_output=True, text=True, cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "CVAT_ENV_DIR": str(tmp_path)},
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert said in done.stderr and "CVAT_IMAGES_WORKERS" in done.stderr, done.stderr
+    assert "sesame" not in done.stderr and "open" not in done.stderr, done.stderr
+
+
 def test_no_bucket_no_credentials_no_column(moto, download, tmp_path):
     nobody: Callable[..., object] = download
     gone = nobody(moto, ["a"], "--bucket", "no-such-bucket")

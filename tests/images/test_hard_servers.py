@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import errno
 import hashlib
+import os
 import socket
 import sqlite3
 import threading
@@ -13,8 +15,8 @@ import time
 import pytest
 
 from common.exits import RunEnds
+from common.images.folder import trouble_named
 from common.images.plan import Plan
-from common.images.run import full_disk_named
 from common.waiting import Stopped, StopSignal
 from tests.images.conftest import ROOT
 from tests.images.fake_s3 import FakeS3
@@ -75,6 +77,111 @@ def test_a_size_that_no_object_can_have_makes_no_listing(download, transport):
     assert run.code == 1 and "The bucket could not be listed: an object in the server's listing has a size" in run.err
 
 
+def raw_answer(body: bytes, *headers: str, status: str = "200 OK") -> tuple[str, bytes]:
+    lines = [f"HTTP/1.1 {status}", f"content-length: {len(body)}", *headers]
+    return "raw", "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def etag_of(data: bytes) -> str:
+    return f'etag: "{hashlib.md5(data).hexdigest()}"'
+
+
+@pytest.mark.parametrize("transport", ["auto", "boto3"])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        raw_answer(bytes([3]) * 100, etag_of(FEW["p/03.jpg"])),
+        raw_answer(bytes([3]) * 2002, etag_of(FEW["p/03.jpg"])),
+        raw_answer(b"<html>log in</html>"),
+        raw_answer(b"<Error><Code>InternalError</Code></Error>"),
+        raw_answer(b""),
+    ],
+    ids=["half of it", "more of it", "a login page", "an error", "nothing"],
+)
+def test_a_body_of_another_size_than_the_listings_is_never_the_file(download, transport, answer):
+    args = (FEW_NAMES, "--s3-prefix", "p/", "--retry-seconds", "1", "--transport", transport)
+    with FakeS3(FEW, lambda kind, key, number: answer if key == "p/03.jpg" else None) as server:
+        run = download(server.url, *args)
+        assert run.code == 3 and len(run.files) == 3, run.said
+        assert "FAILED    p/03.jpg: the server sends " in run.err and "and the listing says 2,000" in run.err
+        server.fault = lambda kind, key, number: answer if kind == "get" and number == 1 else None
+        server.asked.clear()
+        healed = download(server.url, *args)
+    assert healed.code == 0 and healed.files == {key[2:]: data for key, data in FEW.items()}, healed.said
+
+
+@pytest.mark.parametrize("transport", ["auto", "boto3"])
+@pytest.mark.parametrize("size", [2_000, 40 << 20])
+def test_an_object_that_was_changed_after_the_listing_stands_in_the_books_as_it_was_saved(download, transport, size):
+    with FakeS3({"p/a.jpg": bytes(size)}) as server:
+        newer = b"newer" * 1000
+
+        def change(kind: str, key: str, number: int) -> None:
+            if kind == "get":
+                server.objects["p/a.jpg"] = newer
+
+        server.fault = change
+        args = (server.url, ["a.jpg"], "--s3-prefix", "p/", "--verify", "--transport", transport)
+        run = download(*args)
+        assert run.code == 0 and run.files == {"a.jpg": newer}, run.said
+        with open(run.folder / "logs" / "files.csv", newline="") as file:
+            (row,) = csv.DictReader(file)
+        assert (row["state"], row["bytes"], row["etag"]) == ("done", "5000", hashlib.md5(newer).hexdigest())
+        again = download(*args)
+    assert again.code == 0 and again.state["already_here"] == 1, again.said
+
+
+def test_a_large_object_that_becomes_a_login_page_is_never_done(download):
+    big = os.urandom(50 << 20)
+
+    def portal(kind: str, key: str, number: int):
+        return raw_answer(b"<html>log in</html>") if kind == "get" and number > 1 else None
+
+    args = (["big.bin"], "--s3-prefix", "p/", "--retry-seconds", "1")
+    with FakeS3({"p/big.bin": big}, portal) as server:
+        run = download(server.url, *args)
+        assert run.code in (1, 3) and not run.files, run.said
+        server.fault = lambda kind, key, number: None
+        healed = download(server.url, *args)
+    assert healed.code == 0 and healed.files == {"big.bin": big}, healed.said
+
+
+def test_a_file_that_an_earlier_version_took_for_whole_is_fetched_again(download, tmp_path):
+    args = (["a.jpg"], "--s3-prefix", "p/")
+    with FakeS3({"p/a.jpg": b"whole"}) as server:
+        download(server.url, *args)
+        journal = tmp_path / "out" / ".download" / "journal.jsonl"
+        journal.write_text(journal.read_text().replace('"bytes": 5', '"bytes": 2'))
+        (tmp_path / "out" / "a.jpg").write_bytes(b"wh")
+        run = download(server.url, *args)
+    assert run.code == 0 and run.files == {"a.jpg": b"whole"}, run.said
+
+
+def test_an_object_without_an_etag_of_its_own_is_known_again_by_the_listings(download):
+    data = b"no etag"
+    with FakeS3({"p/a.jpg": data}, lambda kind, key, number: raw_answer(data) if kind == "get" else None) as server:
+        server.etag = lambda data: "of-the-listing"
+        args = (server.url, ["a.jpg"], "--s3-prefix", "p/")
+        assert download(*args).code == 0
+        again = download(*args)
+    assert again.code == 0 and again.state["already_here"] == 1, again.said
+
+
+@pytest.mark.parametrize("transport", ["auto", "boto3"])
+def test_one_object_that_is_said_to_be_in_another_region_fails_alone(download, transport):
+    moved = raw_answer(b"", "x-amz-bucket-region: eu-west-1", status="301 Moved")
+    with FakeS3(FEW, lambda kind, key, number: moved if key == "p/03.jpg" else None) as server:
+        run = download(server.url, FEW_NAMES, "--s3-prefix", "p/", "--transport", transport)
+    assert run.code == 3 and len(run.files) == 3, run.said
+    assert "FAILED    p/03.jpg: the server says that it is in the region eu-west-1" in run.err
+
+
+def test_a_body_that_breaks_off_is_fetched_again_by_boto3_too(download):
+    with FakeS3(FEW, lambda kind, key, number: ("cut", 3) if kind == "get" and number == 1 else None) as server:
+        run = download(server.url, FEW_NAMES, "--s3-prefix", "p/", "--transport", "boto3")
+    assert run.code == 0 and run.files == {key[2:]: data for key, data in FEW.items()}, run.said
+
+
 def test_an_address_that_is_no_s3_is_a_wrong_setting_and_not_wrong_credentials(download):
     with FakeS3(FEW, lambda kind, key, number: (404, "") if kind == "list" else None) as server:
         run = download(server.url, FEW_NAMES, "--s3-prefix", "p/")
@@ -129,12 +236,12 @@ def test_a_run_whose_books_cannot_be_written_is_not_all_good(start, tmp_path):
 def test_a_disk_without_room_for_the_plan_is_no_fault_of_the_program(tmp_path):
     db = sqlite3.connect(":memory:")
     db.execute("PRAGMA max_page_count = 2")
-    with pytest.raises(RunEnds, match=r"No room left in .*full") as ended, full_disk_named(tmp_path):
+    with pytest.raises(RunEnds, match=r"No room left in .*full") as ended, trouble_named(tmp_path):
         db.executescript("CREATE TABLE a (x); CREATE TABLE b (x); CREATE TABLE c (x);")
     assert "Make room" in ended.value.remedy
-    with pytest.raises(RunEnds, match=r"No room left in .*No space"), full_disk_named(tmp_path):
+    with pytest.raises(RunEnds, match=r"No room left in .*No space"), trouble_named(tmp_path):
         raise OSError(errno.ENOSPC, "No space left on device")
-    with pytest.raises(sqlite3.OperationalError, match="no such table"), full_disk_named(tmp_path):
+    with pytest.raises(sqlite3.OperationalError, match="no such table"), trouble_named(tmp_path):
         sqlite3.connect(":memory:").execute("SELECT * FROM missing")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import time
 
 import pytest
 import trustme
@@ -58,6 +59,17 @@ def test_an_authority_of_ones_own_is_trusted_when_its_file_is_named_and_only_the
     assert run.code == 0 and run.files == FILES, run.said
     nowhere = download(server.url, NAMES, "--s3-prefix", "p/", "--transport", transport, AWS_CA_BUNDLE="/no/such.pem")
     assert nowhere.code != 0 and "/no/such.pem" in nowhere.err
+
+
+@pytest.mark.parametrize("transport", ["auto", "boto3"])
+def test_a_server_without_tls_that_is_asked_for_tls_is_a_wrong_setting_and_no_wrong_certificate(download, transport):
+    with FakeS3(OBJECTS) as server:
+        address = server.url.replace("http://", "https://")
+        began = time.monotonic()
+        run = download(address, NAMES, "--s3-prefix", "p/", "--transport", transport)
+    assert time.monotonic() - began < 50  # it is not tried again for two minutes
+    assert run.code == 2 and "does not speak TLS (WRONG_VERSION_NUMBER)" in run.err, run.said
+    assert "--endpoint-url" in run.err and "certificate" not in run.err
 
 
 def test_where_there_is_a_proxy_botocore_fetches_through_it(download):

@@ -9,6 +9,7 @@ import pytest
 from common.datasets.cutting import NotSound
 from common.datasets.frames import DeletedFrames
 from common.datasets.pruning import prune, pruner_of
+from sandbox.cvat.samples import TRAFFIC, traffic_annotations
 from tests.common.datasets.exported import (
     FORMATS,
     NAMES,
@@ -147,3 +148,29 @@ def test_frames_of_a_cut_video_are_counted_in_the_numbers_of_the_video(sandbox, 
     assert not deleted.living_between(8, 14)
     assert deleted.living_between(8, 15) and deleted.living_between(4, 8)
     assert not deleted.living_between(29, 40)
+
+
+@pytest.mark.parametrize("name", ["PASCAL VOC 1.1", "CamVid 1.0", "Segmentation mask 1.1"])
+def test_names_with_quotes_and_blanks_leave_the_lists_too(server, tmp_path, name):
+    names = ['"q".jpg', 'ü "q".jpg', "q.jpg", "a 1.jpg", "a.jpg", '"b c".jpg']
+    task = awkward_task(server, names=names)
+    server.world.set_deleted_frames(task, {0, 1, 3, 5})
+    leaking = export(server, task, name, tmp_path / "leaking", leak=True)
+    clean = export(server, task, name, tmp_path / "clean", leak=False)
+    assert tree(leaking) != tree(clean)
+    prune(leaking, name, deleted_of(server, task))
+    assert tree(leaking) == tree(clean)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_deleted_frames_of_a_cut_video_leave_every_format(server, tmp_path, name):
+    project = server.world.add_project("clips", labels=TRAFFIC)
+    task = server.world.add_empty_task("cut", project)
+    server.world.attach_files(task, server.world.media.video(), kind="video", start_frame=4, frame_filter="step=3")
+    traffic_annotations(server.world, server.world.jobs_of(task)[0])
+    server.world.set_deleted_frames(task, {0, 2})
+    leaking = export(server, task, name, tmp_path / "leaking", leak=True)
+    clean = export(server, task, name, tmp_path / "clean", leak=False)
+    done = prune(leaking, name, deleted_of(server, task))
+    assert done is not None and done.images == 2
+    assert tree(leaking) == tree(clean)

@@ -1,4 +1,4 @@
-"""What the analysis says before anything is fetched."""
+"""What the analysis says before anything is fetched, and what its estimate takes from the run before."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from common.images.plan import Plan
-from common.images.report import Report
+from common.images.report import Report, last_rate_in
 from common.s3.bucket import Listed
 from common.text import now
 
@@ -32,6 +32,30 @@ def test_one_and_many_have_words_of_their_own(tmp_path: Path, count: int, found:
         for name in files:
             (tmp_path / name).write_bytes(b"x")
         plan.compare(tmp_path, lambda path, md5: False)
-        lines = Report(tmp_path, now(), "id", dict(FACTS)).analysis(plan, free_bytes=0, last_rate=0.0)
+        lines = Report(tmp_path, now(), "id", dict(FACTS)).analysis(plan, free_bytes=0)
     assert f"found          {count} ({found})" in lines
     assert any(line.endswith(f"({again})") for line in lines if line.startswith("to fetch"))
+
+
+@pytest.mark.parametrize(
+    ("state", "rate"),
+    [
+        ('{"last_rate": 500, "bytes": 0, "fetch_seconds": 0}', 500),
+        ('{"bytes": 3000, "fetch_seconds": 1.5}', 2000),  # of an earlier version
+        ('{"bytes": 3000, "fetch_seconds": 0.5}', 0),
+        ('{"last_rate": -1}', 0),
+        ('{"last_rate": Infinity}', 0),
+        ('{"last_rate": NaN}', 0),
+        ('{"last_rate": null}', 0),
+        ("{}", 0),
+        ("[]", 0),
+        ("torn {", 0),
+    ],
+)
+def test_the_speed_of_an_earlier_run_is_taken_from_its_state_whatever_that_holds(tmp_path, state, rate):
+    (tmp_path / "download_state.json").write_text(state)
+    assert last_rate_in(tmp_path / "download_state.json") == rate
+
+
+def test_without_a_run_before_there_is_no_speed(tmp_path):
+    assert last_rate_in(tmp_path / "download_state.json") == 0

@@ -12,7 +12,7 @@ import time
 import pytest
 import structlog
 
-from common.images.screen import LOG_EVERY_SECONDS, QUICK_SECONDS, AnalysisLine
+from common.images.screen import LOG_EVERY_SECONDS, QUICK_SECONDS, AnalysisLine, DownloadBar
 
 
 @pytest.fixture
@@ -80,6 +80,18 @@ def test_without_a_terminal_there_is_a_log_line_at_intervals(clock):
     assert [(each["event"], each["doing"], each["count"]) for each in logs] == [
         ("analysing", "listing the bucket", 3000)
     ]
+
+
+def test_a_terminal_that_can_only_write_lines_gets_log_lines_and_nothing_drawn(clock, terminal, monkeypatch):
+    with structlog.testing.capture_logs() as logs, terminal() as seen:
+        monkeypatch.setenv("TERM", "dumb")
+        with AnalysisLine() as line, DownloadBar(2, 200) as bar:
+            line.begin("listing the bucket", lambda: 3000)
+            clock(LOG_EVERY_SECONDS)
+            line.show()
+            bar.show(1, 100, 0, "a.jpg")
+        assert seen() == ""
+    assert [each["event"] for each in logs] == ["analysing", "progress"]
 
 
 def test_on_a_terminal_what_takes_longer_is_told_and_wiped_away_at_the_end(clock, terminal):

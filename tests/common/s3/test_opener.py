@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from common.exits import RunEnds
+from common.exits import Exit, RunEnds
 from common.s3 import client, opener, resolve
 from common.s3.fast import FastBucket
 from common.s3.opener import Opener
@@ -123,6 +123,28 @@ def test_where_botocore_has_to_fetch_it_is_left_to_the_run(aws):
     assert resolve.find(Reach("bkt", "http://127.0.0.1:9", transport="boto3")) is None
     aws(HTTP_PROXY="http://127.0.0.1:8")
     assert resolve.find(Reach("bkt", "http://example.org:9")) is None
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("http://minio_s3:9000", "underscore"),
+        ("http://user:open-sesame@a..b", "password"),
+        ("http://user:open-/sesame@127.0.0.1:9", "password"),
+        ("http://[::1", "is no address"),
+    ],
+)
+@pytest.mark.parametrize("place", ["environment", "profile", "flag"])
+def test_an_address_that_is_none_is_a_wrong_setting_wherever_it_comes_from(aws, address, said, place):
+    aws({"config": f"[default]\nendpoint_url = {address}\n"} if place == "profile" else {},
+        AWS_ACCESS_KEY_ID="E", AWS_SECRET_ACCESS_KEY="F",
+        **({"AWS_ENDPOINT_URL": address} if place == "environment" else {}))  # fmt: skip
+    for ask in (resolve.find, client.open_bucket):
+        with pytest.raises(RunEnds) as ended:
+            ask(Reach("bkt", address if place == "flag" else ""))
+        assert ended.value.exit_code == Exit.BAD_CONFIGURATION
+        assert said in ended.value.why and "sesame" not in ended.value.why
+        assert ("--endpoint-url" if place == "flag" else "AWS_ENDPOINT_URL") in ended.value.why
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a process is forked on Linux only")

@@ -1,0 +1,118 @@
+"""The output folder of --mode images: ours and writable, for one run at a time, or a sentence that says what is wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from common.exits import Exit, RunEnds
+from common.files import DiskFull, disk_full_named, free_bytes
+from common.images.journal import OWN_FOLDER, parts_of
+from common.lock import Patience, locked
+from common.ownership import how_to_make_writable
+
+Doing = Literal["read", "written"]
+_DENIED = (errno.EACCES, errno.EPERM)
+_IN_THE_WAY = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY)
+# What the system has too little of is no fault of the folder.
+_OF_THE_SYSTEM = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+
+
+@contextlib.contextmanager
+def held(folder: Path, patience: Patience) -> Iterator[None]:
+    """Makes the output folder and our own in it, and keeps other runs out. Raises RunEnds, Locked, Stopped."""
+    with contextlib.ExitStack() as lock:
+        try:
+            with trouble_named(folder):
+                parts_of(folder).mkdir(parents=True, exist_ok=True)
+                # Of an earlier run as another user: better to know it now than after the listing.
+                for each in (folder, parts_of(folder)):
+                    _try_to_write(each)
+                lock.enter_context(locked(folder / OWN_FOLDER / "lock", "downloader.py --mode images", patience))
+        except OSError as error:  # a file system without locks, for one
+            raise _refused(folder, "written", error) from None
+        yield
+
+
+def _try_to_write(folder: Path) -> None:
+    """Access rights alone do not tell: the file system may be mounted read-only, or a server may decide. Raises OSError."""
+    try:
+        tempfile.TemporaryFile(prefix=".try-", dir=folder).close()
+    except OSError as error:
+        error.filename = str(folder)  # not a name that nobody has ever seen
+        raise
+
+
+def look_into_folder(folder: Path) -> None:
+    """For a dry run, which makes no folder: it need not be there, but where it is, it can be read. Raises RunEnds."""
+    try:
+        os.scandir(folder).close()
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise _refused(folder, "read", error) from None
+
+
+@contextlib.contextmanager
+def trouble_named(folder: Path, doing: Doing = "written") -> Iterator[None]:
+    """What the folder refuses is said as what it is, and so is a disk with no room even for plan and journal.
+
+    Raises RunEnds.
+    """
+    remedy = "Make room there, then run the same command again: it goes on from here."
+    try:
+        with disk_full_named(folder):
+            yield
+    except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", 0) != sqlite3.SQLITE_FULL:
+            raise
+        raise RunEnds(f"No room left in {folder} ({error}).", remedy) from None
+    except DiskFull as error:
+        raise RunEnds(f"{str(error)[:1].upper()}{str(error)[1:]}.", remedy) from None
+    except OSError as error:
+        path = _path_of(error)
+        if path is None or not path.is_relative_to(folder) or error.errno in _OF_THE_SYSTEM:
+            raise
+        raise _refused(folder, doing, error) from None
+
+
+def _refused(folder: Path, doing: Doing, error: OSError) -> RunEnds:
+    path = _path_of(error) or folder
+    where = "" if path == folder else f" ({path})"
+    what = f"CVAT_IMAGES_OUTPUT_DIR={folder} cannot be {doing}: {error.strerror or error}{where}."
+    if error.errno in _DENIED:
+        remedy = f"{how_to_make_writable(folder, 'downloader.py')}  (or choose another folder with --output-dir)"
+    elif error.errno in _IN_THE_WAY:
+        remedy = "Move away what is in the way there, or choose another folder with --output-dir."
+    else:
+        remedy = "Choose another folder with --output-dir."
+    return RunEnds(what, remedy, Exit.BAD_CONFIGURATION)
+
+
+def _path_of(error: OSError) -> Path | None:
+    """The file that an error is about; of a rename, the one that it was to become."""
+    name = error.filename2 or error.filename
+    return Path(os.fsdecode(name)) if isinstance(name, str | bytes) else None
+
+
+def room_for_plans(output_dir: Path) -> Path | None:
+    """Where nameless files find room: where the images will lie (in a container /tmp is small).
+
+    A dry run makes no folder, so that it may have to take one above; and it may be allowed to write to none: None.
+    """
+    there = (output_dir / OWN_FOLDER, output_dir, *output_dir.parents)
+    folder = next((folder for folder in there if folder.is_dir()), None)
+    return folder if folder is not None and os.access(folder, os.W_OK | os.X_OK) else None
+
+
+def free_bytes_for(folder: Path) -> int:
+    """Bytes that are free where the folder is, or would be."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return free_bytes(folder)

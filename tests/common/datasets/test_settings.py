@@ -1,0 +1,66 @@
+"""What the settings of downloader.py --mode datasets take, and what they refuse."""
+
+from __future__ import annotations
+
+import argparse
+
+import pytest
+from pydantic import ValidationError
+
+from common.datasets.run import add_dataset_arguments
+from common.datasets.settings import DatasetSettings, what_is_missing
+
+SERVER = {"CVAT_URL": "http://cvat", "CVAT_USERNAME": "u", "CVAT_PASSWORD": "p"}
+# What a key of the document's `-o cvat_download.KEY=VALUE` may be, and what null makes of it.
+GIVEN = {
+    "organization_slug": "x", "project_id": "7", "task_ids": "1", "required_status": "completed", "jobs_completed": "true",
+    "subset": "Train", "updated_since": "2026-11-20", "include": "a*", "exclude": "b*", "check_image_exists": "false",
+    "dataset_format": "YOLO 1.1", "include_images": "true", "overwrite_existing": "true", "output_dir": "/x", "run_id": "r",
+    "merge": "true", "split": "a=1", "concurrency": "5", "request_timeout_hours": "2", "min_free_gb": "9",
+}  # fmt: skip
+
+
+def settings(**values: str) -> DatasetSettings:
+    return DatasetSettings.model_validate(
+        SERVER | {f"CVAT_DOWNLOAD_{key.upper()}": text for key, text in values.items()}
+    )
+
+
+def test_every_setting_stands_here():
+    ours = {field.alias for field in DatasetSettings.model_fields.values()}
+    assert {f"CVAT_DOWNLOAD_{key.upper()}" for key in GIVEN} == {each for each in ours if "DOWNLOAD" in str(each)}
+
+
+@pytest.mark.parametrize("key", GIVEN)
+@pytest.mark.parametrize("text", ["null", " NULL "])
+def test_null_is_none_any_or_the_default_for_every_setting(key, text):
+    given, null = getattr(settings(**{key: GIVEN[key]}), key), getattr(settings(**{key: text}), key)
+    default = DatasetSettings.model_fields[key].default
+    assert null == (None if key == "required_status" else default)
+    assert given != default or key == "required_status"
+
+
+@pytest.mark.parametrize("key", GIVEN)
+@pytest.mark.parametrize("written", ["", '""', "null"])
+def test_a_key_of_the_predecessor_without_a_value_means_the_same(key, written):
+    parser = argparse.ArgumentParser()
+    add_dataset_arguments(parser)
+    found = vars(parser.parse_args(["-o", f"cvat_download.{key}={written}"]))
+    text = found[f"CVAT_DOWNLOAD_{key.upper()}"]
+    assert getattr(settings(**{key: text}), key) == getattr(settings(**{key: "null"}), key)
+
+
+def test_a_split_of_null_needs_no_merge():
+    problems = what_is_missing(argparse.Namespace(), SERVER | {"CVAT_DOWNLOAD_SPLIT": "null"})
+    assert not [problem for problem in problems if "SPLIT" in problem]
+    assert [each for each in what_is_missing(argparse.Namespace(), {"CVAT_DOWNLOAD_SPLIT": "a=1"}) if "SPLIT" in each]
+
+
+def test_a_subset_may_be_called_none():
+    assert settings(subset="none").subset == "none" and settings(run_id="any").run_id == "any"
+
+
+@pytest.mark.parametrize("text", ["0001-01-01T00:00+10:00", "9999-12-31T23:00-10:00", "yesterday"])
+def test_a_date_that_is_none_or_out_of_range_is_a_bad_value(text):
+    with pytest.raises(ValidationError, match="is no date"):
+        settings(updated_since=text)

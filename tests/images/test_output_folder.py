@@ -1,0 +1,117 @@
+"""The output folder: one run at a time, folders and files that are not ours, and what a run that ends early leaves in it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+
+from common.lock import locked
+from tests.images.conftest import ended
+from tests.images.fake_s3 import FakeS3
+
+FEW = {f"p/{number:02}.jpg": bytes([number]) * 2000 for number in range(4)}
+NAMES = [key[2:] for key in FEW]
+
+
+@pytest.fixture
+def through() -> list[str]:
+    """Access rights hold for root, too."""
+    if os.geteuid() != 0:
+        return []
+    if shutil.which("setpriv") is None:
+        pytest.skip("root may write everywhere, and there is no setpriv to change that")
+    return ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
+
+
+def test_another_run_in_the_folder_is_waited_for_as_long_as_the_setting_says(start, tmp_path):
+    (tmp_path / "out" / ".download").mkdir(parents=True)
+    said: list[str] = []
+    with FakeS3(FEW) as server:
+        with locked(tmp_path / "out" / ".download" / "lock", "another run"):
+            process = start(server.url, NAMES, "--s3-prefix", "p/", "--auto-confirm", "--lock-wait-minutes", "1")
+            for line in process.stderr:
+                said.append(line)
+                if "waiting_for_lock" in line:
+                    break
+            assert process.poll() is None and "another run" in "".join(said), said
+        run = ended(process, tmp_path / "out")
+    assert run.code == 0 and len(run.files) == 4 and run.happened("lock_taken"), run.said
+
+
+def test_another_run_in_the_folder_is_not_waited_for_unless_that_was_asked_for(download, tmp_path):
+    (tmp_path / "out" / ".download").mkdir(parents=True)
+    with FakeS3(FEW) as server, locked(tmp_path / "out" / ".download" / "lock", "another run"):
+        run = download(server.url, NAMES, "--s3-prefix", "p/")
+    assert run.code == 11 and "another run is already running here" in run.err, run.said
+
+
+@pytest.mark.parametrize(
+    ("path", "mode"),
+    [
+        ("", 0o500),
+        (".download", 0o500),
+        (".download/lock", 0o400),
+        (".download/parts", 0o500),
+        (".download/journal.jsonl", 0o400),
+        ("logs", 0o500),
+    ],
+)
+def test_what_an_earlier_run_of_another_user_left_is_named_and_what_to_do(download, tmp_path, path, mode):
+    with FakeS3(FEW) as server:
+        assert download(server.url, NAMES[:2], "--s3-prefix", "p/").code == 0
+        theirs = tmp_path / "out" / path
+        if path == ".download":  # with all that a run needs in it, it could go on
+            (theirs / "parts").rmdir()
+        theirs.chmod(mode)
+        run = download(server.url, NAMES, "--s3-prefix", "p/")
+        theirs.chmod(0o700)
+    assert run.code == 2 and f"CVAT_IMAGES_OUTPUT_DIR={tmp_path}/out cannot be written: Permission denied" in run.err
+    assert "writable for the user that runs downloader.py" in run.err and path in run.err, run.err
+
+
+@pytest.mark.parametrize("path", ["logs", ".download", ".download/parts"])
+def test_a_file_where_a_folder_belongs_is_named(download, tmp_path, path):
+    theirs = tmp_path / "out" / path
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("")
+    with FakeS3(FEW) as server:
+        run = download(server.url, NAMES, "--s3-prefix", "p/")
+    assert run.code == 2 and "cannot be written" in run.err and str(theirs) in run.err and "in the way" in run.err
+
+
+@pytest.mark.parametrize("path", [".download/lock", ".download/journal.jsonl"])
+def test_a_folder_where_a_file_belongs_is_named(download, tmp_path, path):
+    theirs = tmp_path / "out" / path
+    theirs.mkdir(parents=True)
+    with FakeS3(FEW) as server:
+        run = download(server.url, NAMES, "--s3-prefix", "p/")
+    assert run.code == 2 and f"cannot be written: Is a directory ({theirs})" in run.err, run.err
+
+
+def test_a_state_that_cannot_be_written_in_the_end_is_named_and_the_files_are_here(download, tmp_path):
+    (tmp_path / "out" / "download_state.json" / "x").mkdir(parents=True)
+    with FakeS3(FEW) as server:
+        run = download(server.url, NAMES, "--s3-prefix", "p/")
+    assert run.code == 3 and len(run.files) == 4, run.said
+    assert f"cannot be written: Is a directory ({tmp_path}/out/download_state.json)" in run.err, run.err
+
+
+def test_a_dry_run_says_what_it_may_not_read(start, download, tmp_path):
+    with FakeS3(FEW) as server:
+        assert download(server.url, NAMES[:2], "--s3-prefix", "p/").code == 0
+        journal = tmp_path / "out" / ".download" / "journal.jsonl"
+        journal.chmod(0o200)
+        run = ended(start(server.url, NAMES, "--s3-prefix", "p/", "--dry-run"), tmp_path / "out")
+    assert run.code == 2 and f"cannot be read: Permission denied ({journal})" in run.err, run.err
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
+@pytest.mark.parametrize("how", ["--auto-confirm", "--dry-run"])
+def test_a_full_disk_behind_standard_output_is_not_called_that_of_the_output_folder(start, tmp_path, through, how):
+    through += ["sh", "-c", 'exec "$@" > /dev/full', "sh"]
+    with FakeS3(FEW) as server:
+        run = ended(start(server.url, NAMES, "--s3-prefix", "p/", how), tmp_path / "out")
+    assert run.code == 1 and "standard output cannot be written (No space left on device)" in run.err, run.err
+    assert "No room left" not in run.err
