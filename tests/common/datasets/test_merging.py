@@ -1,42 +1,20 @@
-"""The split depends on nothing but the image: the same in every run, and about as large as was asked for."""
+"""Whether a format can be merged at all, and what becomes of what lies about in the place of a merged dataset."""
 
 from __future__ import annotations
 
-from collections import Counter
-
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from common.datasets.merging import datumaro_names, part_of, require_mergeable
+from common.datasets.merging import require_mergeable
 from common.datasets.settings import DatasetSettings
 from common.exits import Exit, RunEnds
 
-FROZEN = ["train", "train", "train", "test", "train", "train", "train", "train"]
-PARTS = (("train", 70.0), ("val", 20.0), ("test", 10.0))
 
-
-def test_the_parts_are_as_large_as_their_weights_say():
-    counts = Counter(part_of(task, f"frame_{n:06d}", PARTS) for task in range(20) for n in range(500))
-    assert {name: round(count / 1000) for name, count in counts.items()} == {"train": 7, "val": 2, "test": 1}
-
-
-def test_an_image_has_its_part_for_ever():
-    # Written down once: another number here would move images between training and test sets of users.
-    found = [part_of(7, f"frame_{n:06d}", PARTS) for n in range(8)]
-    assert found == [part_of(7, f"frame_{n:06d}", (("train", 7), ("val", 2), ("test", 1))) for n in range(8)]
-    assert found == FROZEN
-
-
-@given(st.integers(1), st.text(), st.lists(st.floats(0.001, 1e6), min_size=1, max_size=5))
-def test_every_image_gets_one_of_the_parts(task, name, weights):
-    parts = tuple((f"p{n}", weight) for n, weight in enumerate(weights))
-    assert part_of(task, name, parts) in dict(parts)
-
-
-def test_a_format_that_cannot_be_merged_is_refused_before_anything_is_done():
-    settings = DatasetSettings.model_validate({"CVAT_DOWNLOAD_DATASET_FORMAT": "Segmentation mask 1.1"})
+@pytest.mark.parametrize(
+    "name", ["Segmentation mask 1.1", "CVAT for video 1.1", "Ultralytics YOLO Detection Track 1.0", "MOT 1.1"]
+)
+def test_a_format_that_cannot_be_merged_is_refused_before_anything_is_done(name):
+    settings = DatasetSettings.model_validate({"CVAT_DOWNLOAD_DATASET_FORMAT": name})
     with pytest.raises(RunEnds, match="cannot be merged") as caught:
         require_mergeable(settings)
     assert caught.value.exit_code == Exit.BAD_CONFIGURATION
-    assert datumaro_names("coco 1.0") == ("coco", "coco")
+    assert "CVAT for images" in caught.value.remedy
