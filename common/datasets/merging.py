@@ -13,8 +13,9 @@ from common.datasets.folders import aside_of, publish_folder
 from common.datasets.joining import NotMerged, write_joined
 from common.datasets.mergeable import form_of
 from common.datasets.settings import DatasetSettings
-from common.exits import Exit, RunEnds
+from common.exits import Exit, RunEnds, Trouble
 from common.files import write_json
+from common.text import plural
 
 MERGED = "cvat_merged"
 SUMMARY = "merge.json"
@@ -46,14 +47,26 @@ def require_mergeable(settings: DatasetSettings) -> None:
         ) from None
 
 
-def merge_datasets(desk: Desk, placed: Sequence[tuple[Task, Path]], tell: Tell) -> Path:
-    """Writes `cvat_merged`, replacing the one of an earlier run in one step. Raises NotMerged, Stopped."""
+def merge_datasets(desk: Desk, placed: Sequence[tuple[Task, Path]], failed: int, tell: Tell) -> Path:
+    """Writes `cvat_merged`, replacing the one of an earlier run in one step. Raises NotMerged, Stopped.
+
+    Where tasks have `failed`, or anything would be lost, what an earlier run has made is worth more.
+    """
     final = desk.settings.folder / MERGED
-    if final.exists() and not (final / SUMMARY).exists():
-        raise NotMerged(f"the folder {final} exists already and was not made by this program; move it away")
+    earlier = (final / SUMMARY).exists()
     _clear(desk.settings.folder)
     try:
+        if failed:
+            raise NotMerged(f"{failed} of {plural(len(placed) + failed, 'task')} failed")
+        if final.exists() and not earlier:
+            raise NotMerged(f"the folder {final} exists already and was not made by this program; move it away")
         return _merge_into(final, desk, placed, tell)
+    except Trouble as error:
+        if not earlier:
+            raise NotMerged(f"the merged dataset was not made: {error}") from error
+        raise NotMerged(
+            f"the merged dataset was not made anew: {error}; {final} is still that of an earlier run"
+        ) from error
     finally:
         _clear(desk.settings.folder)
 

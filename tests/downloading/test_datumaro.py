@@ -12,7 +12,7 @@ import pytest
 import running as tools
 from running import add_project, environment
 
-from sandbox.cvat import CvatSandbox
+from sandbox.cvat import CvatSandbox, Fault
 from sandbox.cvat.world import Task
 from tests.downloading.datasets import Downloaded
 from tests.reader import python_with_datumaro
@@ -295,6 +295,21 @@ def test_a_video_is_merged_as_its_frames_in_cvat_for_images(python, server, tmp_
     assert of_video["clip/frame_000001"]["bbox"] == [["dog", 11, 10, 49, 51]]
 
 
+@pytest.mark.parametrize(
+    ("name", "names"), [("COCO 1.0", ["a.jpg", "a.png"]), ("Datumaro 1.0", ["x/a.jpg", "x_a.jpg"])]
+)
+def test_images_that_would_become_one_are_not_merged_at_all(python, server, tmp_path, name, names):
+    kept = str(drawn_task(server, "kept", LABELS[0], ["b.jpg"]).id)
+    arguments = ("--include-images", "--dataset-format", name, "--merge")
+    assert run(python, server, tmp_path, *arguments, "--task-ids", kept).code == 0
+    before = (tmp_path / "outputs" / "cvat_merged" / "merge.json").read_text()
+    task = drawn_task(server, "alike", LABELS[0], names)
+    done = run(python, server, tmp_path, *arguments, "--task-ids", f"{kept},{task.id}")
+    assert done.code == 3 and "The merged dataset was not made anew" in done.err, done.said
+    assert "take another format" in done.metrics["reason"] and "alike" in done.metrics["reason"]
+    assert (tmp_path / "outputs" / "cvat_merged" / "merge.json").read_text() == before
+
+
 def test_a_task_with_a_shape_that_would_be_lost_is_named(python, server, tmp_path):
     task = drawn_task(server, "round", LABELS[0], ["a.jpg"])
     [job] = server.world.jobs_of(task)
@@ -305,6 +320,23 @@ def test_a_task_with_a_shape_that_would_be_lost_is_named(python, server, tmp_pat
     done = run(python, server, tmp_path, *arguments)
     assert done.code == 3 and not (done.folder / "cvat_merged").exists()
     assert f"cannot read task {task.id} (round): annotations.xml holds a shape that it does not know" in done.err
+
+
+def test_a_failed_or_missing_task_leaves_the_merged_dataset_as_it_is(python, server, tmp_path):
+    tasks = [drawn_task(server, f"drawn {n}", LABELS[0], ["a.jpg"]) for n in range(3)]
+    ids = ",".join(str(task.id) for task in tasks)
+    none = run(python, server, tmp_path, "--merge", "--task-ids", f"{ids},4711")
+    assert none.code == 3 and none.metrics["reason"] == "the merged dataset was not made: 1 of 4 tasks failed"
+    assert not (none.folder / "cvat_merged").exists()
+    assert run(python, server, tmp_path, "--merge", "--task-ids", ids).code == 0
+    before = (none.folder / "cvat_merged" / "merge.json").read_bytes()
+    tasks[0].updated_date = server.world.now()
+    server.faults.add(Fault(f"POST /api/tasks/{tasks[0].id}/dataset/export", "fail", times=None))
+    done = run(python, server, tmp_path, "--merge", "--task-ids", ids)
+    assert done.code == 3 and done.metrics["merged_dir"] is None
+    assert "The merged dataset was not made anew: 1 of 3 tasks failed" in done.err.splitlines()[-1]
+    assert "cvat_merged is still that of an earlier run" in done.err.splitlines()[-1]
+    assert (none.folder / "cvat_merged" / "merge.json").read_bytes() == before
 
 
 def test_a_part_that_ultralytics_does_not_have_is_named_with_what_makes_one(python, server, tmp_path):

@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
-from common.datasets.merging import require_mergeable
+from common.datasets.joining import NotMerged
+from common.datasets.merging import merge_datasets, require_mergeable
 from common.datasets.settings import DatasetSettings
 from common.exits import Exit, RunEnds
+from common.waiting import StopSignal
+
+
+def merged(folder: Path, mark: str) -> Path:
+    folder.mkdir()
+    (folder / "merge.json").write_text(mark)
+    return folder
+
+
+def desk(folder: Path, stop: StopSignal | None = None) -> Any:
+    settings = SimpleNamespace(folder=folder, dataset_format="COCO 1.0", include_images=False, split=())
+    return SimpleNamespace(settings=settings, stop=stop or StopSignal())
+
+
+def tell(_line: str) -> None:
+    pass
 
 
 @pytest.mark.parametrize(
@@ -18,3 +39,15 @@ def test_a_format_that_cannot_be_merged_is_refused_before_anything_is_done(name)
         require_mergeable(settings)
     assert caught.value.exit_code == Exit.BAD_CONFIGURATION
     assert "CVAT for images" in caught.value.remedy
+
+
+def test_an_incomplete_dataset_is_never_made(tmp_path):
+    with pytest.raises(NotMerged, match=r"^the merged dataset was not made: 1 of 1 task failed$"):
+        merge_datasets(desk(tmp_path), [], 1, tell)
+    assert not list(tmp_path.iterdir())
+    merged(tmp_path / "cvat_merged", "old")
+    with pytest.raises(
+        NotMerged, match=r"not made anew: 2 of 2 tasks failed; .*/cvat_merged is still that of an earlier"
+    ):
+        merge_datasets(desk(tmp_path), [], 2, tell)
+    assert (tmp_path / "cvat_merged" / "merge.json").read_text() == "old"
