@@ -52,10 +52,9 @@ def merge_datasets(desk: Desk, placed: Sequence[tuple[Task, Path]], failed: int,
 
     Where tasks have `failed`, or anything would be lost, what an earlier run has made is worth more.
     """
-    final = desk.settings.folder / MERGED
-    earlier = (final / SUMMARY).exists()
-    _clear(desk.settings.folder)
+    final, earlier = desk.settings.folder / MERGED, False
     try:
+        earlier = recover_merged(desk.settings.folder)
         if failed:
             raise NotMerged(f"{failed} of {plural(len(placed) + failed, 'task')} failed")
         if final.exists() and not earlier:
@@ -78,10 +77,28 @@ def _merge_into(final: Path, desk: Desk, placed: Sequence[tuple[Task, Path]], te
     counts = write_joined(desk, placed, form, staging, _views(final.parent))
     tasks = [{"task_id": task.id, "task_name": task.name, "directory_name": path.name} for task, path in placed]
     summary = {"version": 1, "format": desk.settings.dataset_format, "images": counts, "tasks": tasks}
-    write_json(staging / SUMMARY, summary)
-    publish_folder(staging, final, _aside(final.parent))
+    try:
+        write_json(staging / SUMMARY, summary)
+        publish_folder(staging, final, _aside(final.parent))
+    except OSError as error:
+        raise NotMerged(f"it could not be put in its place ({error})") from error
     tell("Merged: " + ", ".join(f"{count} images in {part}" for part, count in sorted(counts.items())))
     return final
+
+
+def recover_merged(folder: Path) -> bool:
+    """Clears what a killed run left; what it had set aside comes back. Whether a merged dataset of ours is there then."""
+    final, aside = folder / MERGED, _aside(folder)
+    if not final.exists() and (aside / SUMMARY).exists():
+        try:
+            aside.rename(final)
+        except OSError as error:
+            raise NotMerged(f"that of an earlier run cannot be put back from {aside} ({error})") from error
+    ours = (final / SUMMARY).exists()
+    if ours or not final.exists():  # in a stranger's place, what was set aside is the only one
+        shutil.rmtree(aside, ignore_errors=True)
+    _clear(folder)
+    return ours
 
 
 def _aside(folder: Path) -> Path:

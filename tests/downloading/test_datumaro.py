@@ -339,6 +339,24 @@ def test_a_failed_or_missing_task_leaves_the_merged_dataset_as_it_is(python, ser
     assert (none.folder / "cvat_merged" / "merge.json").read_bytes() == before
 
 
+def test_what_a_run_left_that_was_killed_at_the_end_of_a_merge_does_not_hinder_the_next(python, server, tmp_path):
+    assert run(python, server, tmp_path, "--merge").code == 0
+    killed = """
+import os, shutil, signal
+plain = shutil.rmtree
+def rmtree(path, *more, **others):
+    if "aside_" in str(path) and os.path.exists(path):
+        os.kill(os.getpid(), signal.SIGKILL)
+    plain(path, *more, **others)
+shutil.rmtree = rmtree
+"""
+    assert run(python, server, tmp_path, "--merge", patch=killed).code == -9
+    assert (tmp_path / "outputs" / "aside_.cvat_merged").exists()
+    done = run(python, server, tmp_path, "--merge")
+    assert done.code == 0, done.said
+    assert not (done.folder / "aside_.cvat_merged").exists()
+
+
 def test_a_part_that_ultralytics_does_not_have_is_named_with_what_makes_one(python, server, tmp_path):
     drawn_task(server, "drawn", LABELS[0], ["a.jpg"], "Odd")
     arguments = ("--merge", "--include-images", "--dataset-format", "Ultralytics YOLO Detection 1.0", "--subset", "Odd")

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from common.datasets import merging
 from common.datasets.joining import NotMerged
-from common.datasets.merging import merge_datasets, require_mergeable
+from common.datasets.merging import merge_datasets, recover_merged, require_mergeable
 from common.datasets.settings import DatasetSettings
 from common.exits import Exit, RunEnds
 from common.waiting import StopSignal
@@ -41,6 +42,37 @@ def test_a_format_that_cannot_be_merged_is_refused_before_anything_is_done(name)
     assert "CVAT for images" in caught.value.remedy
 
 
+def test_what_a_killed_run_left_goes_and_the_merged_dataset_stays(tmp_path):
+    for name in ("aside_.cvat_merged", ".cvat_merged.new", ".cvat_merged.new.views"):
+        merged(tmp_path / name, "old")
+    merged(tmp_path / "cvat_merged", "new")
+    assert recover_merged(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["cvat_merged"]
+    assert (tmp_path / "cvat_merged" / "merge.json").read_text() == "new"
+
+
+def test_a_merged_dataset_that_a_killed_run_had_set_aside_comes_back(tmp_path):
+    merged(tmp_path / "aside_.cvat_merged", "old")
+    assert recover_merged(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["cvat_merged"]
+    assert (tmp_path / "cvat_merged" / "merge.json").read_text() == "old"
+
+
+def test_half_of_what_was_being_deleted_does_not_come_back(tmp_path):
+    (tmp_path / "aside_.cvat_merged" / "annotations").mkdir(parents=True)
+    assert not recover_merged(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_last_merged_dataset_is_not_deleted_because_a_stranger_has_its_place(tmp_path):
+    merged(tmp_path / "aside_.cvat_merged", "old")
+    (tmp_path / "cvat_merged").mkdir()
+    assert not recover_merged(tmp_path)
+    assert (tmp_path / "aside_.cvat_merged" / "merge.json").read_text() == "old"
+    with pytest.raises(NotMerged, match=r"not made: .* was not made by this program; move it away"):
+        merge_datasets(desk(tmp_path), [], 0, tell)
+
+
 def test_an_incomplete_dataset_is_never_made(tmp_path):
     with pytest.raises(NotMerged, match=r"^the merged dataset was not made: 1 of 1 task failed$"):
         merge_datasets(desk(tmp_path), [], 1, tell)
@@ -50,4 +82,24 @@ def test_an_incomplete_dataset_is_never_made(tmp_path):
         NotMerged, match=r"not made anew: 2 of 2 tasks failed; .*/cvat_merged is still that of an earlier"
     ):
         merge_datasets(desk(tmp_path), [], 2, tell)
+    assert (tmp_path / "cvat_merged" / "merge.json").read_text() == "old"
+
+
+def write(desk: Any, _placed: Any, _form: Any, target: Path, views: Path) -> dict[str, int]:
+    views.mkdir()
+    target.mkdir()
+    return {"train": 3}
+
+
+def test_a_disk_that_refuses_is_blamed_itself_and_what_was_there_stays(tmp_path, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    merged(tmp_path / "cvat_merged", "old")
+    monkeypatch.setattr(merging, "write_joined", write)
+    monkeypatch.setattr(merging, "publish_folder", refuse)
+    with pytest.raises(NotMerged, match=r"could not be put in its place \(.*Permission denied\)") as caught:
+        merge_datasets(desk(tmp_path), [], 0, tell)
+    assert "datumaro" not in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["cvat_merged"]
     assert (tmp_path / "cvat_merged" / "merge.json").read_text() == "old"
