@@ -74,9 +74,11 @@ def _merge_into(final: Path, desk: Desk, placed: Sequence[tuple[Task, Path]], te
     form, staging = form_of(desk.settings.dataset_format), _staging(final.parent)
     assert form is not None, "require_mergeable was asked before"
     tell(f"Merging {len(placed)} tasks into {final}")
-    counts = write_joined(desk, placed, form, staging, _views(final.parent))
+    with desk.stop.breaking_off():  # nothing is in place yet: what is half written goes
+        counts = write_joined(desk, placed, form, staging, _views(final.parent))
     tasks = [{"task_id": task.id, "task_name": task.name, "directory_name": path.name} for task, path in placed]
     summary = {"version": 1, "format": desk.settings.dataset_format, "images": counts, "tasks": tasks}
+    desk.stop.check()
     try:
         write_json(staging / SUMMARY, summary)
         publish_folder(staging, final, _aside(final.parent))

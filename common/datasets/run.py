@@ -348,3 +348,4 @@ def _merge(desk: Desk, placed: Sequence[tuple[Task, Path]], book: Book) -> None:
     except Trouble as error:
         log.get().error("merge_failed", reason=str(error))
         book.metrics.reason = str(error)
+    desk.stop.check()

@@ -357,6 +357,43 @@ shutil.rmtree = rmtree
     assert not (done.folder / "aside_.cvat_merged").exists()
 
 
+STOPS = {
+    "while datumaro is at it": """
+def forever(*_):
+    os.kill(os.getpid(), signal.SIGTERM)
+    while True:
+        pass
+joining._import = forever
+""",
+    "and datumaro wraps it": """
+plain = joining._import
+def wrapped(*of):
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        plain(*of)
+    except Exception as error:
+        raise ValueError("failed to import") from error
+joining._import = wrapped
+""",
+    "when it is in place": """
+plain = merging.publish_folder
+def publish(*of):
+    os.kill(os.getpid(), signal.SIGTERM)
+    plain(*of)
+merging.publish_folder = publish
+""",
+}
+
+
+@pytest.mark.parametrize("when", STOPS)
+def test_a_stop_during_the_merge_ends_the_run_as_stopped(python, server, tmp_path, when):
+    done = run(python, server, tmp_path, "--merge", patch="import os, signal\n" + STOPS[when])
+    assert done.code == 128 + 15, done.said
+    assert done.metrics["reason"] == "stopped by a signal"
+    assert (done.folder / "cvat_merged").exists() == (when == "when it is in place")
+    assert not [path for path in done.folder.iterdir() if path.name.startswith((".cvat_merged", "aside_"))]
+
+
 def test_a_part_that_ultralytics_does_not_have_is_named_with_what_makes_one(python, server, tmp_path):
     drawn_task(server, "drawn", LABELS[0], ["a.jpg"], "Odd")
     arguments = ("--merge", "--include-images", "--dataset-format", "Ultralytics YOLO Detection 1.0", "--subset", "Odd")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +14,7 @@ from common.datasets.joining import NotMerged
 from common.datasets.merging import merge_datasets, recover_merged, require_mergeable
 from common.datasets.settings import DatasetSettings
 from common.exits import Exit, RunEnds
-from common.waiting import StopSignal
+from common.waiting import Stopped, StopSignal
 
 
 def merged(folder: Path, mark: str) -> Path:
@@ -103,3 +104,32 @@ def test_a_disk_that_refuses_is_blamed_itself_and_what_was_there_stays(tmp_path,
     assert "datumaro" not in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["cvat_merged"]
     assert (tmp_path / "cvat_merged" / "merge.json").read_text() == "old"
+
+
+def test_a_run_that_is_stopped_puts_nothing_in_its_place(tmp_path, monkeypatch):
+    stop = StopSignal()
+
+    def write_and_stop(*of: Any) -> dict[str, int]:
+        assert stop.breaks_off
+        stop.set(15)
+        return write(*of)
+
+    monkeypatch.setattr(merging, "write_joined", write_and_stop)
+    with pytest.raises(Stopped):
+        merge_datasets(desk(tmp_path, stop), [], 0, tell)
+    assert not stop.breaks_off
+    assert not list(tmp_path.iterdir())
+
+
+def test_putting_it_in_its_place_is_not_broken_off(tmp_path, monkeypatch):
+    stop = StopSignal()
+
+    def publish(new: Path, final: Path, _aside: Path) -> None:
+        assert not stop.breaks_off
+        stop.set(15)
+        shutil.move(new, final)
+
+    monkeypatch.setattr(merging, "write_joined", write)
+    monkeypatch.setattr(merging, "publish_folder", publish)
+    assert merge_datasets(desk(tmp_path, stop), [], 0, tell) == tmp_path / "cvat_merged"
+    assert (tmp_path / "cvat_merged" / "merge.json").exists()
