@@ -266,7 +266,7 @@ def download_all(book: Book, stop: StopSignal) -> None:
     placed = _work_off(desk, chosen, book)
     with contextlib.suppress(OSError):
         desk.staging.rmdir()
-    if settings.merge and placed:
+    if settings.merge:
         _merge(desk, placed, book)
 
 
@@ -340,9 +340,12 @@ def _earlier(desk: Desk, tasks: Sequence[Task]) -> tuple[dict[str, int], dict[in
 
 
 def _merge(desk: Desk, placed: Sequence[tuple[Task, Path]], book: Book) -> None:
-    """One dataset of everything that is in place; its failure is told and makes the run one that partly failed."""
+    """One dataset of everything; where it is not made, that is told and makes the run one that partly failed."""
+    failed = len(book.metrics.of("failed"))
     try:
-        book.metrics.merged_dir = str(merge_datasets(desk, placed, book.tell))
+        if placed or failed:
+            book.metrics.merged_dir = str(merge_datasets(desk, placed, failed, book.tell))
     except Trouble as error:
         log.get().error("merge_failed", reason=str(error))
-        book.metrics.reason = f"the merged dataset was not made: {error}"
+        book.metrics.reason = str(error)
+    desk.stop.check()

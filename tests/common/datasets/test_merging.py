@@ -1,42 +1,135 @@
-"""The split depends on nothing but the image: the same in every run, and about as large as was asked for."""
+"""Whether a format can be merged at all, and what becomes of what lies about in the place of a merged dataset."""
 
 from __future__ import annotations
 
-from collections import Counter
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from common.datasets.merging import datumaro_names, part_of, require_mergeable
+from common.datasets import merging
+from common.datasets.joining import NotMerged
+from common.datasets.merging import merge_datasets, recover_merged, require_mergeable
 from common.datasets.settings import DatasetSettings
 from common.exits import Exit, RunEnds
-
-FROZEN = ["train", "train", "train", "test", "train", "train", "train", "train"]
-PARTS = (("train", 70.0), ("val", 20.0), ("test", 10.0))
+from common.waiting import Stopped, StopSignal
 
 
-def test_the_parts_are_as_large_as_their_weights_say():
-    counts = Counter(part_of(task, f"frame_{n:06d}", PARTS) for task in range(20) for n in range(500))
-    assert {name: round(count / 1000) for name, count in counts.items()} == {"train": 7, "val": 2, "test": 1}
+def merged(folder: Path, mark: str) -> Path:
+    folder.mkdir()
+    (folder / "merge.json").write_text(mark)
+    return folder
 
 
-def test_an_image_has_its_part_for_ever():
-    # Written down once: another number here would move images between training and test sets of users.
-    found = [part_of(7, f"frame_{n:06d}", PARTS) for n in range(8)]
-    assert found == [part_of(7, f"frame_{n:06d}", (("train", 7), ("val", 2), ("test", 1))) for n in range(8)]
-    assert found == FROZEN
+def desk(folder: Path, stop: StopSignal | None = None) -> Any:
+    settings = SimpleNamespace(folder=folder, dataset_format="COCO 1.0", include_images=False, split=())
+    return SimpleNamespace(settings=settings, stop=stop or StopSignal())
 
 
-@given(st.integers(1), st.text(), st.lists(st.floats(0.001, 1e6), min_size=1, max_size=5))
-def test_every_image_gets_one_of_the_parts(task, name, weights):
-    parts = tuple((f"p{n}", weight) for n, weight in enumerate(weights))
-    assert part_of(task, name, parts) in dict(parts)
+def tell(_line: str) -> None:
+    pass
 
 
-def test_a_format_that_cannot_be_merged_is_refused_before_anything_is_done():
-    settings = DatasetSettings.model_validate({"CVAT_DOWNLOAD_DATASET_FORMAT": "Segmentation mask 1.1"})
+@pytest.mark.parametrize(
+    "name", ["Segmentation mask 1.1", "CVAT for video 1.1", "Ultralytics YOLO Detection Track 1.0", "MOT 1.1"]
+)
+def test_a_format_that_cannot_be_merged_is_refused_before_anything_is_done(name):
+    settings = DatasetSettings.model_validate({"CVAT_DOWNLOAD_DATASET_FORMAT": name})
     with pytest.raises(RunEnds, match="cannot be merged") as caught:
         require_mergeable(settings)
     assert caught.value.exit_code == Exit.BAD_CONFIGURATION
-    assert datumaro_names("coco 1.0") == ("coco", "coco")
+    assert "CVAT for images" in caught.value.remedy
+
+
+def test_what_a_killed_run_left_goes_and_the_merged_dataset_stays(tmp_path):
+    for name in ("aside_.cvat_merged", ".cvat_merged.new", ".cvat_merged.new.views"):
+        merged(tmp_path / name, "old")
+    merged(tmp_path / "cvat_merged", "new")
+    assert recover_merged(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["cvat_merged"]
+    assert (tmp_path / "cvat_merged" / "merge.json").read_text() == "new"
+
+
+def test_a_merged_dataset_that_a_killed_run_had_set_aside_comes_back(tmp_path):
+    merged(tmp_path / "aside_.cvat_merged", "old")
+    assert recover_merged(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["cvat_merged"]
+    assert (tmp_path / "cvat_merged" / "merge.json").read_text() == "old"
+
+
+def test_half_of_what_was_being_deleted_does_not_come_back(tmp_path):
+    (tmp_path / "aside_.cvat_merged" / "annotations").mkdir(parents=True)
+    assert not recover_merged(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_last_merged_dataset_is_not_deleted_because_a_stranger_has_its_place(tmp_path):
+    merged(tmp_path / "aside_.cvat_merged", "old")
+    (tmp_path / "cvat_merged").mkdir()
+    assert not recover_merged(tmp_path)
+    assert (tmp_path / "aside_.cvat_merged" / "merge.json").read_text() == "old"
+    with pytest.raises(NotMerged, match=r"not made: .* was not made by this program; move it away"):
+        merge_datasets(desk(tmp_path), [], 0, tell)
+
+
+def test_an_incomplete_dataset_is_never_made(tmp_path):
+    with pytest.raises(NotMerged, match=r"^the merged dataset was not made: 1 of 1 task failed$"):
+        merge_datasets(desk(tmp_path), [], 1, tell)
+    assert not list(tmp_path.iterdir())
+    merged(tmp_path / "cvat_merged", "old")
+    with pytest.raises(
+        NotMerged, match=r"not made anew: 2 of 2 tasks failed; .*/cvat_merged is still that of an earlier"
+    ):
+        merge_datasets(desk(tmp_path), [], 2, tell)
+    assert (tmp_path / "cvat_merged" / "merge.json").read_text() == "old"
+
+
+def write(desk: Any, _placed: Any, _form: Any, target: Path, views: Path) -> dict[str, int]:
+    views.mkdir()
+    target.mkdir()
+    return {"train": 3}
+
+
+def test_a_disk_that_refuses_is_blamed_itself_and_what_was_there_stays(tmp_path, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    merged(tmp_path / "cvat_merged", "old")
+    monkeypatch.setattr(merging, "write_joined", write)
+    monkeypatch.setattr(merging, "publish_folder", refuse)
+    with pytest.raises(NotMerged, match=r"could not be put in its place \(.*Permission denied\)") as caught:
+        merge_datasets(desk(tmp_path), [], 0, tell)
+    assert "datumaro" not in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["cvat_merged"]
+    assert (tmp_path / "cvat_merged" / "merge.json").read_text() == "old"
+
+
+def test_a_run_that_is_stopped_puts_nothing_in_its_place(tmp_path, monkeypatch):
+    stop = StopSignal()
+
+    def write_and_stop(*of: Any) -> dict[str, int]:
+        assert stop.breaks_off
+        stop.set(15)
+        return write(*of)
+
+    monkeypatch.setattr(merging, "write_joined", write_and_stop)
+    with pytest.raises(Stopped):
+        merge_datasets(desk(tmp_path, stop), [], 0, tell)
+    assert not stop.breaks_off
+    assert not list(tmp_path.iterdir())
+
+
+def test_putting_it_in_its_place_is_not_broken_off(tmp_path, monkeypatch):
+    stop = StopSignal()
+
+    def publish(new: Path, final: Path, _aside: Path) -> None:
+        assert not stop.breaks_off
+        stop.set(15)
+        shutil.move(new, final)
+
+    monkeypatch.setattr(merging, "write_joined", write)
+    monkeypatch.setattr(merging, "publish_folder", publish)
+    assert merge_datasets(desk(tmp_path, stop), [], 0, tell) == tmp_path / "cvat_merged"
+    assert (tmp_path / "cvat_merged" / "merge.json").exists()
