@@ -225,7 +225,9 @@ class Book:
         if failed or self.metrics.reason:
             reason = self.metrics.reason.rstrip(".")
             why = f" {reason[:1].upper()}{reason[1:]}." if reason else ""
-            return f"{got}, {failed} FAILED {took}.{why} Run the same command again: what is complete is skipped."
+            # What a merge lacks stands in its reason: the same command again would end the same way.
+            again = " Run the same command again: what is complete is skipped." if failed else ""
+            return f"{got}, {failed} FAILED {took}.{why}{again}"
         return f"{got} {took}." if self.unsaved else f"All good: {got} {took}."
 
 
