@@ -5,13 +5,17 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
 
+from common.exits import Exit, RunEnds
 from common.files import sync_folder
 
 STAGING = ".staging"
+# What lies there: a task's archive as far as it has come, what is unpacked of it, and a folder that is being replaced.
+_OURS = re.compile(r"task_\d+(\.index|\.zip\.part(\.json(\.tmp)?)?)?|aside_.+", re.DOTALL)
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 
@@ -35,8 +39,16 @@ def publish_folder(new: Path, final: Path, aside: Path) -> None:
 
 
 def recover(staging: Path) -> None:
-    """Clears what a killed run left in the staging folder; a folder that it had set aside comes back."""
+    """Clears what a killed run left in the staging folder; a folder that it had set aside comes back.
+
+    Nothing goes but what we have named: the folder may turn out to be another than we think. Raises RunEnds.
+    """
+    if staging.is_symlink():
+        what = f"{staging} is a link to {staging.readlink()}, and is for this program's own files only."
+        raise RunEnds(what, "Delete the link (not what it leads to).", Exit.BAD_CONFIGURATION)
     for path in list(staging.iterdir()) if staging.is_dir() else []:
+        if not _OURS.fullmatch(path.name):
+            continue
         if path.name.startswith("aside_"):
             final = staging.parent / path.name.removeprefix("aside_")
             if not final.exists():

@@ -263,8 +263,8 @@ def download_all(book: Book, stop: StopSignal) -> None:
     tell(f"Will process {len(chosen.tasks)} tasks")
     tell(f"Downloads will be saved to: {desk.downloads}")
     tell("")
-    desk.staging.mkdir(parents=True, exist_ok=True)
     recover(desk.staging)
+    desk.staging.mkdir(parents=True, exist_ok=True)
     placed = _work_off(desk, chosen, book)
     with contextlib.suppress(OSError):
         desk.staging.rmdir()

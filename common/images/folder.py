@@ -30,6 +30,7 @@ def held(folder: Path, patience: Patience) -> Iterator[None]:
     with contextlib.ExitStack() as lock:
         try:
             with trouble_named(folder):
+                _require_own(folder)
                 parts_of(folder).mkdir(parents=True, exist_ok=True)
                 # Of an earlier run as another user: better to know it now than after the listing.
                 for each in (folder, parts_of(folder)):
@@ -38,6 +39,17 @@ def held(folder: Path, patience: Patience) -> Iterator[None]:
         except OSError as error:  # a file system without locks, for one
             raise _refused(folder, "written", error) from None
         yield
+
+
+def _require_own(folder: Path) -> None:
+    """Raises RunEnds when what should be ours leads elsewhere: unfinished files are deleted there, and renamed from there."""
+    for each in (folder / OWN_FOLDER, parts_of(folder)):
+        if each.is_symlink():
+            what = f"CVAT_IMAGES_OUTPUT_DIR={folder} cannot be used: {each} is a link to {each.readlink()}."
+            remedy = (
+                "Delete the link (not what it leads to): this folder is for unfinished files, and for nothing else."
+            )
+            raise RunEnds(what, remedy, Exit.BAD_CONFIGURATION)
 
 
 def _try_to_write(folder: Path) -> None:

@@ -11,6 +11,7 @@ import ctypes
 import json
 import os
 import queue
+import re
 import threading
 import time
 from collections.abc import Collection, Iterator
@@ -145,12 +146,17 @@ def parts_of(folder: Path) -> Path:
     return folder / OWN_FOLDER / "parts"
 
 
+# See `common.images.fetch`: small objects, and large ones with the list of the pieces that have come.
+_UNFINISHED = re.compile(r"\d+\.part|[0-9a-f]{32}\.big(\.done)?")
+
+
 def clear_parts(folder: Path, keep: Collection[str] = ()) -> None:
     """Makes the folder of unfinished files, or clears it: of large objects whole pieces may be there; `keep` are their names."""
     parts = parts_of(folder)
     parts.mkdir(parents=True, exist_ok=True)
     for entry in os.scandir(parts):
-        if entry.name.removesuffix(".done") not in keep:
+        # Nothing goes but what we have named: the folder may turn out to be another than we think.
+        if _UNFINISHED.fullmatch(entry.name) and entry.name.removesuffix(".done") not in keep:
             with contextlib.suppress(OSError):
                 os.unlink(entry.path)  # noqa: PTH108
 

@@ -312,6 +312,24 @@ def test_a_server_that_was_set_up_anew_takes_nothing_away_that_was_downloaded_be
         assert tree_of(tmp_path / "outputs" / "cvat_downloads" / first) == before
 
 
+def test_a_link_in_the_place_of_our_own_folder_leads_to_nothing_being_deleted(server, tmp_path):
+    precious = tmp_path / "precious"
+    (precious / "task_1").mkdir(parents=True)
+    (precious / "passwd").write_text("precious")
+    staging = tmp_path / "outputs" / "cvat_downloads" / ".staging"
+    staging.parent.mkdir(parents=True)
+    staging.symlink_to(precious)
+    done = run(server, tmp_path, *ALL)
+    assert done.code == 2 and f"{staging} is a link to {precious}" in done.err and "Delete the link" in done.err
+    assert sorted(path.name for path in precious.iterdir()) == ["passwd", "task_1"]
+    staging.unlink()
+    staging.mkdir()
+    (staging / "mine.txt").write_text("precious")
+    (staging / "task_9").mkdir()
+    assert run(server, tmp_path, *ALL).code == 0
+    assert [path.name for path in staging.iterdir()] == ["mine.txt"]
+
+
 # --- what goes wrong ----------------------------------------------------------------------------------------------
 
 STEPS = {

@@ -115,3 +115,28 @@ def test_a_full_disk_behind_standard_output_is_not_called_that_of_the_output_fol
         run = ended(start(server.url, NAMES, "--s3-prefix", "p/", how), tmp_path / "out")
     assert run.code == 1 and "standard output cannot be written (No space left on device)" in run.err, run.err
     assert "No room left" not in run.err
+
+
+@pytest.mark.parametrize("link", [".download", ".download/parts"])
+def test_a_link_in_the_place_of_our_own_folder_leads_to_nothing_being_deleted(download, tmp_path, link):
+    precious = tmp_path / "precious"
+    (precious / "parts").mkdir(parents=True)
+    for path in (precious / "passwd", precious / "7.part", precious / "parts" / "7.part"):
+        path.write_text("precious")
+    (tmp_path / "out" / link).parent.mkdir(parents=True)
+    (tmp_path / "out" / link).symlink_to(precious)
+    with FakeS3(FEW) as server:
+        run = download(server.url, NAMES, "--s3-prefix", "p/")
+    assert run.code == 2 and f"is a link to {precious}" in run.err and "Delete the link" in run.err, run.said
+    assert sorted(path.name for path in precious.rglob("*")) == ["7.part", "7.part", "parts", "passwd"]
+
+
+def test_of_the_folder_for_unfinished_files_goes_only_what_we_have_named(download, tmp_path):
+    parts = tmp_path / "out" / ".download" / "parts"
+    parts.mkdir(parents=True)
+    left = {"12.part", f"{'ab' * 16}.big", f"{'ab' * 16}.big.done"}
+    for name in (*left, "mine.txt", "x.part", ".bashrc"):
+        (parts / name).write_text("x")
+    with FakeS3(FEW) as server:
+        assert download(server.url, NAMES, "--s3-prefix", "p/").code == 0
+    assert {path.name for path in parts.iterdir()} == {"mine.txt", "x.part", ".bashrc"}
