@@ -127,16 +127,16 @@ def why_nothing_goes(
         return frozen
     if any(copy.doubt and not copy.is_marked for copy in copies):
         return "a record and its files disagree"
+    if standing.is_absent:
+        return "it is no longer on the server"
+    if standing.confirmed_at is not None and standing.confirmed_at - now > CLOCKS_DIFFER:
+        return "its newest attempt is dated in the future"
     if even_if_stale:
         return ""
     if standing.newest_attempt_failed:
         return "its newest attempt failed"
-    if standing.is_absent:
-        return "it is no longer on the server"
     if standing.confirmed_at is None:
         return "the journal knows of no attempt that succeeded"
-    if standing.confirmed_at - now > CLOCKS_DIFFER:
-        return "its newest attempt is dated in the future"
     if rules.horizon is not None and now - standing.confirmed_at > rules.horizon:
         return "nothing has saved or confirmed it within the TTL"
     if rules.horizon is not None and standing.resumed_at is not None and now - standing.resumed_at <= rules.horizon:
@@ -189,7 +189,9 @@ def decide(
 
 def _is_orphan(copies: Sequence[Copy], rules: Rules, standing: Standing, now: datetime) -> bool:
     """Whether CVAT_BACKUP_ORPHAN_DAYS lets all backups of a vanished source go."""
-    if rules.orphan_after is None or standing.vanished_at is None or now - standing.vanished_at <= rules.orphan_after:
+    if rules.orphan_after is None or not rules.let_anything_go:
+        return False
+    if standing.vanished_at is None or now - standing.vanished_at <= rules.orphan_after:
         return False
     # The newest backup, too, must be that old: somebody may have saved it again, or a clock may have been wrong.
     contradicted = any(copy.doubt and not copy.is_marked for copy in copies)

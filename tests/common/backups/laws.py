@@ -54,6 +54,8 @@ def broken_laws(case: History, verdicts: Sequence[Verdict]) -> list[str]:
     )
     law(all(v.reason for v in verdicts), "each verdict has a reason")
     law(all(not c.doubt for c in gone), "a doubtful backup is not touched")
+    on = (rules.ttl is not None, rules.within is not None, *rules.slots.values())
+    law(not gone or any(on), "without a TTL and a keep rule nothing goes")
     if rules.orphan_after is not None and standing.vanished_at and now - standing.vanished_at > rules.orphan_after:
         law(not (gone and case.frozen), "a frozen source loses nothing, vanished or not")
         law(all(now - c.at > rules.orphan_after for c in gone), "an orphan younger than CVAT_BACKUP_ORPHAN_DAYS stays")
@@ -65,11 +67,14 @@ def broken_laws(case: History, verdicts: Sequence[Verdict]) -> list[str]:
         not (gone and any(c.doubt and not c.is_marked for c in case.copies)),
         "a source whose record and files disagree loses nothing",
     )
-    on = (rules.ttl is not None, rules.within is not None, *rules.slots.values())
-    law(not gone or any(on), "without a TTL and a keep rule nothing goes")
+    law(not (gone and standing.is_absent), "nothing goes of a source that is not on the server")
+    if standing.confirmed_at is not None:
+        law(
+            not gone or standing.confirmed_at <= now + HOUR,
+            "nothing goes when the newest attempt is dated in the future",
+        )
     if not case.even_if_stale:
         law(not (gone and standing.newest_attempt_failed), "after a failed attempt nothing goes")
-        law(not (gone and standing.is_absent), "nothing goes of a source that is not on the server")
         law(not gone or standing.confirmed_at is not None, "nothing goes of a source that nothing ever confirmed")
         if rules.ttl is not None and standing.confirmed_at:
             law(

@@ -359,6 +359,14 @@ def test_the_backups_of_a_vanished_source_stay_for_ever_unless_orphan_days_are_s
     assert len(kept(copies, rules, replace(gone, vanished_at=NOW - timedelta(days=29)))) == 3
     assert len(kept(copies, rules, gone, frozen="a sudden drop")) == 3
     assert len(kept([*copies, a_copy(1)], rules, gone)) == 4
+    assert len(kept(copies, Rules(minimum=1, orphan_after=timedelta(days=30)), gone)) == 3  # neither TTL nor keep rule
+
+
+def test_that_no_fresh_backup_is_needed_says_nothing_of_sources_that_vanished_or_of_wrong_clocks():
+    rules, copies = Rules(ttl=DAY, minimum=1), [a_copy(24 * days) for days in (40, 50, 60)]
+    for standing in (replace(FRESH, is_absent=True), replace(FRESH, confirmed_at=NOW + timedelta(days=2))):
+        assert len(kept(copies, rules, standing, even_if_stale=True)) == 3
+    assert len(kept(copies, rules, replace(FRESH, confirmed_at=None), even_if_stale=True)) == 1
 
 
 # --- sudden drops -------------------------------------------------------------------------------------------------
