@@ -292,7 +292,7 @@ def _value(variable: str, field: FieldInfo, layer: Mapping[str, str], problems: 
         problems.append(f"{variable} and {variable}_FILE are both set: keep one of them")
         return None
     try:
-        text = (base / named_file).read_text(encoding="utf-8")
+        text = (base / named_file).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         problems.append(f"{variable}_FILE={named_file!r} cannot be read: {reason}")

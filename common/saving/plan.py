@@ -69,7 +69,7 @@ def make_plan(
                 plan.candidates.append(Candidate(state, mode, decision.reason, record, state.source.key in postponed))
             else:
                 without_data = state.source.kind == "task" and not state.has_data
-                tally.note(state, "without data" if without_data else "unchanged", decision.reason)
+                tally.note(state, "without data" if without_data else "unchanged", decision.reason, record)
     plan.candidates = in_order(plan.candidates)
     return plan
 

@@ -32,7 +32,10 @@ MODE_WORDS = {"p": "backups", "a": "annotations", "t": "tasks"}
 
 @dataclass(frozen=True)
 class Line:
-    """One source of the server's list and what became of it in one mode."""
+    """One source of the server's list and what became of it in one mode.
+
+    `record` is what this run saved, `standing` the backup of an earlier one that is still right: what it lacks is lacking.
+    """
 
     source: Source
     outcome: Outcome
@@ -41,6 +44,7 @@ class Line:
     record: Record | None = None
     exported_bytes: int = 0
     seconds: float = 0.0
+    standing: Record | None = None
 
 
 @dataclass
@@ -68,8 +72,10 @@ class Tally:
         self.lines.append(line)
         return line
 
-    def note(self, state: SourceState, outcome: Outcome, reason: str) -> Line:
-        line = Line(state.source, outcome, log.without_secrets(reason))
+    def note(self, state: SourceState, outcome: Outcome, reason: str, standing: Record | None = None) -> Line:
+        # The others are too many to be held for nothing.
+        lacks = standing if standing and (standing.left_out or standing.alterations) else None
+        line = Line(state.source, outcome, log.without_secrets(reason), standing=lacks)
         self.lines.append(line)
         return line
 
@@ -200,16 +206,17 @@ def _print_remarks(out: Console, tally: Tally, line: Line) -> None:
             out.print(f"         {line.remedy}", soft_wrap=True)
     elif line.outcome in ("gone", "postponed", "without data"):
         out.print(f"{line.outcome.upper():<8} {what}: {line.reason}", soft_wrap=True)
-    if line.record is None:
+    record = line.record or line.standing
+    if record is None:
         return
-    for warning in (text for text in line.record.warnings if text not in line.reason):
+    for warning in (text for text in record.warnings if line.record and text not in line.reason):
         out.print(
             Text(f"WARNING  {what}: {printable(log.without_secrets(warning), 400)}", style="yellow"), soft_wrap=True
         )
-    for text in line.record.alterations:
+    for text in record.alterations:
         out.print(f"MENDED   {what}: {printable(text, 400)}", soft_wrap=True)
-    for left in line.record.left_out:
-        if not any(left.reason in text for text in line.record.alterations):
+    for left in record.left_out:
+        if not any(left.reason in text for text in record.alterations):
             out.print(
                 f"LEFT OUT {what}: task {left.task_id} ({printable(left.name, 60)}): {left.reason}", soft_wrap=True
             )

@@ -57,11 +57,12 @@ def test_a_secret_in_the_environment_means_itself(tmp_path_factory, secret):
     assert settings.password.get_secret_value() == secret
 
 
-def test_every_secret_can_stand_in_a_file_and_line_ends_behind_it_are_dropped(tmp_path):
+@pytest.mark.parametrize("mark", ["", "\ufeff"], ids=["plain", "byte order mark"])
+def test_every_secret_can_stand_in_a_file_and_line_ends_behind_it_are_dropped(tmp_path, mark):
     for name, field in variables(BackupSettings).items():
         if is_secret(field):
             secret = "p#'$x" if "TOKEN" in name else " p#'$x "
-            (tmp_path / "secret").write_text(f"{secret}\r\n\n")
+            (tmp_path / "secret").write_text(f"{mark}{secret}\r\n\n", encoding="utf-8")
             settings = loaded(tmp_path, {f"{name}_FILE": str(tmp_path / "secret")}).settings
             found = next(value for key, value in settings if BackupSettings.model_fields[key].alias == name)
             assert found.get_secret_value() == secret

@@ -240,3 +240,13 @@ def test_a_dry_run_leaves_what_another_run_is_writing_alone(server: CvatSandbox,
     again = run_backup(server, tmp_path)
     assert again.outcomes()["project 1"] == "saved"
     assert_all_saved(again, server)
+
+
+def test_what_a_backup_lacks_is_named_in_every_run_that_leaves_it_standing(server: CvatSandbox, tmp_path: Path) -> None:
+    server.world.fail_upload(server.world.add_empty_task("broken", 1))
+    server.world.add_empty_task("no data", 1)
+    for outcome in ("saved + 0 unchanged", "0 saved + "):
+        run = run_backup(server, tmp_path)
+        assert outcome in run.out, run.out
+        assert re.search(r"MENDED .*task \d+ \(broken\) was left out", run.out), run.out
+        assert re.search(r"LEFT OUT .*\(no data\)", run.out), run.out
