@@ -1,6 +1,7 @@
 """`--drill`: one backup restored for real, compared value by value, and deleted again. A backup is worth what comes back.
 
-Only what its own journal names is ever deleted, and only while it still bears a drill's name.
+Only what its own journal names, by number and moment, is ever deleted, and only while it still bears a drill's name or
+lies in the project that does.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ from common.progress import Display
 from common.restoring import journal as journals
 from common.restoring.choice import chosen_archives
 from common.restoring.find import Chosen, NotThere, at_moment, of_backup, sources_on_disk
+from common.restoring.identity import is_marked, is_ours
 from common.restoring.imports import Bringing, ImportFailed, made_by, with_marker
-from common.restoring.journal import Journal
+from common.restoring.journal import Journal, Piece
 from common.restoring.order import Order, Restored, Target, open_target
 from common.restoring.putting import put_back
 from common.restoring.settings import RestoreSettings
@@ -193,9 +195,7 @@ def _delete(target: Target, journal: Journal) -> list[str]:
             address = f"/api/{piece.kind}s/{item_id}"
             try:
                 item = target.client.get(address)
-                recent = parse_time(str(item["created_date"])).date() >= parse_time(journal.at).date()
-                ours = is_drill(str(item["name"])) or (piece.index is not None and item.get("project_id") is not None)
-                if not (ours or f"[cvat-backups {piece.marker}]" in item["name"]) or not recent:
+                if not _may_be_deleted(target, journal, piece, item):
                     log.get().warning(
                         "drill_not_deleted", what=address, name=item["name"], detail="it is no drill's now"
                     )
@@ -205,3 +205,18 @@ def _delete(target: Target, journal: Journal) -> list[str]:
             except errors.NotFound:
                 continue
     return deleted
+
+
+def _may_be_deleted(target: Target, journal: Journal, piece: Piece, item: Mapping[str, Any]) -> bool:
+    """Whether it is what this drill made, and still a drill's: nobody has taken it for something else since."""
+    first = journal.pieces[0]
+    if piece.result_id is None:  # found by its marker
+        return is_marked(item, piece) and parse_time(str(item["created_date"])).date() >= parse_time(journal.at).date()
+    if not is_ours(item, journal, piece):
+        return False
+    if piece is first or is_marked(item, piece):
+        return is_marked(item, piece) or is_drill(str(item["name"]))
+    # A part that bears its own name already: it must lie in the project that this drill made.
+    if first.result_id is None or item.get("project_id") != first.result_id:
+        return False
+    return _may_be_deleted(target, journal, first, target.client.get(f"/api/projects/{first.result_id}"))

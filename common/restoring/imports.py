@@ -19,6 +19,7 @@ from common.backups.compose import Composed
 from common.cvat import errors
 from common.cvat.client import Client
 from common.cvat.listing import items
+from common.restoring.identity import is_ours
 from common.restoring.journal import Journal, Piece
 from common.restoring.upload import UploadLost, begin_upload, send_rest
 from common.sources import Kind
@@ -67,14 +68,15 @@ def bring_in(work: Bringing) -> int:
     for _attempt in range(MOST_ATTEMPTS):
         work.deadline = Deadline(work.timeout_seconds)
         if piece.state in ("imported", "named") and piece.result_id is not None:
-            if _is_there(work.client, piece.kind, piece.result_id):
+            if _is_there(work, piece.result_id):
                 return piece.result_id
-            piece.state, piece.result_id, piece.request_id, piece.upload_id = "new", None, "", ""
+            piece.state, piece.request_id, piece.upload_id = "new", "", ""
+            piece.result_id, piece.result_created = None, ""
         if piece.state in ("finishing", "importing"):
             work.phase("looking what became of the import")
             found = _what_became_of_it(work)
-            if found is not None:
-                return _imported(work, found)
+            if found is not None and _imported(work, found):
+                return found
             piece.state, piece.request_id = "uploaded" if piece.state == "finishing" else "new", ""
         if piece.state in ("new", "uploading"):
             _upload(work)
@@ -91,8 +93,8 @@ def bring_in(work: Bringing) -> int:
             if error.status != 400 or "uploaded" not in error.said:
                 raise
             found = _what_became_of_it(work)
-            if found is not None:
-                return _imported(work, found)
+            if found is not None and _imported(work, found):
+                return found
             piece.state = "new"
             continue
         piece.state = "importing"
@@ -100,10 +102,16 @@ def bring_in(work: Bringing) -> int:
     raise ImportFailed(f"CVAT did not take the archive in {MOST_ATTEMPTS} attempts")
 
 
-def _imported(work: Bringing, found: int) -> int:
+def _imported(work: Bringing, found: int) -> bool:
+    """Puts down what was made, by its number and the moment it was made. False when it is gone again."""
+    try:
+        item = work.client.get(f"/api/{work.piece.kind}s/{found}")
+    except errors.NotFound:
+        return False
     work.piece.state, work.piece.result_id = "imported", found
+    work.piece.result_created = str(item.get("created_date") or "")
     work.journal.save()
-    return found
+    return True
 
 
 def _upload(work: Bringing) -> None:
@@ -240,9 +248,15 @@ def with_marker(client: Client, kind: Kind, marker: str) -> list[int]:
     return sorted(found)
 
 
-def _is_there(client: Client, kind: Kind, item_id: int) -> bool:
+def _is_there(work: Bringing, item_id: int) -> bool:
+    """Whether what an earlier run made is still there, and is no other one that has its number now."""
+    piece, address = work.piece, f"/api/{work.piece.kind}s/{item_id}"
     try:
-        client.get(f"/api/{kind}s/{item_id}")
+        item = work.client.get(address)
     except errors.NotFound:
         return False
+    if not is_ours(item, work.journal, piece):
+        log.get().warning("restore_number_reused", what=address, detail="the server was set up anew: it is made again")
+        return False
+    piece.result_created = str(item.get("created_date") or "")
     return True

@@ -10,6 +10,7 @@ import json
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,6 +38,8 @@ class Piece:
     request_id: str = ""
     finish_at: str = ""
     result_id: int | None = None
+    # Exactly as the server says it: on a server set up anew the same number is something else. "" in older journals.
+    result_created: str = ""
 
     @property
     def marked_name(self) -> str:
@@ -62,6 +65,8 @@ class Journal:
     pieces: list[Piece] = field(default_factory=list)
     state: Literal["under way", "done", "failed", "deleted"] = "under way"
     created_at: str = ""
+    # When the file was last written, as it was read: nothing that it names was made later.
+    last_saved: str = ""
 
     @property
     def result_id(self) -> int | None:
@@ -74,7 +79,7 @@ class Journal:
     def save(self) -> None:
         """Raises DiskFull, OSError."""
         value = dataclasses.asdict(self)
-        value.pop("path")
+        del value["path"], value["last_saved"]
         write_json(self.path, {"version": JOURNAL_VERSION, **value})
 
 
@@ -114,4 +119,5 @@ def _read(path: Path) -> Journal:
     if value.pop("version") != JOURNAL_VERSION:
         raise ValueError("another version")
     pieces = [Piece(**piece) for piece in value.pop("pieces")]
-    return Journal(path=path, pieces=pieces, **value)
+    last_saved = iso(datetime.fromtimestamp(path.stat().st_mtime, UTC))
+    return Journal(path=path, pieces=pieces, last_saved=last_saved, **value)

@@ -12,6 +12,7 @@ from common.cvat.listing import items, source_of
 from common.exits import Trouble
 from common.restoring import journal as journals
 from common.restoring.find import Chosen
+from common.restoring.identity import is_ours
 from common.restoring.journal import Journal
 from common.restoring.order import Order, Restored, Target
 from common.restoring.soundness import Sound
@@ -44,14 +45,26 @@ def taken_up(target: Target, sound: Sound, name: str, organization: str, order: 
     return None
 
 
+def is_lost(target: Target, journal: Journal) -> bool:
+    """Whether what an earlier run had made is gone: with it went the assurance that nothing else has its name."""
+    first = journal.pieces[0]
+    if first.state not in ("imported", "named") or first.result_id is None:
+        return False
+    try:
+        return not is_ours(target.client.get(f"/api/{first.kind}s/{first.result_id}"), journal, first)
+    except errors.NotFound:
+        return True
+
+
 def made_before(target: Target, origin: str, sound: Sound, name: str) -> int | None:
     """The id of what an earlier restore of this source made, if it is still there, whatever it is called by now."""
     for journal in journals.all_journals(target.folder):
         same = (journal.state, journal.kind, journal.source, journal.name) == ("done", sound.kind, origin, name)
         if same and journal.result_id is not None:
             with contextlib.suppress(errors.NotFound):
-                target.client.get(f"/api/{sound.kind}s/{journal.result_id}")
-                return journal.result_id
+                item = target.client.get(f"/api/{sound.kind}s/{journal.result_id}")
+                if is_ours(item, journal, journal.pieces[0]):
+                    return journal.result_id
     return None
 
 
@@ -64,19 +77,19 @@ def require_free(
     """
     if order.again or order.purpose == "drill":
         return None
-    made = {
-        journal.result_id: journal
+    made = [
+        journal
         for journal in journals.all_journals(target.folder)
         if journal.kind == sound.kind and journal.state in ("done", "under way")
-    }
+    ]
     taken = []
     for item in items(target.client, f"/api/{sound.kind}s"):
         if sound.kind == "task" and item.get("project_id") != home:
             continue
         if str(item["name"]).strip() != name or (home is None and _org_id(item) != org_id):
             continue
-        journal = made.get(int(item["id"]))
-        if journal is None or str(item["created_date"]) < journal.created_at[:10]:
+        journal = _maker_of(item, made)
+        if journal is None:
             taken.append(int(item["id"]))
         elif journal.sha256 == sound.sha256:
             return int(item["id"])
@@ -85,6 +98,14 @@ def require_free(
     if taken:
         listed = ", ".join(str(number) for number in taken[:5])
         raise ExistsAlready(f"a {sound.kind} {printable(name, 60)!r} is on the server already ({listed})")
+    return None
+
+
+def _maker_of(item: dict[str, Any], made: list[Journal]) -> Journal | None:
+    """The restore that made what is on the server, the newest first."""
+    for journal in reversed(made):
+        if journal.result_id == int(item["id"]) and is_ours(item, journal, journal.pieces[0]):
+            return journal
     return None
 
 

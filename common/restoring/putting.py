@@ -19,7 +19,15 @@ from common.restoring.metadata import reapply
 from common.restoring.order import Order, Restored, Target
 from common.restoring.parts import Parts
 from common.restoring.place import RestoredSource
-from common.restoring.presence import made_before, organization_for, origin_of, original_of, require_free, taken_up
+from common.restoring.presence import (
+    is_lost,
+    made_before,
+    organization_for,
+    origin_of,
+    original_of,
+    require_free,
+    taken_up,
+)
 from common.restoring.sending import archive_of, parts_of
 from common.restoring.sidecars import sidecar_of
 from common.restoring.soundness import Sound, check
@@ -43,11 +51,12 @@ def put_back(target: Target, chosen: Chosen, order: Order, phase: Callable[[str]
             return done
     organization, org_id = organization_for(target, chosen, sidecar, order, done)
     journal = taken_up(target, sound, name, organization, order)
-    if journal is None:
+    if journal is None or is_lost(target, journal):
         already = require_free(target, origin_of(chosen, sound), sound, name, org_id, home, order)
         if already is not None:
             done.outcome, done.id, done.address = "there already", already, _address(target, sound.kind, already)
             return done
+    if journal is None:
         parts = parts_of(sound, target.settings.upload_limit_bytes)
         journal = _begin(target, chosen, sound, name, organization, order, parts)
     else:
