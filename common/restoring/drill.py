@@ -76,7 +76,7 @@ def run_drill(run: Run[RestoreSettings]) -> int:
                 item = display.item(str(chosen))
                 done = put_back(target, chosen, Order(name, purpose="drill"), item.phase, item.bytes)
                 item.phase("comparing values")
-                differences = done.differences + _differences(target, chosen, done)
+                differences = done.differences + done.missing + _differences(target, chosen, done)
             reason = ""
         except Trouble as error:
             reason = str(error)

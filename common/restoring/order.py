@@ -57,6 +57,8 @@ class Restored:
     remedy: str = ""
     remarks: list[str] = field(default_factory=list)
     differences: list[str] = field(default_factory=list)
+    # What was saved with it, but could not be put back because it cannot be read.
+    missing: list[str] = field(default_factory=list)
     metadata: list[Applied] = field(default_factory=list)
     journal: Journal | None = None
 
