@@ -49,6 +49,10 @@ class Overlooked:
     def is_record(self) -> bool:
         return self.path.name.endswith(".zip.json")
 
+    def __str__(self) -> str:
+        what = "its record" if self.is_record else "metadata" if self.path.suffix == ".json" else "the folder"
+        return f"{'BAD ' if self.is_damaged else 'NOT READ'} {what}: {self.reason}"
+
 
 @dataclass(frozen=True)
 class Backup:

@@ -174,12 +174,13 @@ def when_read_again() -> Callable[[Backup], str]:
 class Reading:
     """What reading one backup came to: `bad` says why it is bad, `unread` why that is not known; both empty: good.
 
-    `unkept` is what could not be written down of it, and why.
+    `unkept` is what could not be written down of it, and why; `unmarked`: the mark of a bad one is among that.
     """
 
     bad: str = ""
     unread: str = ""
     unkept: tuple[OSError, ...] = ()
+    unmarked: bool = False
 
 
 def verify(backup: Backup, between: Callable[[], None] = lambda: None) -> Reading:
@@ -196,6 +197,7 @@ def verify(backup: Backup, between: Callable[[], None] = lambda: None) -> Readin
     except NotRead as error:
         unread = str(error)
     unkept: list[OSError] = []
+    unmarked = False
     try:
         if bad:
             backup.mark_bad(bad)
@@ -203,8 +205,9 @@ def verify(backup: Backup, between: Callable[[], None] = lambda: None) -> Readin
             backup.unmark()
     except OSError as error:  # somebody else's folder: what was found out is no less true
         unkept.append(error)
+        unmarked = bool(bad)
     try:
         VerifiedLog(backup.folder.parent).add(backup, bad or unread, NOT_READ if unread else "")
     except OSError as error:
         unkept.append(error)
-    return Reading(bad, unread, tuple(unkept))
+    return Reading(bad, unread, tuple(unkept), unmarked)

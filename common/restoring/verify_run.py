@@ -40,6 +40,7 @@ class _Found:
 
     bad: int = 0
     unread: int = 0
+    unmarked: int = 0
     other: list[Overlooked] = field(default_factory=list)
     # What could not be written, by its folder: said once, not for each backup.
     unkept: dict[Path, str] = field(default_factory=dict)
@@ -47,11 +48,6 @@ class _Found:
     @property
     def all_good(self) -> bool:
         return not (self.bad or self.unread or self.other or self.unkept)
-
-    def say_overlooked(self, each: Overlooked) -> None:
-        word = "BAD " if each.is_damaged else "NOT READ"
-        what = "its record: " if each.is_record else "metadata: " if each.path.suffix == ".json" else "the folder: "
-        _say(f"{word} {what}{each.reason}\n     {each.path}")
 
 
 def verify_some(settings: RestoreSettings, arguments: argparse.Namespace, stop: StopSignal) -> int:
@@ -64,7 +60,7 @@ def verify_some(settings: RestoreSettings, arguments: argparse.Namespace, stop: 
         chosen = due([backup.record.size_bytes for backup in backups], times, parse_share(arguments.share))
         backups = [backups[index] for index in chosen]
     for each in meant.overlooked:
-        found.say_overlooked(each)
+        _say(f"{each}\n     {each.path}")
         if not each.is_record:
             found.other.append(each)
         elif each.is_damaged:
@@ -83,7 +79,7 @@ def verify_some(settings: RestoreSettings, arguments: argparse.Namespace, stop: 
             display.advance()
             display.tick()
     for each in _bad_metadata(folders, stop.check):
-        found.say_overlooked(each)
+        _say(f"{each}\n     {each.path}")
         found.other.append(each)
     _say_sum(len(backups) + records, read, found)
     return Exit.ALL_GOOD if found.all_good else Exit.SOME_FAILED
@@ -95,6 +91,7 @@ def _read(backup: Backup, found: _Found, between: Callable[[], None]) -> int:
     what = f"{backup.record.source} ({printable(backup.record.source.name, 60)})"
     if reading.bad:
         found.bad += 1
+        found.unmarked += reading.unmarked
         _say(f"BAD  {what}: {reading.bad}\n     {backup.path}")
     if reading.unread:
         found.unread += 1
@@ -129,6 +126,10 @@ def _say_sum(count: int, read: int, found: _Found) -> None:
             "Bad ones are marked (….bad.json beside them) and count no more. Where the newest is bad, the next backup.py "
             "saves that source again; once a newer good one is there, a bad one may be deleted by hand.",
             soft_wrap=True,
+        )
+    if found.unmarked:
+        out.print(
+            f"Not so {found.unmarked} of them, which could not be marked: other runs take it for good.", soft_wrap=True
         )
     if found.unread:
         out.print(
