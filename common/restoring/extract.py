@@ -122,9 +122,9 @@ def _writable(folder: Path) -> Iterator[None]:
     except FileExistsError as error:
         if error.filename != str(folder):
             raise
-        raise refused(folder, error, "The folder of --extract", "Or choose another one: --extract DIR.") from None
+        raise refused(folder, error, "The folder of --extract", "(or choose another folder: --extract DIR)") from None
     except OSError as error:
-        raise refused(folder, error, "The folder of --extract", "Or choose another one: --extract DIR.") from None
+        raise refused(folder, error, "The folder of --extract", "(or choose another folder: --extract DIR)") from None
 
 
 def _write(

@@ -257,6 +257,21 @@ def test_what_cannot_be_written_of_restores_is_named_and_what_to_do(
     assert wanted in done.err and str(theirs) in done.err
 
 
+def test_a_journal_of_somebody_else_is_named(server: CvatSandbox, tmp_path: Path) -> None:
+    run_backup(server, tmp_path)
+    patched = """
+import common.restoring.putting as putting
+plain = putting.bring_in
+def bring_in(work):
+    work.journal.folder.chmod(0o500)
+    return plain(work)
+putting.bring_in = bring_in
+"""
+    done = restore(server, tmp_path, "--project", "1", "--again", patched=patched)
+    assert done.code == 1 and "CVAT_BACKUP_DIR cannot be written: Permission denied" in done.out, done.said
+    assert "writable for the user that runs restore.py" in done.out
+
+
 def test_a_drill_whose_result_cannot_be_kept_says_so(server: CvatSandbox, tmp_path: Path) -> None:
     run_backup(server, tmp_path)
     more = {"CVAT_DRILL_URL": server.url, "CVAT_DRILL_ACCESS_TOKEN": server.write_token}
