@@ -40,7 +40,7 @@ from common.saving.plan import (
     require_something,
 )
 from common.saving.settings import BackupSettings
-from common.saving.shelf import print_plan, print_shelf, require_folder
+from common.saving.shelf import list_backups, print_plan, require_folder
 from common.saving.sidecars import Sidecars
 from common.text import now
 
@@ -68,7 +68,7 @@ def run_backup(run: Run[BackupSettings]) -> int:
     require_folder(settings.dir)
     require_all_servers(settings.dir)
     if run.arguments.list:
-        return Exit.ALL_GOOD if print_shelf(settings.dir) else Exit.NOTHING_WORKED
+        return list_backups(settings.dir)
     modes, _ = parse_modes(run.arguments.mode)
     store = Store(settings.dir, server_key(settings.url))
     if run.arguments.dry_run:

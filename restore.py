@@ -11,16 +11,18 @@ import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from common.backups.store import Overlooked
 from common.backups.survey import require_all_servers
 from common.cvat.address import server_key
 from common.cvat.client import connect
 from common.cvat.settings import missing_server_settings
 from common.exits import Exit
-from common.lock import locked
 from common.restoring.annotations import put_annotations_back
-from common.restoring.choice import chosen_archives, wrong_arguments
+from common.restoring.choice import chosen_archives, say_overlooked, wrong_arguments
 from common.restoring.drill import missing_drill_settings, run_drill
 from common.restoring.extract import extract_all
+from common.restoring.find import Chosen
+from common.restoring.folder import held
 from common.restoring.order import Order, Restored, Target, open_target
 from common.restoring.report import exit_code, print_restored
 from common.restoring.run import restore_all
@@ -28,7 +30,7 @@ from common.restoring.settings import RestoreSettings
 from common.restoring.verify import when_read_again
 from common.restoring.verify_run import verify_some
 from common.run import Run, frame, leave
-from common.saving.shelf import print_shelf
+from common.saving.shelf import list_backups
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -76,7 +78,7 @@ def run_restore(run: Run[RestoreSettings]) -> int:
     arguments, settings = run.arguments, run.settings
     require_all_servers(settings.dir)
     if arguments.list:
-        return Exit.ALL_GOOD if print_shelf(settings.dir, when_read_again()) else Exit.NOTHING_WORKED
+        return list_backups(settings.dir, when_read_again())
     if arguments.verify:
         return verify_some(settings, arguments, run.stop)
     if arguments.extract:
@@ -85,7 +87,7 @@ def run_restore(run: Run[RestoreSettings]) -> int:
         return run_drill(run)
     if arguments.annotations_only:
         target = sign_in(run)
-        with locked(target.folder / ".lock-restore", "restore.py", run.patience):
+        with held(target.folder, "restore.py", run.patience):
             return put_annotations_back(target, arguments)
     return restore(run)
 
@@ -93,7 +95,7 @@ def run_restore(run: Run[RestoreSettings]) -> int:
 def restore(run: Run[RestoreSettings]) -> int:
     """Projects and tasks, into CVAT_URL."""
     arguments = run.arguments
-    chosen = chosen_archives(run.settings, arguments, server_key(run.settings.url))
+    chosen, complete = choose(run, server_key(run.settings.url))
     target = sign_in(run)
     order = Order(
         arguments.name or "",
@@ -102,21 +104,32 @@ def restore(run: Run[RestoreSettings]) -> int:
         with_metadata=not arguments.without_metadata,
     )
     results: list[Restored] = []
-    with locked(target.folder / ".lock-restore", "restore.py", run.patience):
+    with held(target.folder, "restore.py", run.patience):
         try:
             restore_all(target, chosen, order, results)
         finally:
             if results:
                 print_restored(results)
-    return exit_code(results)
+    return exit_code(results) or complete
+
+
+def choose(run: Run[RestoreSettings], preferred: str) -> tuple[list[Chosen], Exit]:
+    """What is meant; and 3 instead of 0 when not all that lies on the disk could be looked at. Raises NotThere."""
+    overlooked: list[Overlooked] = []
+    chosen: list[Chosen] = []
+    try:
+        chosen = chosen_archives(run.settings, run.arguments, preferred, overlooked=overlooked)
+    finally:
+        incomplete = say_overlooked(overlooked, chosen, run.arguments.at)
+    return chosen, Exit.SOME_FAILED if incomplete else Exit.ALL_GOOD
 
 
 def extract_files(run: Run[RestoreSettings]) -> int:
     """Backups as plain files, without a server."""
     folder = Path(run.arguments.extract).expanduser().absolute()
     preferred = server_key(run.settings.url) if run.settings.url else ""
-    chosen = chosen_archives(run.settings, run.arguments, preferred)
-    return extract_all(chosen, folder, int(run.settings.min_free_gb * 1e9), run.stop.check)
+    chosen, complete = choose(run, preferred)
+    return extract_all(chosen, folder, int(run.settings.min_free_gb * 1e9), run.stop.check) or complete
 
 
 def sign_in(run: Run[RestoreSettings]) -> Target:

@@ -22,6 +22,10 @@ class BadRecord(Exception):
     """A record that cannot be read: damaged, or written by a later version of this program."""
 
 
+class UnreadRecord(BadRecord):
+    """A record whose bytes could not be read (no right to, a disk that fails): what it says is not known."""
+
+
 @dataclass(frozen=True)
 class StoredFile:
     """One file of a backup, in the record's own folder. `role`: backup, dataset, api or left-out."""
@@ -172,5 +176,7 @@ def read(path: Path) -> Record:
     """The record at `path`. Raises BadRecord."""
     try:
         return from_json(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise UnreadRecord(f"it cannot be read ({error})") from error
+    except ValueError as error:
         raise BadRecord(f"it cannot be read ({error})") from None

@@ -247,7 +247,7 @@ def sidecar_path(folder: Path, stamp: str) -> Path:
     return folder / f"metadata_{stamp}.json"
 
 
-def newest_sidecar(folder: Path, at_stamp: str | None = None) -> Sidecar | None:
+def newest_sidecar(folder: Path, at_stamp: str | None = None, unread: list[str] | None = None) -> Sidecar | None:
     """The newest readable sidecar; with the stamp of a backup the one that belongs to it.
 
     That is the one in force when it was made (the oldest, if all are younger). To the newest backup belongs the newest
@@ -255,12 +255,17 @@ def newest_sidecar(folder: Path, at_stamp: str | None = None) -> Sidecar | None:
 
     What the account could not read on that day is taken from an older one that has it: rights that were lost for
     a night must not cost the review issues of a year. `not_readable` then names only what none of them has.
+
+    `unread` is told of the files, newer than the one that is taken, that are there but cannot be read. Raises OSError.
     """
     stamps = sidecar_stamps(folder)
     if at_stamp is not None and _is_outdated(folder, at_stamp):
         stamps = [stamp for stamp in stamps if stamp <= at_stamp] or stamps[-1:]
-    found = _readable(folder, stamps)
+    passed_over: list[str] = []
+    found = _readable(folder, stamps, passed_over)
     sidecar = next(found, None)
+    if unread is not None:
+        unread += passed_over
     if sidecar is None:
         return None
     while sidecar.not_readable:
@@ -277,13 +282,23 @@ def _is_outdated(folder: Path, stamp: str) -> bool:
     return any((stamp_of(name, "backup") or "") > stamp for name in names)
 
 
-def _readable(folder: Path, stamps: list[str]) -> Iterator[Sidecar]:
+def _readable(folder: Path, stamps: list[str], passed_over: list[str]) -> Iterator[Sidecar]:
     for stamp in stamps:
         path = sidecar_path(folder, stamp)
         try:
-            yield from_json(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, BadRecord) as error:
+            yield read_sidecar(path)
+        except (OSError, BadRecord) as error:
             log.get().warning("sidecar_unreadable", file=str(path), reason=str(error))
+            if not isinstance(error, FileNotFoundError):
+                passed_over.append(f"{path.name}: {(error.strerror if isinstance(error, OSError) else '') or error}")
+
+
+def read_sidecar(path: Path) -> Sidecar:
+    """Raises OSError where it could not be read, BadRecord where what was read is no sidecar."""
+    try:
+        return from_json(json.loads(path.read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise BadRecord(f"it is damaged ({error})") from None
 
 
 def filled(sidecar: Sidecar, older: Sidecar) -> Sidecar:

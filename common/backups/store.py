@@ -20,7 +20,8 @@ from pathlib import Path
 
 from common import log
 from common.backups.names import folder_key, server_folder, source_folder, source_key, stamp_of
-from common.backups.record import BadRecord, Content, Record, StoredFile, read, to_json
+from common.backups.record import BadRecord, Content, Record, StoredFile, UnreadRecord, read, to_json
+from common.exits import Exit, RunEnds
 from common.files import publish, sync_folder, write_json
 from common.sources import Source
 from common.text import iso, now
@@ -29,6 +30,28 @@ from common.transfer import PartFile
 PENDING = ".json.pending"
 # What a server keeps of an export is gone after a day; a part of it is then of no use any more.
 DEBRIS_SECONDS = 7 * 86400
+# In CVAT_BACKUP_DIR, but no server's folder: what cannot be read there hides no backups.
+_NO_SERVERS = ("restores", "lost+found")
+
+
+@dataclass(frozen=True)
+class Overlooked:
+    """A record, or a whole folder, that a look at the disk had to pass over, and why.
+
+    `is_damaged`: its bytes were read, and are no record; else they could not be read, whatever they are.
+    """
+
+    path: Path
+    reason: str
+    is_damaged: bool = False
+
+    @property
+    def is_record(self) -> bool:
+        return self.path.name.endswith(".zip.json")
+
+    def __str__(self) -> str:
+        what = "its record" if self.is_record else "metadata" if self.path.suffix == ".json" else "the folder"
+        return f"{'BAD ' if self.is_damaged else 'NOT READ'} {what}: {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -47,8 +70,10 @@ class Backup:
         for file in self.record.files:
             try:
                 length = (self.folder / file.name).stat().st_size
-            except OSError:
+            except FileNotFoundError:
                 return f"{file.name} is missing"
+            except OSError as error:
+                return f"{file.name} cannot be looked at ({error.strerror or error})"
             if length != file.size_bytes:
                 return f"{file.name} has {length:,} bytes instead of {file.size_bytes:,}"
         return self.marked_bad()
@@ -240,25 +265,64 @@ def _source_folders(folder: Path) -> Iterator[tuple[Path, tuple[str, int, str]]]
             yield folder / name, key
 
 
-def backups_in(folder: Path, content: Content | None = None) -> Iterator[Backup]:
-    """The backups in one source's folder, newest first. Unreadable records are logged and passed over."""
+def backups_in(
+    folder: Path, content: Content | None = None, overlooked: list[Overlooked] | None = None
+) -> Iterator[Backup]:
+    """The backups in one source's folder, newest first. Unreadable records are logged, noted and passed over.
+
+    Raises OSError when the folder itself cannot be read: no caller must take that for a folder without backups.
+    """
     contents: tuple[Content, ...] = (content,) if content else ("backup", "annotations")
     found = []
     for name in os.listdir(folder):
         if name.endswith(".zip.json"):
             found += [(stamp, name) for each in contents if (stamp := stamp_of(name, each))]
     for _stamp, name in sorted(found, reverse=True):
+        path = folder / name
         try:
-            yield Backup(read(folder / name), folder)
+            yield Backup(read(path), folder)
         except BadRecord as error:
-            log.get().warning("record_unreadable", record=str(folder / name), reason=str(error))
+            if isinstance(error.__cause__, FileNotFoundError) and not path.is_symlink():
+                continue  # deleted by the sweeper since we looked
+            log.get().warning("record_unreadable", record=str(path), reason=str(error))
+            if overlooked is not None:
+                overlooked.append(Overlooked(path, str(error), is_damaged=not isinstance(error, UnreadRecord)))
 
 
-def all_backups(backup_dir: Path) -> Iterator[list[Backup]]:
-    """The backups of each source of each server, newest first, source by source."""
-    for server in sorted(path for path in backup_dir.iterdir() if path.is_dir()):
-        folders = sorted(_source_folders(server), key=lambda pair: (pair[1][0], pair[1][1], pair[1][2]))
-        for folder, _key in folders:
-            backups = sorted(backups_in(folder), key=lambda backup: backup.record.stamp, reverse=True)
-            if backups:
-                yield backups
+def all_backups(backup_dir: Path, overlooked: list[Overlooked] | None = None) -> Iterator[list[Backup]]:
+    """The backups of each source of each server, newest first, source by source.
+
+    For looking only, never for deciding what may go: a folder that cannot be read is passed over, logged and added to
+    `overlooked`, as is a record. Raises RunEnds when CVAT_BACKUP_DIR itself cannot be read.
+    """
+    noted: list[Overlooked] = [] if overlooked is None else overlooked
+    try:
+        names = sorted(os.listdir(backup_dir))
+    except OSError as error:
+        what = f"CVAT_BACKUP_DIR cannot be read: {backup_dir} ({error.strerror or error})."
+        raise RunEnds(what, "Let this user read it and all that is in it.", Exit.BAD_CONFIGURATION) from None
+    for name in names:
+        server, folders = backup_dir / name, []
+        try:
+            if not server.is_dir():
+                continue
+            keys = [(key, each) for each in os.listdir(server) if (key := folder_key(each)) is not None]
+            folders = [server / each for _key, each in sorted(keys) if (server / each).is_dir()]
+        except OSError as error:
+            if name not in _NO_SERVERS:
+                _overlook(noted, server, error)
+        for folder in folders:
+            try:
+                found = list(backups_in(folder, overlooked=noted))
+            except FileNotFoundError:
+                continue  # deleted since we looked
+            except OSError as error:
+                _overlook(noted, folder, error)
+                continue
+            if found:
+                yield sorted(found, key=lambda backup: backup.record.stamp, reverse=True)
+
+
+def _overlook(noted: list[Overlooked], folder: Path, error: OSError) -> None:
+    log.get().warning("folder_unreadable", folder=str(folder), reason=str(error))
+    noted.append(Overlooked(folder, error.strerror or str(error)))

@@ -21,11 +21,12 @@ from rich.table import Table
 from rich.text import Text
 
 from common import log
+from common.backups.store import Overlooked
 from common.cvat import errors
 from common.cvat.address import server_key
 from common.cvat.listing import items, look_at, source_of
 from common.exits import Exit, RunEnds, Trouble
-from common.restoring.choice import chosen_annotations
+from common.restoring.choice import chosen_annotations, say_overlooked
 from common.restoring.jobs import Scope, counted, parse_frames, problems, same, wanted_annotations
 from common.restoring.labels import Labels, Translation, labels_of
 from common.restoring.matching import Match, NoMatch, match_tasks
@@ -69,7 +70,11 @@ class _Plan:
 def put_annotations_back(target: Target, arguments: argparse.Namespace) -> int:
     """Finds, checks, shows, asks, saves what is there, puts back, compares. The exit code."""
     scope = _scope(arguments)
-    chosen = chosen_annotations(target.settings, arguments, server_key(target.client.url))
+    overlooked: list[Overlooked] = []
+    try:
+        chosen = chosen_annotations(target.settings, arguments, server_key(target.client.url), overlooked)
+    finally:
+        incomplete = say_overlooked(overlooked, [], arguments.at)
     plans: list[_Plan] = []
     for path, unique, task_ids in chosen:
         with SavedAnnotations(path) as saved:
@@ -81,7 +86,9 @@ def put_annotations_back(target: Target, arguments: argparse.Namespace) -> int:
     refused = [plan for plan in plans if plan.problems]
     if not writing:
         console().print("Nothing is to be written." if refused else "All of it is there already: nothing was written.")
-        return (Exit.SOME_FAILED if len(refused) < len(plans) else Exit.NOTHING_WORKED) if refused else Exit.ALL_GOOD
+        if refused:
+            return Exit.SOME_FAILED if len(refused) < len(plans) else Exit.NOTHING_WORKED
+        return Exit.SOME_FAILED if incomplete else Exit.ALL_GOOD
     _confirm(writing, arguments)
     folder = target.folder / f"annotations-{now():%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}" / "before"
     folder.mkdir(parents=True)
@@ -100,7 +107,7 @@ def put_annotations_back(target: Target, arguments: argparse.Namespace) -> int:
     )
     if len(failures) == jobs:
         return Exit.NOTHING_WORKED
-    return Exit.SOME_FAILED if failures or refused else Exit.ALL_GOOD
+    return Exit.SOME_FAILED if failures or refused or incomplete else Exit.ALL_GOOD
 
 
 def _scope(arguments: argparse.Namespace) -> Scope:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from common import log
-from common.backups.names import stamp_time
+from common.backups.names import stamp_of, stamp_time
 from common.backups.record import Content
-from common.backups.store import Backup
+from common.backups.store import Backup, Overlooked
 from common.restoring.find import (
     Chosen,
     NotThere,
@@ -25,6 +26,7 @@ from common.restoring.find import (
 from common.restoring.saved import SavedAnnotations
 from common.restoring.settings import RestoreSettings
 from common.restoring.verify import parse_share
+from common.run import say
 from common.sources import Kind
 
 
@@ -64,16 +66,20 @@ def wrong_arguments(arguments: argparse.Namespace) -> list[str]:
 
 
 def chosen_archives(
-    settings: RestoreSettings, arguments: argparse.Namespace, preferred: str, content: Content = "backup"
+    settings: RestoreSettings,
+    arguments: argparse.Namespace,
+    preferred: str,
+    content: Content = "backup",
+    overlooked: list[Overlooked] | None = None,
 ) -> list[Chosen]:
-    """The archives that are meant. Raises NotThere."""
+    """The archives that are meant; `overlooked` is told of what could not be read meanwhile. Raises NotThere."""
     kind: Kind | None = "project" if arguments.project else "task" if arguments.task else None
     text = arguments.project or arguments.task
     if arguments.at != "latest" and (chosen := by_file(arguments.at, settings.dir)) is not None:
         if arguments.all:
             raise NotThere("--all and --at FILE exclude each other: a file is one backup.")
         return [Chosen(chosen.path, chosen.backup, kind or chosen.kind)]
-    groups = sources_on_disk(settings.dir, content, arguments.server, preferred)
+    groups = sources_on_disk(settings.dir, content, arguments.server, preferred, overlooked)
     if not arguments.all and not text:
         every = [backup for group in groups for backup in group]
         if (chosen := by_file(arguments.at, settings.dir, every)) is not None:
@@ -94,6 +100,21 @@ def chosen_archives(
     return [by_file(arguments.at, settings.dir, group) or of_backup(at_moment(group, arguments.at))]
 
 
+def say_overlooked(overlooked: Sequence[Overlooked], chosen: Sequence[Chosen], at: str) -> bool:
+    """Names folders that could not be read, and newer records of what was chosen; whether there was any."""
+    newest = {each.backup.folder: each.backup.record for each in chosen if each.backup is not None}
+    said = False
+    for each in overlooked:
+        if each.is_record:
+            record = newest.get(each.path.parent)
+            stamp = stamp_of(each.path.name, record.content) if record else None
+            if at != "latest" or record is None or stamp is None or stamp < record.stamp:
+                continue
+        say(f"{each} ({each.path})")
+        said = True
+    return said
+
+
 def _for_all(group: list[Backup], at: str) -> Chosen | None:
     """One source of --all. Without a good backup it is tried all the same, so that the report says why it failed."""
     try:
@@ -110,7 +131,10 @@ def _for_all(group: list[Backup], at: str) -> Chosen | None:
 
 
 def chosen_annotations(
-    settings: RestoreSettings, arguments: argparse.Namespace, preferred: str
+    settings: RestoreSettings,
+    arguments: argparse.Namespace,
+    preferred: str,
+    overlooked: list[Overlooked] | None = None,
 ) -> list[tuple[Path, bool, frozenset[int] | None]]:
     """Saved annotations that are meant: the archive, whether its source's name is the only one of its kind on the disk,
     and which of its tasks (None: all). `--task` may also name a task inside a project. Raises NotThere."""
@@ -120,7 +144,7 @@ def chosen_annotations(
         if chosen.backup is not None and chosen.backup.record.content == "annotations":
             path = chosen.backup.path
         return [(path, True, _tasks_named(path, arguments.task) if arguments.task else None)]
-    groups = sources_on_disk(settings.dir, "annotations", arguments.server, preferred)
+    groups = sources_on_disk(settings.dir, "annotations", arguments.server, preferred, overlooked)
     names = Counter((group[0].record.source.kind, group[0].record.source.name) for group in groups)
 
     def meant(group: list[Backup], task_ids: frozenset[int] | None = None) -> tuple[Path, bool, frozenset[int] | None]:

@@ -19,11 +19,11 @@ from common.cvat.address import server_key
 from common.cvat.client import connect
 from common.exits import Exit, RunEnds, Trouble
 from common.files import append_lines
-from common.lock import locked
 from common.progress import Display
 from common.restoring import journal as journals
 from common.restoring.choice import chosen_archives
 from common.restoring.find import Chosen, NotThere, at_moment, of_backup, sources_on_disk
+from common.restoring.folder import held, remedy_for
 from common.restoring.identity import is_marked, is_ours
 from common.restoring.imports import Bringing, ImportFailed, made_by, with_marker
 from common.restoring.journal import Journal, Piece
@@ -62,7 +62,7 @@ def run_drill(run: Run[RestoreSettings]) -> int:
     settings = run.settings.for_drills()
     client, version, account = connect(settings, run.stop)
     target = open_target(settings, client, version, account, run.stop)
-    with locked(target.folder / ".lock-restore", "restore.py --drill", run.patience):
+    with held(target.folder, "restore.py --drill", run.patience):
         began, done, said = (
             now(),
             None,
@@ -78,7 +78,7 @@ def run_drill(run: Run[RestoreSettings]) -> int:
                 item = display.item(str(chosen))
                 done = put_back(target, chosen, Order(name, purpose="drill"), item.phase, item.bytes)
                 item.phase("comparing values")
-                differences = done.differences + _differences(target, chosen, done)
+                differences = done.differences + done.missing + _differences(target, chosen, done)
             reason = ""
         except Trouble as error:
             reason = str(error)
@@ -90,11 +90,11 @@ def run_drill(run: Run[RestoreSettings]) -> int:
                 left = f"what was restored could not be deleted again ({problem}); the next drill tries it"
                 reason = f"{reason}; {left}" if reason else left
             result = "failed" if reason else "bad" if differences else "good"
-            _record(settings, chosen, target, result, [reason] if reason else differences, done, deleted, began)
+            kept = _record(settings, chosen, target, result, [reason] if reason else differences, done, deleted, began)
     seconds = duration((now() - began).total_seconds())
     if result == "good":
         print(f"Drill: {chosen} was restored into {client.url}, equal value by value, and deleted again ({seconds}).")
-        return Exit.ALL_GOOD
+        return Exit.ALL_GOOD if kept else Exit.SOME_FAILED
     for text in [reason] if reason else differences:
         print(f"DRILL {result.upper()} {chosen}: {printable(text, 400)}")
     return Exit.NOTHING_WORKED if reason else Exit.SOME_FAILED
@@ -147,7 +147,8 @@ def _last_drills(backup: Backup) -> dict[str, str]:
 def _record(
     settings: RestoreSettings, chosen: Chosen, target: Target, result: str, differences: list[str],
     done: Restored | None, deleted: list[str], began: Any,
-) -> None:  # fmt: skip
+) -> bool:  # fmt: skip
+    """Whether it stands in drills.jsonl now; what could not be written there is said. Raises DiskFull."""
     source = chosen.backup.record.source if chosen.backup else None
     folder = chosen.backup.folder.parent if chosen.backup else settings.dir / server_folder(server_key(settings.url))
     line = {
@@ -156,9 +157,15 @@ def _record(
         "seconds": round((now() - began).total_seconds(), 1),
         "metadata": [f"{each.what}: {each.why}" for each in done.metadata if each.outcome == "could not"] if done else [],
     }  # fmt: skip
-    folder.mkdir(exist_ok=True)
-    append_lines(folder / "drills.jsonl", [json.dumps(line, ensure_ascii=False)])
     log.get().info("drill", result=result, file=chosen.path.name, differences=differences[:5])
+    try:
+        folder.mkdir(exist_ok=True)
+        append_lines(folder / "drills.jsonl", [json.dumps(line, ensure_ascii=False)])
+    except OSError as error:
+        say(f"What came of this drill cannot be kept in {folder}/drills.jsonl ({error.strerror or error}).")
+        say(remedy_for(folder, error))
+        return False
+    return True
 
 
 def _clean_up(settings: RestoreSettings) -> list[str]:

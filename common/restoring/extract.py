@@ -5,21 +5,27 @@ What is damaged in an archive is left out and named; everything else comes out: 
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from common.backups.archive import Archive, BadArchive, unsafe_name
+from common.backups.archive import Archive, BadArchive, Member, unsafe_name
 from common.exits import Exit, Trouble
 from common.files import disk_full_named, slug
 from common.restoring.find import Chosen
+from common.restoring.folder import refused
 from common.restoring.soundness import Refused, require_modest
 from common.run import say
 from common.text import plural
 from common.transfer import require_room
+
+# Longer than the file system takes, or with characters that it does not.
+_NO_NAME_HERE = (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ)
 
 
 class NotExtracted(Trouble):
@@ -66,7 +72,7 @@ def extract(
 ) -> Extracted:
     """Writes the members of an archive below a new folder in `folder`, which gets its name when all is there.
 
-    Raises Refused, NotExtracted and DiskFull; nothing is left of it then.
+    Raises Refused, NotExtracted, DiskFull, and RunEnds when the folder cannot be written; nothing is left of it then.
     """
     target = folder / chosen.path.name.removesuffix(".zip")
     unfinished = target.with_name(f"{target.name[:50]}.unfinished")  # a file name has at most 255 bytes
@@ -76,11 +82,13 @@ def extract(
             for member in archive.members():
                 if problem := unsafe_name(member.name):
                     raise BadArchive(f"member {member.name[:100]!r} {problem}")
-            folder.mkdir(parents=True, exist_ok=True)
+            with _writable(folder):
+                folder.mkdir(parents=True, exist_ok=True)
             require_room(folder, sum(member.size_bytes for member in archive.members()), reserve_bytes)
-            if target.exists():
-                raise NotExtracted(f"{target} exists already: nothing is overwritten")
-            unfinished.mkdir()
+            with _writable(folder):
+                if target.exists():
+                    raise NotExtracted(f"{target} exists already: nothing is overwritten")
+                unfinished.mkdir()
             only = "" if chosen.index is None else f"task_{chosen.index}"
             done = Extracted(target)
             try:
@@ -100,6 +108,23 @@ def extract(
         raise NotExtracted(f"{error.filename or target} exists already: nothing is overwritten") from None
     except (IsADirectoryError, NotADirectoryError) as error:
         raise NotExtracted(f"{error.filename}: the archive means a file and a folder by the same name") from None
+    except OSError as error:
+        if error.filename is not None and Path(error.filename) != chosen.path:
+            raise NotExtracted(f"{error.filename} cannot be written ({error.strerror or error})") from None
+        raise Refused(f"{chosen.path} cannot be read ({error.strerror or error})") from None
+
+
+@contextlib.contextmanager
+def _writable(folder: Path) -> Iterator[None]:
+    """Another folder is what helps, not another backup: the run ends."""
+    try:
+        yield
+    except FileExistsError as error:
+        if error.filename != str(folder):
+            raise
+        raise refused(folder, error, "The folder of --extract", "(or choose another folder: --extract DIR)") from None
+    except OSError as error:
+        raise refused(folder, error, "The folder of --extract", "(or choose another folder: --extract DIR)") from None
 
 
 def _write(
@@ -112,13 +137,22 @@ def _write(
             if only and first != only:
                 continue
             path = target / (folders.get(first, first) + slash + rest)
-            if member.name.endswith("/"):
-                path.mkdir(parents=True, exist_ok=True)
-                continue
-            path.parent.mkdir(parents=True, exist_ok=True)
             try:
-                with open(path, "xb") as file:
-                    for piece in archive.read(member):
+                if member.name.endswith("/"):
+                    path.mkdir(parents=True, exist_ok=True)
+                    continue
+                path.parent.mkdir(parents=True, exist_ok=True)
+                file = open(path, "xb")  # noqa: SIM115 - closed below
+            except OSError as error:
+                if error.errno not in _NO_NAME_HERE:
+                    raise
+                done.damaged.append(
+                    f"member {_shortened(member.name)}: no file can have this name here ({error.strerror})"
+                )
+                continue
+            try:
+                with file:
+                    for piece in _pieces(archive, member):
                         between()
                         file.write(piece)
             except BadArchive as error:
@@ -128,6 +162,18 @@ def _write(
                 done.files += 1
 
 
+def _pieces(archive: Archive, member: Member) -> Iterator[bytes]:
+    """Its bytes; what the disk does not give of them counts as damaged. Raises BadArchive."""
+    try:
+        yield from archive.read(member)
+    except OSError as error:
+        raise BadArchive(f"member {_shortened(member.name)} cannot be read ({error.strerror or error})") from None
+
+
+def _shortened(name: str) -> str:
+    return repr(name if len(name) <= 120 else f"{name[:80]}…{name[-30:]}")
+
+
 def _task_folders(archive: Archive) -> dict[str, str]:
     """`task_0` becomes `task_0-first-batch`, so that people find what they look for."""
     found = {}
@@ -135,7 +181,7 @@ def _task_folders(archive: Archive) -> dict[str, str]:
         if match := re.fullmatch(r"(task_\d+)/task\.json", member.name):
             try:
                 name = slug(str(json.loads(archive.read_small(member))["name"]))
-            except (ValueError, KeyError, TypeError, BadArchive):
+            except (ValueError, KeyError, TypeError, BadArchive, OSError):
                 name = ""
             found[match[1]] = f"{match[1]}-{name}" if name else match[1]
     return found

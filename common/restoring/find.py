@@ -11,7 +11,7 @@ from pathlib import Path
 from common.backups.names import stamp_time
 from common.backups.record import BadRecord, Content, read
 from common.backups.sidecar import Task, newest_sidecar
-from common.backups.store import Backup, all_backups
+from common.backups.store import Backup, Overlooked, all_backups
 from common.exits import Exit, RunEnds
 from common.sources import Kind, Source
 from common.text import parse_time, printable
@@ -51,15 +51,17 @@ class Chosen:
 
 
 def sources_on_disk(
-    backup_dir: Path, content: Content | None, server: str | None, preferred: str
-) -> list[list[Backup]]:
+    backup_dir: Path, content: Content | None, server: str | None, preferred: str,
+    overlooked: list[Overlooked] | None = None,
+) -> list[list[Backup]]:  # fmt: skip
     """The backups of each source, newest first: those of `server`, else of the preferred one, else of the only one.
 
     After a disaster CVAT often comes back under another address: then the only server that has backups is meant.
+    `overlooked` is told of what could not be read.
     """
     groups = []
     if backup_dir.is_dir():
-        for backups in all_backups(backup_dir):
+        for backups in all_backups(backup_dir, overlooked):
             kept = [backup for backup in backups if content in (None, backup.record.content)]
             if kept:
                 groups.append(kept)

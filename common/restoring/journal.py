@@ -17,6 +17,7 @@ from typing import Any, Literal
 from common.backups.names import server_folder
 from common.cvat.address import server_key
 from common.files import write_json
+from common.restoring.folder import refused
 from common.sources import Kind, Source
 from common.text import iso, now
 
@@ -96,10 +97,13 @@ def begin(
     folder: Path, *, target: str, file: Path, sha256: str, kind: Kind, name: str, organization: str,
     purpose: Literal["restore", "drill"], source: str,
 ) -> Journal:  # fmt: skip
-    """A new journal, not yet on disk."""
+    """A new journal, not yet on disk. Raises RunEnds when its folder cannot be made."""
     identity = secrets.token_hex(6)
     path = folder / identity / "restore.json"
-    path.parent.mkdir(parents=True)
+    try:
+        path.parent.mkdir(parents=True)
+    except OSError as error:
+        raise refused(folder, error) from None
     return Journal(path, identity, target, str(file), sha256, kind, name, organization, purpose, source, iso(now()))
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Literal
 
 from common.cvat.client import Account, Client
-from common.exits import Exit, RunEnds
 from common.restoring import journal as journals
 from common.restoring.find import Chosen
+from common.restoring.folder import prepare
 from common.restoring.journal import Journal
 from common.restoring.metadata import Applied
 from common.restoring.settings import RestoreSettings
@@ -57,6 +57,8 @@ class Restored:
     remedy: str = ""
     remarks: list[str] = field(default_factory=list)
     differences: list[str] = field(default_factory=list)
+    # What was saved with it, but could not be put back because it cannot be read.
+    missing: list[str] = field(default_factory=list)
     metadata: list[Applied] = field(default_factory=list)
     journal: Journal | None = None
 
@@ -64,12 +66,5 @@ class Restored:
 def open_target(settings: RestoreSettings, client: Client, version: str, account: Account, stop: StopSignal) -> Target:
     """Raises RunEnds when CVAT_BACKUP_DIR cannot be written: without a journal nothing is exactly once."""
     folder = journals.restores_folder(settings.dir, client.url)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunEnds(
-            f"CVAT_BACKUP_DIR cannot be written: {error}",
-            f"restore.py keeps there what it has done so far: make {settings.dir} writable for it.",
-            Exit.BAD_CONFIGURATION,
-        ) from None
+    prepare(folder)
     return Target(client, version, account, settings, stop, folder)

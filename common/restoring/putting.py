@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from common import log
@@ -41,7 +41,8 @@ def put_back(target: Target, chosen: Chosen, order: Order, phase: Callable[[str]
     sound = check(chosen, target.stop.check)
     name = (order.name or sound.name).strip()[:256] or f"unnamed {sound.kind}"
     done = Restored(chosen, "restored", sound.kind, name)
-    sidecar = sidecar_of(chosen, order)
+    unread: list[str] = []
+    sidecar = sidecar_of(chosen, order, unread)
     original = None if chosen.task else original_of(target, chosen, sound.kind, order)
     home = original_of(target, chosen, "project", order) if chosen.task else None
     if order.missing_only and not order.again:
@@ -77,7 +78,9 @@ def put_back(target: Target, chosen: Chosen, order: Order, phase: Callable[[str]
             announces=announces,
             home=home,
         )
-        if sidecar is None and order.with_metadata:
+        if unread and order.with_metadata:
+            done.missing.append(_unread_metadata(unread, sidecar))
+        elif sidecar is None and order.with_metadata:
             done.remarks.append(
                 "no metadata was saved with it: owners, assignees, job states and issues do not come back"
             )
@@ -88,6 +91,13 @@ def put_back(target: Target, chosen: Chosen, order: Order, phase: Callable[[str]
             "write, or CVAT_USERNAME and CVAT_PASSWORD instead of it.",
         ) from None
     return done
+
+
+def _unread_metadata(unread: Sequence[str], used: Sidecar | None) -> str:
+    named = "; ".join(unread[:3]) + (f" and {len(unread) - 3} more" if len(unread) > 3 else "")
+    if used is None:
+        return f"its metadata cannot be read ({named}): owners, assignees, job states and issues do not come back"
+    return f"its metadata cannot be read ({named}): what was saved at {used.stamp} was put back instead"
 
 
 def _carry_out(

@@ -42,6 +42,8 @@ def _print_remarks(out: Console, result: Restored) -> None:
             out.print(f"  {result.remedy}", soft_wrap=True)
     for text in result.differences:
         out.print(Text(f"DIFFERS {name}: {printable(text, 400)}", style="red"), soft_wrap=True)
+    for text in result.missing:
+        out.print(Text(f"MISSING {name}: {printable(text, 600)}", style="red"), soft_wrap=True)
     for text in result.remarks:
         out.print(f"NOTE {name}: {printable(text, 400)}", soft_wrap=True)
 
@@ -76,6 +78,8 @@ def last_words(results: Sequence[Restored]) -> list[str]:
     lines = [", ".join(said) + "."]
     if any(result.differences for result in results):
         lines.append("Something differs from its backup, see above: compare before you rely on it.")
+    if any(result.missing for result in results):
+        lines.append("Something that was saved could not be put back, see MISSING above.")
     if found["failed"]:
         lines.append("Run the same command again: what was begun is finished, nothing is made twice.")
     return lines
@@ -84,6 +88,6 @@ def last_words(results: Sequence[Restored]) -> list[str]:
 def exit_code(results: Sequence[Restored]) -> Exit:
     """0: all of it is there; 3: some; 1: nothing worked."""
     good = sum(result.outcome in ("restored", "there already") for result in results)
-    if good == len(results) and not any(result.differences for result in results):
+    if good == len(results) and not any(result.differences or result.missing for result in results):
         return Exit.ALL_GOOD
     return Exit.SOME_FAILED if good else Exit.NOTHING_WORKED

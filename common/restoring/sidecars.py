@@ -9,10 +9,11 @@ from common.restoring.find import Chosen
 from common.restoring.order import Order
 
 
-def sidecar_of(chosen: Chosen, order: Order) -> Sidecar | None:
+def sidecar_of(chosen: Chosen, order: Order, unread: list[str] | None = None) -> Sidecar | None:
+    """What was saved, if anything; `unread` is told of files that are there but cannot be read."""
     if order.purpose == "drill":
-        return drill_sidecar(chosen)
-    sidecar = newest_sidecar(chosen.backup.folder, chosen.backup.record.stamp) if chosen.backup else None
+        return drill_sidecar(chosen, unread)
+    sidecar = _beside(chosen, unread)
     return sidecar if sidecar is None or chosen.task is None else _of_one_task(sidecar, chosen.task)
 
 
@@ -26,9 +27,20 @@ def _of_one_task(sidecar: Sidecar, task: Task) -> Sidecar:
     )  # fmt: skip
 
 
-def drill_sidecar(chosen: Chosen) -> Sidecar | None:
+def _beside(chosen: Chosen, unread: list[str] | None) -> Sidecar | None:
+    if chosen.backup is None:
+        return None
+    try:
+        return newest_sidecar(chosen.backup.folder, chosen.backup.record.stamp, unread)
+    except OSError as error:
+        if unread is not None:
+            unread.append(f"{chosen.backup.folder}: {error.strerror or error}")
+        return None
+
+
+def drill_sidecar(chosen: Chosen, unread: list[str] | None = None) -> Sidecar | None:
     """What a drill puts back of the metadata, and compares."""
-    sidecar = newest_sidecar(chosen.backup.folder, chosen.backup.record.stamp) if chosen.backup else None
+    sidecar = _beside(chosen, unread)
     if sidecar is None:
         return None
     # A drill must not give work to people, make organizations or call webhooks: the jobs' states are what it compares.

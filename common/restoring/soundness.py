@@ -6,9 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from common import log
 from common.backups.archive import Archive, BadArchive
 from common.backups.contents import ArchiveContents, inspect
+from common.backups.store import Backup
 from common.exits import Trouble
+from common.files import DiskFull
 from common.hashing import sha256_of
 from common.restoring.find import Chosen
 from common.sources import Kind
@@ -68,7 +71,7 @@ def check(chosen: Chosen, between: Callable[[], None] = lambda: None) -> Sound:
         require_modest(path)
         digest = sha256_of(path, between)
         if backup is not None and digest != backup.record.main_file.sha256:
-            backup.mark_bad("its SHA-256 is not that of the record")
+            _mark(backup, "its SHA-256 is not that of the record")
             raise Refused(f"{path.name} is not the file that was saved: its SHA-256 differs from the record's")
         contents = inspect(path, kind, between=between)
     except BadArchive as error:
@@ -96,6 +99,13 @@ def check(chosen: Chosen, between: Callable[[], None] = lambda: None) -> Sound:
             )
         return Sound(path, "task", contents, path.stat().st_size, digest, {}, chosen.index)
     return Sound(path, kind, contents, path.stat().st_size, digest, dropped)
+
+
+def _mark(backup: Backup, reason: str) -> None:
+    try:
+        backup.mark_bad(reason)
+    except (OSError, DiskFull) as error:  # somebody else's folder: the file is no better for that
+        log.get().warning("backup_not_marked", file=str(backup.path), reason=reason, detail=str(error))
 
 
 def kind_of(path: Path) -> Kind:

@@ -10,20 +10,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from common import log
 from common.annotations import NotAnnotations, count
 from common.backups.archive import Archive, BadArchive
 from common.backups.contents import inspect
 from common.backups.store import Backup
+from common.exits import Trouble
 from common.files import append_lines, publish
 from common.hashing import sha256_of
 from common.sources import Counts
 from common.text import duration, iso, now, parse_time, plural
 
 LARGEST_LOG_BYTES = 8 << 20
+NOT_READ = "not read"
+
+
+class NotRead(Trouble):
+    """A backup could not be read: no right to, a disk or network that fails. Whether it is good is not known."""
 
 
 def what_is_wrong(backup: Backup, between: Callable[[], None] = lambda: None) -> str:
-    """Reads every file of a backup; what is wrong with it, empty when all is as its record says."""
+    """Reads every file of a backup; what is wrong with it, empty when all is as its record says. Raises NotRead."""
     record = backup.record
     for file in record.files:
         path = backup.folder / file.name
@@ -38,12 +45,16 @@ def what_is_wrong(backup: Backup, between: Callable[[], None] = lambda: None) ->
         except FileNotFoundError:
             return f"{file.name} is missing"
         except OSError as error:
-            return f"{file.name} cannot be read ({error.strerror or error})"
+            raise NotRead(f"{file.name} could not be read ({error.strerror or error})") from error
         except BadArchive as error:
             return f"{file.name}: {error}"
     try:
         seen = _seen_in(backup, between)
-    except (BadArchive, NotAnnotations, OSError) as error:
+    except FileNotFoundError:
+        return f"{record.main_file.name} is missing"
+    except OSError as error:
+        raise NotRead(f"{record.main_file.name} could not be read ({error.strerror or error})") from error
+    except (BadArchive, NotAnnotations) as error:
         return f"{record.main_file.name}: {error}"
     promised = {"tasks": record.verified.tasks, "jobs": record.verified.jobs}
     promised |= {kind: getattr(record.verified.counts, kind) for kind in ("tags", "shapes", "tracks")}
@@ -106,18 +117,22 @@ def due(sizes: Sequence[int], last_verified: Sequence[str], share: Share) -> lis
 
 
 class VerifiedLog:
-    """`verified.jsonl` of one server's folder: when each backup was last read through, and whether it was good."""
+    """`verified.jsonl` of one server's folder: when each backup was last read through, and whether it was good.
+
+    `not read` stands there too: what cannot be read must not come first in every share and keep the others out of it.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "verified.jsonl"
 
-    def last(self) -> dict[str, str]:
-        """The time of the last reading by file name."""
-        return {line["file"]: line["at"] for line in self._lines()}
+    def last(self, *, tried: bool = False) -> dict[str, str]:
+        """The time of the last reading by file name; with `tried`, also where it could not be read."""
+        return {line["file"]: line["at"] for line in self._lines() if tried or line.get("result") != NOT_READ}
 
-    def add(self, backup: Backup, reason: str) -> None:
+    def add(self, backup: Backup, reason: str, result: str = "") -> None:
         """Raises DiskFull, OSError."""
-        line = {"at": iso(now()), "file": backup.path.name, "result": "bad" if reason else "good", "reason": reason}
+        result = result or ("bad" if reason else "good")
+        line = {"at": iso(now()), "file": backup.path.name, "result": result, "reason": reason}
         append_lines(self.path, [json.dumps(line, ensure_ascii=False)])
         if self.path.stat().st_size > LARGEST_LOG_BYTES:
             newest = {line["file"]: line for line in self._lines()}
@@ -127,15 +142,18 @@ class VerifiedLog:
             publish(temporary, self.path)
 
     def _lines(self) -> Iterable[dict[str, Any]]:
-        if not self.path.exists():
+        try:
+            with open(self.path, encoding="utf-8", errors="replace") as file:
+                for text in file:
+                    try:
+                        line = json.loads(text)
+                        yield {**line, "at": str(line["at"]), "file": str(line["file"])}
+                    except (ValueError, KeyError, TypeError):
+                        continue
+        except FileNotFoundError:
             return
-        with open(self.path, encoding="utf-8", errors="replace") as file:
-            for text in file:
-                try:
-                    line = json.loads(text)
-                    yield {"at": str(line["at"]), "file": str(line["file"]), **line}
-                except (ValueError, KeyError, TypeError):
-                    continue
+        except OSError as error:  # then all of it counts as never read, which is true as far as anybody knows
+            log.get().warning("verified_log_unreadable", file=str(self.path), reason=str(error))
 
 
 def when_read_again() -> Callable[[Backup], str]:
@@ -152,18 +170,44 @@ def when_read_again() -> Callable[[Backup], str]:
     return note
 
 
-def verify(backup: Backup, between: Callable[[], None] = lambda: None) -> str:
-    """Reads one backup, notes the time, and marks it when it is bad. What is wrong with it, empty for a good one.
+@dataclass(frozen=True)
+class Reading:
+    """What reading one backup came to: `bad` says why it is bad, `unread` why that is not known; both empty: good.
 
-    A mark is taken away again when the whole backup is found good. Raises DiskFull, OSError.
+    `unkept` is what could not be written down of it, and why; `unmarked`: the mark of a bad one is among that.
     """
-    reason = what_is_wrong(backup, between)
-    record = backup.folder / f"{backup.record.main_file.name}.json"
-    if reason and not record.exists():
-        return ""  # deleted by the sweeper while we were reading
-    if reason:
-        backup.mark_bad(reason)
-    elif backup.mark_path.exists():
-        backup.unmark()
-    VerifiedLog(backup.folder.parent).add(backup, reason)
-    return reason
+
+    bad: str = ""
+    unread: str = ""
+    unkept: tuple[OSError, ...] = ()
+    unmarked: bool = False
+
+
+def verify(backup: Backup, between: Callable[[], None] = lambda: None) -> Reading:
+    """Reads one backup, notes the time, and marks it when it is bad; never one that merely could not be read.
+
+    A mark is taken away again when the whole backup is found good. Raises DiskFull.
+    """
+    bad = unread = ""
+    try:
+        bad = what_is_wrong(backup, between)
+        record = backup.folder / f"{backup.record.main_file.name}.json"
+        if bad and not record.exists():
+            return Reading()  # deleted by the sweeper while we were reading
+    except NotRead as error:
+        unread = str(error)
+    unkept: list[OSError] = []
+    unmarked = False
+    try:
+        if bad:
+            backup.mark_bad(bad)
+        elif not unread and backup.mark_path.exists():
+            backup.unmark()
+    except OSError as error:  # somebody else's folder: what was found out is no less true
+        unkept.append(error)
+        unmarked = bool(bad)
+    try:
+        VerifiedLog(backup.folder.parent).add(backup, bad or unread, NOT_READ if unread else "")
+    except OSError as error:
+        unkept.append(error)
+    return Reading(bad, unread, tuple(unkept), unmarked)

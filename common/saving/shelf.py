@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from common.backups.store import Backup, all_backups
+from common.backups.store import Backup, Overlooked, all_backups
 from common.exits import Exit, RunEnds
 from common.saving.choose import Candidate
 from common.saving.report import Tally, contents_text, where_listed
@@ -25,22 +25,41 @@ def require_folder(backup_dir: Path) -> None:
         raise RunEnds(what, "Name a folder; it is made if it does not exist.", Exit.BAD_CONFIGURATION)
 
 
-def print_shelf(backup_dir: Path, note: Callable[[Backup], str] = lambda _backup: "") -> bool:
-    """Lists all backups, source by source, newest first, each with a note. False when there are none."""
+def list_backups(backup_dir: Path, note: Callable[[Backup], str] = lambda _backup: "") -> Exit:
+    """`--list`: 0 when all was shown, 3 when something there could not be read, 1 when there is nothing."""
+    overlooked: list[Overlooked] = []
+    if not print_shelf(backup_dir, note, overlooked):
+        return Exit.NOTHING_WORKED
+    return Exit.SOME_FAILED if overlooked else Exit.ALL_GOOD
+
+
+def print_shelf(
+    backup_dir: Path,
+    note: Callable[[Backup], str] = lambda _backup: "",
+    overlooked: list[Overlooked] | None = None,
+) -> bool:
+    """Lists all backups, source by source, newest first, each with a note. False when there are none.
+
+    What could not be read is named below the list, and added to `overlooked`.
+    """
     out, total, count = console(), 0, 0
+    passed_over: list[Overlooked] = [] if overlooked is None else overlooked
     if backup_dir.is_dir():
-        for backups in all_backups(backup_dir):
+        for backups in all_backups(backup_dir, passed_over):
             newest = backups[0].record.source
             out.print(Text(f"{newest.server}  {newest}  {printable(newest.name, 60)}", style="bold"))
             for backup in backups:
                 out.print(Text(_line(backup, note(backup))), soft_wrap=True)
                 total += backup.record.size_bytes
                 count += 1
-    if not count:
+    for each in passed_over:
+        out.print(Text(f"{each}\n    {each.path}", style="red"), soft_wrap=True)
+    if not count and not passed_over:
         out.print(f"There are no backups in {backup_dir} yet.", soft_wrap=True)
         return False
     out.print()
-    out.print(f"{plural(count, 'backup')}, {size(total)}, in {backup_dir}", soft_wrap=True)
+    more = ", and what could not be read" if passed_over else ""
+    out.print(f"{plural(count, 'backup')}, {size(total)}, in {backup_dir}{more}", soft_wrap=True)
     return True
 
 

@@ -441,3 +441,23 @@ def test_the_backups_of_a_vanished_source_go_only_with_orphan_days_and_only_afte
     sweep(orphan_days="36")
     assert mine.ages == []
     assert sweep().code == 0
+
+
+def test_a_folder_that_cannot_be_read_keeps_all_it_has_and_costs_no_other_any(shelf, sweep, monkeypatch):
+    mine, other = shelf(), shelf(id=2)
+    nights(mine)
+    nights(other)
+    plain = os.scandir
+
+    def scandir(path="."):
+        if str(path) == str(mine.folder):
+            raise PermissionError(13, "Permission denied", str(path))
+        return plain(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "scandir", scandir)
+        done = sweep(ttl="48", min_num_backups="1")
+    assert done.code == 3, done.err
+    assert "the folder cannot be read" in done.out + done.err
+    assert mine.ages == [1, 25, 49, 73, 97, 121]
+    assert other.ages == [1, 25]

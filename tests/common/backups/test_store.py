@@ -256,3 +256,51 @@ def test_all_backups_of_all_servers_are_listed_newest_first(tmp_path, store):
     found = list(all_backups(tmp_path / "backups"))
     assert found[0] == [three]
     assert {backup.path for backup in found[1]} == {one.path, two.path}
+
+
+def no_right_to(monkeypatch, folder):
+    plain = os.listdir
+
+    def listdir(path="."):
+        if str(path) == str(folder):
+            raise PermissionError(13, "Permission denied", str(path))
+        return plain(path)
+
+    monkeypatch.setattr(store_module.os, "listdir", listdir)
+
+
+def test_a_folder_that_cannot_be_read_is_passed_over_for_looking_and_never_for_saving(tmp_path, store, monkeypatch):
+    first, second = save(store), save(store, a_source(id=2))
+    no_right_to(monkeypatch, first.folder)
+    overlooked = []
+    assert list(all_backups(tmp_path / "backups", overlooked)) == [[second]]
+    assert [(each.path, each.reason, each.is_damaged) for each in overlooked] == [
+        (first.folder, "Permission denied", False)
+    ]
+    with pytest.raises(PermissionError):
+        store.newest(a_source(), "backup")
+
+
+def test_what_is_no_folder_of_a_server_hides_no_backups(tmp_path, store, monkeypatch):
+    saved = save(store)
+    (tmp_path / "backups" / "lost+found").mkdir()
+    no_right_to(monkeypatch, tmp_path / "backups" / "lost+found")
+    overlooked = []
+    assert list(all_backups(tmp_path / "backups", overlooked)) == [[saved]] and not overlooked
+
+
+def test_a_damaged_record_is_told_from_one_that_could_not_be_read(tmp_path, store, monkeypatch):
+    first, second = save(store), save(store)
+    names = [backup.folder / f"{backup.path.name}.json" for backup in (first, second)]
+    names[0].write_text("{")
+    plain = type(names[1]).read_text
+
+    def read_text(path, *more, **named):
+        if path == names[1]:
+            raise OSError(5, "Input/output error", str(path))
+        return plain(path, *more, **named)
+
+    monkeypatch.setattr(type(names[1]), "read_text", read_text)
+    overlooked = []
+    assert list(backups_in(first.folder, overlooked=overlooked)) == []
+    assert {each.path: each.is_damaged for each in overlooked} == {names[0]: True, names[1]: False}
