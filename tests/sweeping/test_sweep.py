@@ -306,6 +306,29 @@ def test_a_whole_file_without_a_record_stays_while_a_law_holds_its_source(shelf,
     assert not orphan.exists()
 
 
+@pytest.mark.parametrize("law", ["failed", "absent", "unreadable", "another server", "drop"])
+def test_a_whole_file_without_a_record_stays_while_a_law_holds_its_source_of_which_nothing_else_would_go(
+    shelf, sweep, law
+):
+    mine = shelf()
+    for hours in (22, 12, 2):
+        path = mine.add(hours)
+    stem = path.name.split("_backup_")[0]
+    orphan, remains = mine.put(f"{stem}_backup_20261102T000000Z.zip"), mine.put(".backup.part")
+    if law in ("failed", "absent"):
+        mine.attempt(0.5, law, mode="p" if law == "failed" else "")
+    elif law == "unreadable":
+        path.with_name(f"{path.name}.json").write_text("garbage")
+    elif law == "another server":
+        record = path.with_name(f"{path.name}.json")
+        record.write_text(record.read_text().replace(mine.source.server, "other.example.com"))
+    else:
+        mine.add(0.5, shapes=1)
+    done = sweep(min_num_backups="3")
+    assert orphan.exists() and not remains.exists()
+    assert done.last_run["counts"]["debris"] == 1
+
+
 def test_a_save_that_lacks_only_its_last_rename_is_no_debris(shelf, sweep):
     mine = shelf()
     path = mine.add(500)
