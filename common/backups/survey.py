@@ -6,12 +6,13 @@ import contextlib
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import get_args
 
+from common.backups.journal import Journal
 from common.backups.names import folder_key, server_folder, stamp_of
 from common.backups.record import BadRecord, Content, Record, read
 from common.backups.retention import Copy
@@ -67,13 +68,54 @@ class Survey:
 
 
 def server_folders(backup_dir: Path) -> list[Path]:
-    """The folders of servers: those that hold a journal or the folder of a source."""
+    """The folders that may be those of servers: they hold a journal or the folder of a source. See `names_itself`."""
     found = []
     for path in sorted(path for path in backup_dir.iterdir() if path.is_dir()):
         with os.scandir(path) as entries:
             if any(entry.name == "runs.jsonl" or (folder_key(entry.name) and entry.is_dir()) for entry in entries):
                 found.append(path)
     return found
+
+
+def names_itself(server: Path) -> bool:
+    """Whether a record or the journal in this folder is of the server that the folder is called after.
+
+    Only then it is that server's. Any other one is a person's: an archive, a copy under another name.
+    """
+    with contextlib.suppress(OSError):
+        if any(server_folder(attempt.source.server) == server.name for attempt in Journal(server).attempts()):
+            return True
+    return any(server_folder(record.source.server) == server.name for record in _a_record_of_each(server))
+
+
+def looks_like_a_servers(server: Path) -> bool:
+    """Whether a folder that does not name itself may all the same be one that backup.py wrote to.
+
+    With a journal it is a copy, or was renamed; with records of which none can be read, it may be damaged.
+    """
+    if (server / "runs.jsonl").exists():
+        return any(True for _ in source_folders(server))
+    return any(map(_records_in, source_folders(server))) and not any(True for _ in _a_record_of_each(server))
+
+
+def _a_record_of_each(server: Path) -> Iterator[Record]:
+    """One readable record of each source's folder."""
+    for folder in source_folders(server):
+        for name in _records_in(folder):
+            with contextlib.suppress(BadRecord):
+                yield read(folder / name)
+                break
+
+
+def _records_in(folder: Path) -> list[str]:
+    try:
+        return sorted(name for name in os.listdir(folder) if _is_record(name))
+    except OSError:
+        return []
+
+
+def _is_record(name: str) -> bool:
+    return name.endswith(".zip.json") and any(stamp_of(name, content) for content in CONTENTS)
 
 
 def require_all_servers(backup_dir: Path) -> None:
@@ -100,7 +142,7 @@ def survey(folder: Path, now: datetime) -> Survey:
                     stats[entry.name] = entry.stat()
     found, read_records = Survey(folder), []
     for name in sorted(stats):
-        if not (name.endswith(".zip.json") and any(stamp_of(name, content) for content in CONTENTS)):
+        if not _is_record(name):
             continue
         try:
             read_records.append((name, read(folder / name)))

@@ -13,6 +13,7 @@ from typing import Any
 from common import log
 from common.backups.legacy import LegacyGroup
 from common.backups.retention import Verdict
+from common.backups.survey import looks_like_a_servers
 from common.exits import Exit, RunEnds
 from common.files import DiskFull, write_json
 from common.run import Run
@@ -86,6 +87,15 @@ class Ledger:
         if judged.drop:
             remedy = f"If that is meant: sweeper.py --acknowledge {source.kind}:{source.id}"
             self.look(name, f"sudden drop: {judged.drop}. Nothing of it is deleted. {remedy}", "sudden_drop")
+
+    def stranger(self, folder: Path) -> None:
+        """A folder with folders of sources that no record and no journal in it shows to be a server's."""
+        if looks_like_a_servers(folder):
+            why = "no record and no line of the journal in it is of a server that this folder is called after"
+            self.look(str(folder), f"{why}. Nothing of it is deleted", "folder_doubtful")
+            return
+        self._counts["strangers"] += 1
+        log.get().info("folder_left_alone", folder=str(folder), reason="no record in it is of a server of its name")
 
     def legacy(self, group: LegacyGroup, verdicts: list[Verdict]) -> None:
         """Files of the predecessor with the same name."""
@@ -165,6 +175,9 @@ class Ledger:
         if legacy_left:
             files = plural(legacy_left, "file")
             print(f"{files} of this program's predecessor left alone (CVAT_SWEEP_LEGACY=true sweeps them).")
+        if counts["strangers"]:
+            folders = plural(counts["strangers"], "folder")
+            print(f"{folders} that no record shows to be a server's left alone.")
         if counts["undated"]:
             print(f"{plural(counts['undated'], 'file')} with an impossible date never swept, see above.")
         if counts["failed"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -353,6 +354,68 @@ def test_unknown_folders_and_files_are_left_alone(shelf, sweep, tmp_path):
         os.utime(path, (1e9, 1e9))
     assert sweep().code == 0
     assert all(path.exists() for path in strangers)
+
+
+def everything(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+@pytest.mark.parametrize("records", [0, 1, 3])
+def test_a_persons_archive_of_sources_folders_is_no_servers_and_is_left_alone(shelf, sweep, tmp_path, records):
+    mine = shelf()
+    paths = [mine.add(hours) for hours in (500, 300, 30)]
+    for hours in range(480, 0, -20):
+        mine.attempt(hours)
+    archive = tmp_path / "backups" / "archive"
+    copies = archive / mine.folder.name
+    copies.mkdir(parents=True)
+    for path in paths:
+        shutil.copy(path, copies)
+        os.utime(copies / path.name, (1e9, 1e9))
+    for path in paths[3 - records :]:
+        shutil.copy(f"{path}.json", copies)
+    (copies / ".backup.part").write_bytes(b"x")
+    os.utime(copies / ".backup.part", (1e9, 1e9))
+    before = everything(archive)
+    done = sweep(keep_within="10000", ttl="10000")
+    assert done.code == 0
+    assert everything(archive) == before
+    assert done.last_run["counts"]["deleted"] == done.last_run["counts"]["debris"] == 0
+    assert "1 folder that no record shows to be a server's left alone" in done.out
+    assert sweep().code == 0
+    assert everything(archive) == before
+    assert mine.ages == [30]
+
+
+@pytest.mark.parametrize("harm", ["renamed", "no journal, no readable record"])
+def test_a_servers_folder_that_does_not_name_itself_is_looked_at_by_a_person_and_nothing_in_it_is_touched(
+    shelf, sweep, harm
+):
+    mine = shelf()
+    nights(mine)
+    mine.put(".backup.part")
+    folder = mine.server
+    if harm == "renamed":
+        folder = mine.server.rename(mine.server.with_name(f"{mine.server.name}.old"))
+    else:
+        (folder / "runs.jsonl").unlink()
+        for path in mine.folder.glob("*.json"):
+            path.write_text("garbage")
+    before = everything(folder)
+    done = sweep()
+    assert done.code == 3
+    assert f"LOOK     {folder}: no record and no line of the journal in it" in done.out
+    assert everything(folder) == before
+
+
+def test_a_servers_folder_without_a_journal_or_without_a_record_is_still_a_servers(shelf, sweep):
+    one, two = shelf(id=1), shelf(id=2, server="other.example.com")
+    nights(one)
+    (one.server / "runs.jsonl").unlink()
+    two.attempt(1, "failed")
+    parts = [one.put(".backup.part"), two.put(".backup.part")]
+    assert sweep().code == 0
+    assert not any(part.exists() for part in parts)
 
 
 # --- crashes, locks, troubles ---------------------------------------------------------------------------------------
