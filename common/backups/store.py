@@ -216,7 +216,10 @@ def _is_temporary(name: str, content: Content) -> bool:
     Two dots: a small file (a part's mark, a record that was not even pending yet) that was being written when the
     program was killed.
     """
-    torn = name.endswith(f"{PENDING}.tmp") and stamp_of(name.removesuffix(f"{PENDING}.tmp"), content) is not None
+    torn = (
+        name.endswith(f"{PENDING}.tmp")
+        and stamp_of(name.lstrip(".").removesuffix(f"{PENDING}.tmp"), content) is not None
+    )
     return torn or name.startswith((f".{content}", f"..{content}"))
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import get_args
 
 from common.backups.journal import Journal
-from common.backups.names import folder_key, server_folder, stamp_of
+from common.backups.names import folder_key, is_of_folder, server_folder, stamp_of
 from common.backups.record import BadRecord, Content, Record, read
 from common.backups.retention import Copy
 from common.backups.standing import Key
@@ -27,7 +27,7 @@ DEBRIS_AFTER = timedelta(days=1)
 # Our own unfinished files: downloads with their marks, rewritten archives, records and sidecars half written.
 _UNFINISHED = re.compile(
     r"\.\.?(backup|annotations)[-.a-z0-9]*\.(part|part\.json|part\.json\.tmp|staged|rewritten|tmp)"
-    r"|\.\S*_\d{8}T\d{6}Z\S*\.tmp|\.acknowledged\.json\.tmp"
+    r"|\.\.?(project-\d+|task-\d+|metadata)(-\S*)?_\S*\d{8}T\d{6}Z\S*\.tmp|\.acknowledged\.json\.tmp"
 )
 _FILE = re.compile(r"(?:\.zip|_left-out\.json)$")
 
@@ -212,13 +212,15 @@ def _debris(found: Survey, stats: Mapping[str, os.stat_result], owners: Counter[
     for name, stat in stats.items():
         if now.timestamp() - stat.st_mtime <= DEBRIS_AFTER.total_seconds() or name in owners:
             continue
-        reason = ""
+        is_ours, reason = is_of_folder(name.lstrip("."), found.folder.name), ""
         if name in pending:
             # With all its files it is a backup that only lacks its last rename: the next run of backup.py gives it.
-            reason = "a record that a crash left without its files" if _is_hopeless(found.folder / name) else ""
+            reason = (
+                "a record that a crash left without its files" if is_ours and _is_hopeless(found.folder / name) else ""
+            )
         elif _UNFINISHED.fullmatch(name):
             reason = "what a run that broke off left behind"
-        elif _FILE.search(name) and f"{name}.json" not in stats:
+        elif is_ours and _FILE.search(name) and f"{name}.json" not in stats:
             for content in CONTENTS:
                 stamp = stamp_of(name, content) or ""
                 if stamp and stamp < newest.get(content, "") and stamp not in promised:

@@ -275,6 +275,45 @@ def test_debris_older_than_a_day_goes_and_nothing_that_is_not_ours(shelf, sweep)
     assert done.last_run["counts"]["debris"] == len(old)
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["Copy of {}.zip", "keep-{}.zip", "{}.copy.zip", "Copy of {}_left-out.json", ".keep-{}.zip.json.tmp",
+     ".keep-{}.zip.json.pending", "project-1-road-signs_backup_20261102T000000Z.zip", "project-123_backup_20261102T000000Z.zip",
+     "task-12_backup_20261102T000000Z.zip"],
+)  # fmt: skip
+def test_a_file_that_a_person_renamed_or_that_is_another_sources_is_no_debris(shelf, sweep, name):
+    mine = shelf(id=12)
+    for hours in (500, 300, 1):
+        path = mine.add(hours)
+    for hours in range(480, 0, -20):
+        mine.attempt(hours)
+    stranger = mine.put(name.format(path.name.split("_backup_")[0] + "_backup_20261102T000000Z"))
+    done = sweep()
+    assert done.code == 0
+    assert stranger.exists()
+    assert mine.ages == [1]
+
+
+def test_a_persons_copy_of_a_backup_with_its_record_is_left_alone_and_holds_up_nobody(shelf, sweep):
+    mine = shelf()
+    for hours in (500, 300, 1):
+        path = mine.add(hours)
+    for hours in range(480, 0, -20):
+        mine.attempt(hours)
+    copies = [mine.put(f"Copy of {each.name}", content=each.read_bytes()) for each in (path, Path(f"{path}.json"))]
+    assert sweep().code == 0
+    assert all(copy.exists() for copy in copies)
+    assert set(mine.ages) == {1}
+
+
+def test_debris_from_before_a_source_was_renamed_in_cvat_is_still_ours(shelf, sweep):
+    mine = shelf(id=12, name="Road signs")
+    mine.add(1)
+    old = [mine.put(f"project-12{name}_backup_20261102T000000Z.zip") for name in ("", "-harbour", "-道路-2_backup")]
+    assert sweep().code == 0
+    assert not any(path.exists() for path in old)
+
+
 def test_a_file_without_a_record_stays_while_there_is_no_good_backup_that_is_newer(shelf, sweep):
     mine = shelf()
     stem = mine.add(1).name.split("_backup_")[0]
