@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import get_args
 
 from common.backups.journal import Journal
-from common.backups.names import folder_key, is_of_folder, server_folder, stamp_of
+from common.backups.names import folder_key, is_of_folder, server_folder, source_key, stamp_of
 from common.backups.record import BadRecord, Content, Record, read
 from common.backups.retention import Copy
 from common.backups.standing import Key
@@ -158,14 +158,19 @@ def survey(folder: Path, now: datetime) -> Survey:
             newest[source.key, record.content] = record.stamp
             history.source = source  # it may have been renamed since
         history.copies.append(_copy(folder, name, record, stats, owners))
+    is_copy = False
     for history in histories.values():
         history.copies.sort(key=lambda copy: copy.stamp, reverse=True)
         if any(stamp_of(name, history.content) for name in found.unreadable):
             history.broken = "one of its records cannot be read"
         elif server_folder(history.source.server) != folder.parent.name:
             history.broken = "its records name another server than its folder"
+        elif source_key(history.source) != folder_key(folder.name):
+            history.broken = "its records are of another source than its folder, which may be a copy"
+            is_copy = True
     found.histories = sorted(histories.values(), key=lambda history: (history.content != "backup", history.key))
-    found.debris = sorted(_debris(found, stats, owners, now), key=lambda debris: debris.name)
+    if not is_copy:  # in a person's copy nothing is ours to clear
+        found.debris = sorted(_debris(found, stats, owners, now), key=lambda debris: debris.name)
     return found
 
 

@@ -14,6 +14,7 @@ from common.backups.legacy import LegacyGroup
 from common.backups.removal import acknowledged
 from common.backups.retention import Rules, Standing, Verdict, decide, size_cutoff, sudden_drop, why_nothing_goes
 from common.backups.standing import Standings
+from common.backups.store import folders_of_sources
 from common.backups.survey import History, Survey, source_folders, survey
 
 
@@ -77,19 +78,25 @@ class Judge:
     def cases(self, server: Path, between: Callable[[], None] = lambda: None) -> Iterator[Case]:
         """Every source of one server, one after the other."""
         standings = Standings(Journal(server).attempts(), self.rules.gap)
+        copies = {copy: paths[0] for paths in folders_of_sources(server).values() for copy in paths[1:]}
         for folder in source_folders(server):
             between()
-            yield self.case(folder, standings)
+            yield self.case(folder, standings, of=copies.get(folder))
 
     def survey(self, folder: Path) -> Survey:
         """What lies in a folder at this run's moment."""
         return survey(folder, self.now)
 
-    def case(self, folder: Path, standings: Standings) -> Case:
+    def case(self, folder: Path, standings: Standings, of: Path | None = None) -> Case:
+        """`of`: the folder that backup.py uses for this source, where that is another one."""
         try:
             found = self.survey(folder)
         except OSError as error:
             return Case(folder, Survey(folder), [], f"the folder cannot be read ({error.strerror})")
+        if of is not None:
+            found.debris = []
+            for history in found.histories:
+                history.broken = history.broken or f"it is a copy of {of.name}"
         looked_at = acknowledged(folder)
         judged = [self._judged(each, standings, looked_at.get(each.content, "")) for each in found.histories]
         if (

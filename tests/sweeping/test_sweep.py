@@ -426,6 +426,28 @@ def test_a_persons_archive_of_sources_folders_is_no_servers_and_is_left_alone(sh
     assert mine.ages == [30]
 
 
+@pytest.mark.parametrize("called", ["with a date", "with the same digits"])
+def test_a_persons_copy_of_a_sources_folder_is_held_back_and_looked_at_and_the_source_is_swept(shelf, sweep, called):
+    mine = shelf(id=12)
+    for hours in (500, 300, 1):
+        path = mine.add(hours)
+    for hours in range(480, 0, -20):
+        mine.attempt(hours)
+    stem = path.name.split("_backup_")[0]
+    name = f"{mine.folder.name}-20261121" if called == "with a date" else f"project-12-a-copy-{mine.folder.name[-8:]}"
+    copy = mine.server / name
+    shutil.copytree(mine.folder, copy)
+    for each in (".backup.part", f"{stem}_backup_20261102T000000Z.zip"):
+        (copy / each).write_bytes(b"x")
+        os.utime(copy / each, (1e9, 1e9))
+    before = everything(copy)
+    done = sweep()
+    assert everything(copy) == before
+    assert mine.ages == [1]
+    assert done.code == 3
+    assert f"LOOK     {copy}: it" in done.out
+
+
 @pytest.mark.parametrize("harm", ["renamed", "no journal, no readable record"])
 def test_a_servers_folder_that_does_not_name_itself_is_looked_at_by_a_person_and_nothing_in_it_is_touched(
     shelf, sweep, harm
