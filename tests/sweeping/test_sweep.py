@@ -546,6 +546,35 @@ def test_a_file_that_cannot_be_deleted_is_a_failure_and_the_others_go(shelf, swe
     assert len(stuck.ages) == 3 and fine.ages == [1]
 
 
+@pytest.mark.parametrize("what", ["records", "files", "debris", "folder"])
+def test_what_could_not_be_deleted_is_not_counted_as_deleted(shelf, sweep, monkeypatch, what):
+    mine = shelf()
+    nights(mine, 3)
+    mine.put(".backup.part")
+    plain = Path.unlink
+
+    def unlink(path: Path, missing_ok: bool = False) -> None:
+        kind = "debris" if path.name == ".backup.part" else "records" if path.name.endswith(".json") else "files"
+        if path.parent == mine.folder and kind == what:
+            raise PermissionError(13, "Permission denied")
+        plain(path, missing_ok)
+
+    def sync_folder(folder: Path) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(removal.Path, "unlink", unlink)
+    if what == "folder":
+        monkeypatch.setattr(removal, "sync_folder", sync_folder)
+    done = sweep()
+    assert done.code == 3
+    gone, debris = (2, 0) if what == "debris" else (0, 1)
+    counts = done.last_run["counts"]
+    assert (counts["deleted"], counts["debris"]) == (gone, debris)
+    assert counts["kept"] == len(mine.ages) == (3 if what == "records" else 1)
+    assert done.last_run["freed_bytes"] == gone * len(CONTENT) + debris * len(b"debris")
+    assert f"{gone} backups deleted" in done.out
+
+
 def test_a_backup_folder_that_does_not_exist_is_no_success(sweep, tmp_path):
     done = sweep(dir=str(tmp_path / "nowhere"))
     assert done.code == 1
