@@ -14,7 +14,7 @@ from pathlib import Path
 
 from common import log
 from common.backups.legacy import legacy_groups
-from common.backups.survey import names_itself, require_all_servers, server_folders
+from common.backups.survey import closed_folders, names_itself, require_all_servers, server_folders
 from common.exits import Exit, RunEnds
 from common.run import Run, frame, leave
 from common.sweeping.carry_out import acknowledge_source, carry_out, carry_out_legacy, lock_servers
@@ -55,6 +55,8 @@ def run_sweep(run: Run[SweepSettings]) -> int:
         if not dry_run:
             stack.enter_context(lock_servers(servers, run.patience))
         ledger = stack.enter_context(Ledger(run, dry_run=dry_run))
+        for folder in closed_folders(settings.dir):
+            ledger.look(str(folder), "it cannot be read by the user that runs sweeper.py", "folder_unreadable")
         for folder in strangers:
             ledger.stranger(folder)
         limit = size_limit(run, servers, judge)

@@ -29,6 +29,8 @@ _UNFINISHED = re.compile(
     r"\.\.?(backup|annotations)[-.a-z0-9]*\.(part|part\.json|part\.json\.tmp|staged|rewritten|tmp)"
     r"|\.\.?(project-\d+|task-\d+|metadata)(-\S*)?_\S*\d{8}T\d{6}Z\S*\.tmp|\.acknowledged\.json\.tmp"
 )
+# What `server_folder` may give: no lost+found, no .Trash-1000, no @eaDir.
+_SERVER = re.compile(r"[a-z0-9-][a-z0-9._-]*")
 _FILE = re.compile(r"(?:\.zip|_left-out\.json)$")
 
 
@@ -68,12 +70,26 @@ class Survey:
 
 
 def server_folders(backup_dir: Path) -> list[Path]:
-    """The folders that may be those of servers: they hold a journal or the folder of a source. See `names_itself`."""
+    """The folders that may be those of servers: they hold a journal or the folder of a source. See `names_itself`.
+
+    Those that this user may not read are passed over, such as the lost+found of a file system; see `closed_folders`.
+    """
     found = []
     for path in sorted(path for path in backup_dir.iterdir() if path.is_dir()):
-        with os.scandir(path) as entries:
+        with contextlib.suppress(PermissionError), os.scandir(path) as entries:
             if any(entry.name == "runs.jsonl" or (folder_key(entry.name) and entry.is_dir()) for entry in entries):
                 found.append(path)
+    return found
+
+
+def closed_folders(backup_dir: Path) -> list[Path]:
+    """Folders that this user may not read and that may be a server's by their names."""
+    found = []
+    for path in sorted(path for path in backup_dir.iterdir() if path.is_dir() and _SERVER.fullmatch(path.name)):
+        try:
+            os.scandir(path).close()
+        except PermissionError:
+            found.append(path)
     return found
 
 

@@ -575,6 +575,31 @@ def test_what_could_not_be_deleted_is_not_counted_as_deleted(shelf, sweep, monke
     assert f"{gone} backups deleted" in done.out
 
 
+@pytest.mark.parametrize(
+    ("name", "code"), [("lost+found", 0), (".Trash-1000", 0), ("other.example.com", 3), ("host_8080", 3)]
+)
+def test_a_folder_that_may_not_be_read_stops_nothing_and_is_looked_at_if_it_may_be_a_servers(
+    shelf, sweep, monkeypatch, tmp_path, name, code
+):
+    mine = shelf()
+    nights(mine, 3)
+    closed = tmp_path / "backups" / name
+    closed.mkdir()
+    plain = os.scandir
+
+    def scandir(path):
+        if Path(path) == closed:
+            raise PermissionError(13, "Permission denied", str(path))
+        return plain(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    for flags in (("--dry-run",), ()):
+        done = sweep(*flags)
+        assert done.code == code
+        assert (f"LOOK     {closed}: it cannot be read" in done.out) == (code == 3)
+    assert mine.ages == [1]
+
+
 def test_a_backup_folder_that_does_not_exist_is_no_success(sweep, tmp_path):
     done = sweep(dir=str(tmp_path / "nowhere"))
     assert done.code == 1
