@@ -171,7 +171,7 @@ class Ledger:
         counts, seconds = self._counts, (now() - self._run.started_at).total_seconds()
         settings = self._run.settings
         print()
-        if not (counts["sources"] or counts["keep"] or counts["delete"] or counts["undated"] or legacy_left):
+        if not (any(counts[what] for what in ("sources", "keep", "delete", "undated", "look")) or legacy_left):
             log.get().warning("no_backups", folder=str(settings.dir))
             print(f"There are no backups in {settings.dir}: nothing was deleted.")
             print("If there should be some, CVAT_BACKUP_DIR is not the folder that backup.py writes to.")

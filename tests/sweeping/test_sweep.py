@@ -466,6 +466,7 @@ def test_a_servers_folder_that_does_not_name_itself_is_looked_at_by_a_person_and
     done = sweep()
     assert done.code == 3
     assert f"LOOK     {folder}: no record and no line of the journal in it" in done.out
+    assert "1 thing to LOOK at" in done.out and "There are no backups" not in done.out
     assert everything(folder) == before
 
 
