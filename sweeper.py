@@ -14,7 +14,7 @@ from pathlib import Path
 
 from common import log
 from common.backups.legacy import legacy_groups
-from common.backups.survey import require_all_servers, server_folders
+from common.backups.survey import closed_folders, names_itself, require_all_servers, server_folders
 from common.exits import Exit, RunEnds
 from common.run import Run, frame, leave
 from common.sweeping.carry_out import acknowledge_source, carry_out, carry_out_legacy, lock_servers
@@ -44,7 +44,7 @@ def run_sweep(run: Run[SweepSettings]) -> int:
     """One run of the script."""
     settings, dry_run = run.settings, bool(run.arguments.dry_run)
     require_all_servers(settings.dir)
-    servers = servers_in(settings.dir)
+    servers, strangers = servers_in(settings.dir)
     judge = Judge(settings.rules, now(), settings.drop_percent / 100, run.arguments.even_if_stale)
     if run.arguments.acknowledge:
         for line in acknowledge_source(servers, judge, run.arguments.acknowledge):
@@ -55,6 +55,10 @@ def run_sweep(run: Run[SweepSettings]) -> int:
         if not dry_run:
             stack.enter_context(lock_servers(servers, run.patience))
         ledger = stack.enter_context(Ledger(run, dry_run=dry_run))
+        for folder in closed_folders(settings.dir):
+            ledger.look(str(folder), "it cannot be read by the user that runs sweeper.py", "folder_unreadable")
+        for folder in strangers:
+            ledger.stranger(folder)
         limit = size_limit(run, servers, judge)
         for server in servers:
             sweep_server(run, server, judge, limit, ledger)
@@ -62,10 +66,15 @@ def run_sweep(run: Run[SweepSettings]) -> int:
         return ledger.finish(limit, left)
 
 
-def servers_in(backup_dir: Path) -> list[Path]:
-    """The folders of all servers. Raises RunEnds when there is no such folder: a wrong path must not look like peace."""
+def servers_in(backup_dir: Path) -> tuple[list[Path], list[Path]]:
+    """The folders of all servers, and those that only look like one: in these nothing is locked, written or deleted.
+
+    Raises RunEnds when there is no such folder as a whole: a wrong path must not look like peace.
+    """
     try:
-        return server_folders(backup_dir)
+        found = server_folders(backup_dir)
+        servers = [folder for folder in found if names_itself(folder)]
+        return servers, [folder for folder in found if folder not in servers]
     except OSError as error:
         remedy = "Set CVAT_BACKUP_DIR to the folder that backup.py writes to."
         raise RunEnds(f"CVAT_BACKUP_DIR cannot be read: {backup_dir} ({error.strerror})", remedy) from None

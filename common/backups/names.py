@@ -90,11 +90,22 @@ def stem(source: Source, content: str, stamp_text: str) -> str:
 
 
 def stamp_of(file_name: str, content: str) -> str | None:
-    """The stamp in the name of a record or backup file of this content; None for any other file."""
+    """The stamp in the name of a record or backup file of this content; None for any other file.
+
+    A name begins as `stem` begins it: "Copy of project-12_backup_….zip" is a person's.
+    """
     match = re.fullmatch(
-        rf".*_{content}_(\d{{8}}T\d{{6}}Z)(?:_[a-z0-9.-]+)?\.(?:zip|json|zip\.json)", file_name, re.DOTALL
+        rf"(?:project|task)-[0-9]+(?:-.*)?_{content}_(\d{{8}}T\d{{6}}Z)(?:_[a-z0-9.-]+)?\.(?:zip|json|zip\.json)",
+        file_name,
+        re.DOTALL,
     )
     return match[1] if match else None
+
+
+def is_of_folder(file_name: str, folder_name: str) -> bool:
+    """Whether a file in a source's folder is called after that source, whatever its readable name was at the time."""
+    key = folder_key(folder_name)
+    return key is not None and file_name.startswith((f"{key[0]}-{key[1]}-", f"{key[0]}-{key[1]}_"))
 
 
 def format_slug(dataset_format: str) -> str:

@@ -123,7 +123,11 @@ class Store:
 
     def learn(self) -> None:
         """Learns which sources the folder holds; it need not exist."""
-        self._folders = {key: path for path, key in _source_folders(self.folder)} if self.folder.is_dir() else {}
+        self._folders = {}
+        for key, paths in folders_of_sources(self.folder).items() if self.folder.is_dir() else ():
+            self._folders[key] = paths[0]
+            for copy in paths[1:]:
+                log.get().warning("folder_of_a_source_twice", used=str(paths[0]), left_alone=str(copy))
 
     def folder_of(self, source: Source) -> Path | None:
         """The folder of a source that has one, whatever it was called at the time of the first backup."""
@@ -241,7 +245,10 @@ def _is_temporary(name: str, content: Content) -> bool:
     Two dots: a small file (a part's mark, a record that was not even pending yet) that was being written when the
     program was killed.
     """
-    torn = name.endswith(f"{PENDING}.tmp") and stamp_of(name.removesuffix(f"{PENDING}.tmp"), content) is not None
+    torn = (
+        name.endswith(f"{PENDING}.tmp")
+        and stamp_of(name.lstrip(".").removesuffix(f"{PENDING}.tmp"), content) is not None
+    )
     return torn or name.startswith((f".{content}", f"..{content}"))
 
 
@@ -263,6 +270,32 @@ def _source_folders(folder: Path) -> Iterator[tuple[Path, tuple[str, int, str]]]
         key = folder_key(name)
         if key is not None and (folder / name).is_dir():
             yield folder / name, key
+
+
+def folders_of_sources(server: Path) -> dict[tuple[str, int, str], list[Path]]:
+    """The folders of each source, the one to use first. Any other one is a person's copy, made under such a name."""
+    found: dict[tuple[str, int, str], list[Path]] = {}
+    for path, key in _source_folders(server):
+        found.setdefault(key, []).append(path)
+    return {key: paths if len(paths) == 1 else _home_first(key, paths) for key, paths in found.items()}
+
+
+def _home_first(key: tuple[str, int, str], paths: list[Path]) -> list[Path]:
+    """First the folder that is called as backup.py calls it by one of the records; then that of the oldest record.
+
+    All their records together tell the names: of a renamed source, retention may have left the old name in a copy only.
+    """
+    stamps: dict[Path, list[str]] = {path: [] for path in paths}
+    named = set()
+    for path in paths:
+        with contextlib.suppress(OSError):
+            for backup in backups_in(path):
+                if source_key(backup.record.source) == key:
+                    stamps[path].append(backup.record.stamp)
+                    named.add(source_folder(backup.record.source))
+    # The newest record decides between a copy and what backup.py went on with; sorting is stable and goes by name before.
+    newest_first = sorted(sorted(paths), key=lambda path: max(stamps[path], default=""), reverse=True)
+    return sorted(newest_first, key=lambda path: (path.name not in named, min(stamps[path], default="9")))
 
 
 def backups_in(

@@ -6,13 +6,14 @@ import contextlib
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import get_args
 
-from common.backups.names import folder_key, server_folder, stamp_of
+from common.backups.journal import Journal
+from common.backups.names import folder_key, is_of_folder, server_folder, source_key, stamp_of
 from common.backups.record import BadRecord, Content, Record, read
 from common.backups.retention import Copy
 from common.backups.standing import Key
@@ -26,8 +27,10 @@ DEBRIS_AFTER = timedelta(days=1)
 # Our own unfinished files: downloads with their marks, rewritten archives, records and sidecars half written.
 _UNFINISHED = re.compile(
     r"\.\.?(backup|annotations)[-.a-z0-9]*\.(part|part\.json|part\.json\.tmp|staged|rewritten|tmp)"
-    r"|\.\S*_\d{8}T\d{6}Z\S*\.tmp|\.acknowledged\.json\.tmp"
+    r"|\.\.?(project-\d+|task-\d+|metadata)(-\S*)?_\S*\d{8}T\d{6}Z\S*\.tmp|\.acknowledged\.json\.tmp"
 )
+# What `server_folder` may give: no lost+found, no .Trash-1000, no @eaDir.
+_SERVER = re.compile(r"[a-z0-9-][a-z0-9._-]*")
 _FILE = re.compile(r"(?:\.zip|_left-out\.json)$")
 
 
@@ -67,13 +70,68 @@ class Survey:
 
 
 def server_folders(backup_dir: Path) -> list[Path]:
-    """The folders of servers: those that hold a journal or the folder of a source."""
+    """The folders that may be those of servers: they hold a journal or the folder of a source. See `names_itself`.
+
+    Those that this user may not read are passed over, such as the lost+found of a file system; see `closed_folders`.
+    """
     found = []
     for path in sorted(path for path in backup_dir.iterdir() if path.is_dir()):
-        with os.scandir(path) as entries:
+        with contextlib.suppress(PermissionError), os.scandir(path) as entries:
             if any(entry.name == "runs.jsonl" or (folder_key(entry.name) and entry.is_dir()) for entry in entries):
                 found.append(path)
     return found
+
+
+def closed_folders(backup_dir: Path) -> list[Path]:
+    """Folders that this user may not read and that may be a server's by their names."""
+    found = []
+    for path in sorted(path for path in backup_dir.iterdir() if path.is_dir() and _SERVER.fullmatch(path.name)):
+        try:
+            os.scandir(path).close()
+        except PermissionError:
+            found.append(path)
+    return found
+
+
+def names_itself(server: Path) -> bool:
+    """Whether a record or the journal in this folder is of the server that the folder is called after.
+
+    Only then it is that server's. Any other one is a person's: an archive, a copy under another name.
+    """
+    with contextlib.suppress(OSError):
+        if any(server_folder(attempt.source.server) == server.name for attempt in Journal(server).attempts()):
+            return True
+    return any(server_folder(record.source.server) == server.name for record in _a_record_of_each(server))
+
+
+def looks_like_a_servers(server: Path) -> bool:
+    """Whether a folder that does not name itself may all the same be one that backup.py wrote to.
+
+    With a journal it is a copy, or was renamed; with records of which none can be read, it may be damaged.
+    """
+    if (server / "runs.jsonl").exists():
+        return any(True for _ in source_folders(server))
+    return any(map(_records_in, source_folders(server))) and not any(True for _ in _a_record_of_each(server))
+
+
+def _a_record_of_each(server: Path) -> Iterator[Record]:
+    """One readable record of each source's folder."""
+    for folder in source_folders(server):
+        for name in _records_in(folder):
+            with contextlib.suppress(BadRecord):
+                yield read(folder / name)
+                break
+
+
+def _records_in(folder: Path) -> list[str]:
+    try:
+        return sorted(name for name in os.listdir(folder) if _is_record(name))
+    except OSError:
+        return []
+
+
+def _is_record(name: str) -> bool:
+    return name.endswith(".zip.json") and any(stamp_of(name, content) for content in CONTENTS)
 
 
 def require_all_servers(backup_dir: Path) -> None:
@@ -100,7 +158,7 @@ def survey(folder: Path, now: datetime) -> Survey:
                     stats[entry.name] = entry.stat()
     found, read_records = Survey(folder), []
     for name in sorted(stats):
-        if not (name.endswith(".zip.json") and any(stamp_of(name, content) for content in CONTENTS)):
+        if not _is_record(name):
             continue
         try:
             read_records.append((name, read(folder / name)))
@@ -116,14 +174,19 @@ def survey(folder: Path, now: datetime) -> Survey:
             newest[source.key, record.content] = record.stamp
             history.source = source  # it may have been renamed since
         history.copies.append(_copy(folder, name, record, stats, owners))
+    is_copy = False
     for history in histories.values():
         history.copies.sort(key=lambda copy: copy.stamp, reverse=True)
         if any(stamp_of(name, history.content) for name in found.unreadable):
             history.broken = "one of its records cannot be read"
         elif server_folder(history.source.server) != folder.parent.name:
             history.broken = "its records name another server than its folder"
+        elif source_key(history.source) != folder_key(folder.name):
+            history.broken = "its records are of another source than its folder, which may be a copy"
+            is_copy = True
     found.histories = sorted(histories.values(), key=lambda history: (history.content != "backup", history.key))
-    found.debris = sorted(_debris(found, stats, owners, now), key=lambda debris: debris.name)
+    if not is_copy:  # in a person's copy nothing is ours to clear
+        found.debris = sorted(_debris(found, stats, owners, now), key=lambda debris: debris.name)
     return found
 
 
@@ -170,13 +233,15 @@ def _debris(found: Survey, stats: Mapping[str, os.stat_result], owners: Counter[
     for name, stat in stats.items():
         if now.timestamp() - stat.st_mtime <= DEBRIS_AFTER.total_seconds() or name in owners:
             continue
-        reason = ""
+        is_ours, reason = is_of_folder(name.lstrip("."), found.folder.name), ""
         if name in pending:
             # With all its files it is a backup that only lacks its last rename: the next run of backup.py gives it.
-            reason = "a record that a crash left without its files" if _is_hopeless(found.folder / name) else ""
+            reason = (
+                "a record that a crash left without its files" if is_ours and _is_hopeless(found.folder / name) else ""
+            )
         elif _UNFINISHED.fullmatch(name):
             reason = "what a run that broke off left behind"
-        elif _FILE.search(name) and f"{name}.json" not in stats:
+        elif is_ours and _FILE.search(name) and f"{name}.json" not in stats:
             for content in CONTENTS:
                 stamp = stamp_of(name, content) or ""
                 if stamp and stamp < newest.get(content, "") and stamp not in promised:

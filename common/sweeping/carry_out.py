@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -40,8 +41,11 @@ def carry_out(case: Case, ledger: Ledger, stop: StopSignal) -> None:
     victims = [verdict.copy for judged in case.judged for verdict in judged.verdicts if verdict.delete]
     if victims:
         _remove(case.folder, victims, ledger, stop)
-    for debris, why in remove_debris(case.folder, case.survey.debris):
+    stuck = remove_debris(case.folder, case.survey.debris)
+    for debris, why in stuck:
         ledger.failed(str(case.folder / debris.name), why)
+    left = {debris.name for debris, _ in stuck}
+    ledger.cleared(debris for debris in case.survey.debris if debris.name not in left)
 
 
 def carry_out_legacy(backup_dir: Path, verdicts: Sequence[Verdict], ledger: Ledger, stop: StopSignal) -> None:
@@ -56,9 +60,14 @@ def _remove(folder: Path, victims: Sequence[Copy], ledger: Ledger, stop: StopSig
         failed = remove_backups(folder, victims, stop.check)
     except OSError as error:
         ledger.failed(str(folder), f"deleting was broken off: {error.strerror}")
-        return
+        failed, left = [], victims
+    else:
+        left = [copy for copy, _ in failed]
     for _copy, why in failed:
         ledger.failed(str(folder), why)
+    ledger.deleted(copy for copy in victims if copy not in left)
+    # One whose record is gone and whose files are not is neither: a later sweep takes it away as debris.
+    ledger.not_deleted(copy for copy in left if os.path.lexists(folder / copy.record))
 
 
 def acknowledge_source(servers: Sequence[Path], judge: Judge, wanted: str) -> list[str]:

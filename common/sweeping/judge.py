@@ -12,8 +12,9 @@ from pathlib import Path
 from common.backups.journal import Journal
 from common.backups.legacy import LegacyGroup
 from common.backups.removal import acknowledged
-from common.backups.retention import Rules, Standing, Verdict, decide, size_cutoff, sudden_drop
+from common.backups.retention import Rules, Standing, Verdict, decide, size_cutoff, sudden_drop, why_nothing_goes
 from common.backups.standing import Standings
+from common.backups.store import folders_of_sources
 from common.backups.survey import History, Survey, source_folders, survey
 
 
@@ -24,6 +25,11 @@ class Judged:
     history: History
     verdicts: list[Verdict]
     drop: str = ""
+
+    @property
+    def frozen(self) -> str:
+        """Why a person has to look before anything goes; empty when nobody has to."""
+        return self.history.broken or ("a sudden drop that nobody has acknowledged" if self.drop else "")
 
 
 @dataclass
@@ -72,33 +78,56 @@ class Judge:
     def cases(self, server: Path, between: Callable[[], None] = lambda: None) -> Iterator[Case]:
         """Every source of one server, one after the other."""
         standings = Standings(Journal(server).attempts(), self.rules.gap)
+        copies = {copy: paths[0] for paths in folders_of_sources(server).values() for copy in paths[1:]}
         for folder in source_folders(server):
             between()
-            yield self.case(folder, standings)
+            yield self.case(folder, standings, of=copies.get(folder))
 
     def survey(self, folder: Path) -> Survey:
         """What lies in a folder at this run's moment."""
         return survey(folder, self.now)
 
-    def case(self, folder: Path, standings: Standings) -> Case:
+    def case(self, folder: Path, standings: Standings, of: Path | None = None) -> Case:
+        """`of`: the folder that backup.py uses for this source, where that is another one."""
         try:
             found = self.survey(folder)
         except OSError as error:
             return Case(folder, Survey(folder), [], f"the folder cannot be read ({error.strerror})")
+        if of is not None:
+            found.debris = []
+            for history in found.histories:
+                history.broken = history.broken or f"it is a copy of {of.name}"
         looked_at = acknowledged(folder)
         judged = [self._judged(each, standings, looked_at.get(each.content, "")) for each in found.histories]
-        if not self.rules.let_anything_go or any(v.held_back for each in judged for v in each.verdicts):
+        if (
+            not self.rules.let_anything_go
+            or found.unreadable
+            or any(self._is_protected(each, standings) for each in judged)
+        ):
             found.debris = [debris for debris in found.debris if not debris.is_whole]
         return Case(folder, found, judged)
 
+    def _is_protected(self, judged: Judged, standings: Standings) -> bool:
+        """Whether a law holds a history back at this moment, also where it has nothing that the rules would let go."""
+        newest = next((verdict for verdict in judged.verdicts if verdict.copy.is_good), None)
+        if newest is not None and newest.delete:
+            return False  # only CVAT_BACKUP_ORPHAN_DAYS takes the newest good one, and it stands above the laws
+        history = judged.history
+        standing = standings.of(history.key, history.content)
+        return bool(
+            why_nothing_goes(
+                history.copies, self.rules, standing, self.now, frozen=judged.frozen, even_if_stale=self.even_if_stale
+            )
+        )
+
     def _judged(self, history: History, standings: Standings, looked_at: str) -> Judged:
         drop = "" if history.broken else sudden_drop(history.copies, self.drop_threshold, looked_at)
-        frozen = history.broken or ("a sudden drop that nobody has acknowledged" if drop else "")
+        judged = Judged(history, [], drop)
         standing = standings.of(history.key, history.content)
-        verdicts = decide(
-            history.copies, self.rules, standing, self.now, frozen=frozen, even_if_stale=self.even_if_stale
+        judged.verdicts = decide(
+            history.copies, self.rules, standing, self.now, frozen=judged.frozen, even_if_stale=self.even_if_stale
         )
-        return Judged(history, verdicts, drop)
+        return judged
 
     def legacy(self, group: LegacyGroup) -> list[Verdict]:
         """The predecessor wrote no journal and no records: TTL, keep rules and minimum are all there is."""

@@ -12,7 +12,8 @@ from typing import Any
 
 from common import log
 from common.backups.legacy import LegacyGroup
-from common.backups.retention import Verdict
+from common.backups.retention import Copy, Verdict
+from common.backups.survey import Debris, looks_like_a_servers
 from common.exits import Exit, RunEnds
 from common.files import DiskFull, write_json
 from common.run import Run
@@ -32,6 +33,7 @@ class Ledger:
         self._run = run
         self._dry_run = dry_run
         self._verb = "would go" if dry_run else "deleted"
+        self._planned = "would go" if dry_run else "to delete"
         self._counts: Counter[str] = Counter()
         self._bytes: Counter[str] = Counter()
         self._look: list[dict[str, str]] = []
@@ -55,8 +57,8 @@ class Ledger:
             self._show_history(case.folder, judged)
         for debris in case.survey.debris:
             self._tell(case.folder.name, debris.name, debris.size_bytes, "delete", debris.reason)
-            self._counts["debris"] += 1
-            self._bytes["debris"] += debris.size_bytes
+        if self._dry_run:
+            self.cleared(case.survey.debris)
 
     def _show_history(self, folder: Path, judged: Judged) -> None:
         source = judged.history.source
@@ -65,7 +67,7 @@ class Ledger:
         gone = [verdict for verdict in judged.verdicts if verdict.delete]
         line = f"{source.server}  {name}  {judged.history.content}: {len(kept)} kept"
         if gone:
-            line += f", {len(gone)} {self._verb} ({size(sum(verdict.copy.size_bytes for verdict in gone))})"
+            line += f", {len(gone)} {self._planned} ({size(sum(verdict.copy.size_bytes for verdict in gone))})"
         held_by = Counter(verdict.reason for verdict in kept if verdict.held_back)
         for reason, count in held_by.items():
             line += f"; {count} held back: {reason}"
@@ -87,10 +89,19 @@ class Ledger:
             remedy = f"If that is meant: sweeper.py --acknowledge {source.kind}:{source.id}"
             self.look(name, f"sudden drop: {judged.drop}. Nothing of it is deleted. {remedy}", "sudden_drop")
 
+    def stranger(self, folder: Path) -> None:
+        """A folder with folders of sources that no record and no journal in it shows to be a server's."""
+        if looks_like_a_servers(folder):
+            why = "no record and no line of the journal in it is of a server that this folder is called after"
+            self.look(str(folder), f"{why}. Nothing of it is deleted", "folder_doubtful")
+            return
+        self._counts["strangers"] += 1
+        log.get().info("folder_left_alone", folder=str(folder), reason="no record in it is of a server of its name")
+
     def legacy(self, group: LegacyGroup, verdicts: list[Verdict]) -> None:
         """Files of the predecessor with the same name."""
         gone = sum(verdict.delete for verdict in verdicts)
-        print(f"predecessor's files  {printable(group.name, 100)}: {len(verdicts) - gone} kept, {gone} {self._verb}")
+        print(f"predecessor's files  {printable(group.name, 100)}: {len(verdicts) - gone} kept, {gone} {self._planned}")
         self.verdicts("", verdicts)
         for name in group.undated:
             self._counts["undated"] += 1
@@ -99,10 +110,29 @@ class Ledger:
     def verdicts(self, folder: str, verdicts: Iterable[Verdict]) -> None:
         for verdict in verdicts:
             what = "delete" if verdict.delete else "keep"
-            self._counts[what] += 1
-            self._bytes[what] += verdict.copy.size_bytes
+            if self._dry_run or not verdict.delete:  # what is to be deleted counts once it is: `deleted`
+                self._count(what, verdict.copy.size_bytes)
             for name in verdict.copy.files:
                 self._tell(folder, name, verdict.copy.size_bytes, what, verdict.reason)
+
+    def deleted(self, copies: Iterable[Copy]) -> None:
+        """These backups are gone from the disk, all their files."""
+        for copy in copies:
+            self._count("delete", copy.size_bytes)
+
+    def not_deleted(self, copies: Iterable[Copy]) -> None:
+        """These were to go, and are still whole."""
+        for copy in copies:
+            self._count("keep", copy.size_bytes)
+
+    def cleared(self, debris: Iterable[Debris]) -> None:
+        """This debris is gone from the disk."""
+        for each in debris:
+            self._count("debris", each.size_bytes)
+
+    def _count(self, what: str, size_bytes: int) -> None:
+        self._counts[what] += 1
+        self._bytes[what] += size_bytes
 
     def _tell(self, folder: str, name: str, size_bytes: int, what: str, reason: str) -> None:
         if self._dry_run:
@@ -141,7 +171,7 @@ class Ledger:
         counts, seconds = self._counts, (now() - self._run.started_at).total_seconds()
         settings = self._run.settings
         print()
-        if not (counts["sources"] or counts["keep"] or counts["delete"] or counts["undated"] or legacy_left):
+        if not (any(counts[what] for what in ("sources", "keep", "delete", "undated", "look")) or legacy_left):
             log.get().warning("no_backups", folder=str(settings.dir))
             print(f"There are no backups in {settings.dir}: nothing was deleted.")
             print("If there should be some, CVAT_BACKUP_DIR is not the folder that backup.py writes to.")
@@ -165,6 +195,9 @@ class Ledger:
         if legacy_left:
             files = plural(legacy_left, "file")
             print(f"{files} of this program's predecessor left alone (CVAT_SWEEP_LEGACY=true sweeps them).")
+        if counts["strangers"]:
+            folders = plural(counts["strangers"], "folder")
+            print(f"{folders} that no record shows to be a server's left alone.")
         if counts["undated"]:
             print(f"{plural(counts['undated'], 'file')} with an impossible date never swept, see above.")
         if counts["failed"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -274,6 +275,45 @@ def test_debris_older_than_a_day_goes_and_nothing_that_is_not_ours(shelf, sweep)
     assert done.last_run["counts"]["debris"] == len(old)
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["Copy of {}.zip", "keep-{}.zip", "{}.copy.zip", "Copy of {}_left-out.json", ".keep-{}.zip.json.tmp",
+     ".keep-{}.zip.json.pending", "project-1-road-signs_backup_20261102T000000Z.zip", "project-123_backup_20261102T000000Z.zip",
+     "task-12_backup_20261102T000000Z.zip"],
+)  # fmt: skip
+def test_a_file_that_a_person_renamed_or_that_is_another_sources_is_no_debris(shelf, sweep, name):
+    mine = shelf(id=12)
+    for hours in (500, 300, 1):
+        path = mine.add(hours)
+    for hours in range(480, 0, -20):
+        mine.attempt(hours)
+    stranger = mine.put(name.format(path.name.split("_backup_")[0] + "_backup_20261102T000000Z"))
+    done = sweep()
+    assert done.code == 0
+    assert stranger.exists()
+    assert mine.ages == [1]
+
+
+def test_a_persons_copy_of_a_backup_with_its_record_is_left_alone_and_holds_up_nobody(shelf, sweep):
+    mine = shelf()
+    for hours in (500, 300, 1):
+        path = mine.add(hours)
+    for hours in range(480, 0, -20):
+        mine.attempt(hours)
+    copies = [mine.put(f"Copy of {each.name}", content=each.read_bytes()) for each in (path, Path(f"{path}.json"))]
+    assert sweep().code == 0
+    assert all(copy.exists() for copy in copies)
+    assert set(mine.ages) == {1}
+
+
+def test_debris_from_before_a_source_was_renamed_in_cvat_is_still_ours(shelf, sweep):
+    mine = shelf(id=12, name="Road signs")
+    mine.add(1)
+    old = [mine.put(f"project-12{name}_backup_20261102T000000Z.zip") for name in ("", "-harbour", "-道路-2_backup")]
+    assert sweep().code == 0
+    assert not any(path.exists() for path in old)
+
+
 def test_a_file_without_a_record_stays_while_there_is_no_good_backup_that_is_newer(shelf, sweep):
     mine = shelf()
     stem = mine.add(1).name.split("_backup_")[0]
@@ -306,6 +346,29 @@ def test_a_whole_file_without_a_record_stays_while_a_law_holds_its_source(shelf,
     assert not orphan.exists()
 
 
+@pytest.mark.parametrize("law", ["failed", "absent", "unreadable", "another server", "drop"])
+def test_a_whole_file_without_a_record_stays_while_a_law_holds_its_source_of_which_nothing_else_would_go(
+    shelf, sweep, law
+):
+    mine = shelf()
+    for hours in (22, 12, 2):
+        path = mine.add(hours)
+    stem = path.name.split("_backup_")[0]
+    orphan, remains = mine.put(f"{stem}_backup_20261102T000000Z.zip"), mine.put(".backup.part")
+    if law in ("failed", "absent"):
+        mine.attempt(0.5, law, mode="p" if law == "failed" else "")
+    elif law == "unreadable":
+        path.with_name(f"{path.name}.json").write_text("garbage")
+    elif law == "another server":
+        record = path.with_name(f"{path.name}.json")
+        record.write_text(record.read_text().replace(mine.source.server, "other.example.com"))
+    else:
+        mine.add(0.5, shapes=1)
+    done = sweep(min_num_backups="3")
+    assert orphan.exists() and not remains.exists()
+    assert done.last_run["counts"]["debris"] == 1
+
+
 def test_a_save_that_lacks_only_its_last_rename_is_no_debris(shelf, sweep):
     mine = shelf()
     path = mine.add(500)
@@ -330,6 +393,91 @@ def test_unknown_folders_and_files_are_left_alone(shelf, sweep, tmp_path):
         os.utime(path, (1e9, 1e9))
     assert sweep().code == 0
     assert all(path.exists() for path in strangers)
+
+
+def everything(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+@pytest.mark.parametrize("records", [0, 1, 3])
+def test_a_persons_archive_of_sources_folders_is_no_servers_and_is_left_alone(shelf, sweep, tmp_path, records):
+    mine = shelf()
+    paths = [mine.add(hours) for hours in (500, 300, 30)]
+    for hours in range(480, 0, -20):
+        mine.attempt(hours)
+    archive = tmp_path / "backups" / "archive"
+    copies = archive / mine.folder.name
+    copies.mkdir(parents=True)
+    for path in paths:
+        shutil.copy(path, copies)
+        os.utime(copies / path.name, (1e9, 1e9))
+    for path in paths[3 - records :]:
+        shutil.copy(f"{path}.json", copies)
+    (copies / ".backup.part").write_bytes(b"x")
+    os.utime(copies / ".backup.part", (1e9, 1e9))
+    before = everything(archive)
+    done = sweep(keep_within="10000", ttl="10000")
+    assert done.code == 0
+    assert everything(archive) == before
+    assert done.last_run["counts"]["deleted"] == done.last_run["counts"]["debris"] == 0
+    assert "1 folder that no record shows to be a server's left alone" in done.out
+    assert sweep().code == 0
+    assert everything(archive) == before
+    assert mine.ages == [30]
+
+
+@pytest.mark.parametrize("called", ["with a date", "with the same digits"])
+def test_a_persons_copy_of_a_sources_folder_is_held_back_and_looked_at_and_the_source_is_swept(shelf, sweep, called):
+    mine = shelf(id=12)
+    for hours in (500, 300, 1):
+        path = mine.add(hours)
+    for hours in range(480, 0, -20):
+        mine.attempt(hours)
+    stem = path.name.split("_backup_")[0]
+    name = f"{mine.folder.name}-20261121" if called == "with a date" else f"project-12-a-copy-{mine.folder.name[-8:]}"
+    copy = mine.server / name
+    shutil.copytree(mine.folder, copy)
+    for each in (".backup.part", f"{stem}_backup_20261102T000000Z.zip"):
+        (copy / each).write_bytes(b"x")
+        os.utime(copy / each, (1e9, 1e9))
+    before = everything(copy)
+    done = sweep()
+    assert everything(copy) == before
+    assert mine.ages == [1]
+    assert done.code == 3
+    assert f"LOOK     {copy}: it" in done.out
+
+
+@pytest.mark.parametrize("harm", ["renamed", "no journal, no readable record"])
+def test_a_servers_folder_that_does_not_name_itself_is_looked_at_by_a_person_and_nothing_in_it_is_touched(
+    shelf, sweep, harm
+):
+    mine = shelf()
+    nights(mine)
+    mine.put(".backup.part")
+    folder = mine.server
+    if harm == "renamed":
+        folder = mine.server.rename(mine.server.with_name(f"{mine.server.name}.old"))
+    else:
+        (folder / "runs.jsonl").unlink()
+        for path in mine.folder.glob("*.json"):
+            path.write_text("garbage")
+    before = everything(folder)
+    done = sweep()
+    assert done.code == 3
+    assert f"LOOK     {folder}: no record and no line of the journal in it" in done.out
+    assert "1 thing to LOOK at" in done.out and "There are no backups" not in done.out
+    assert everything(folder) == before
+
+
+def test_a_servers_folder_without_a_journal_or_without_a_record_is_still_a_servers(shelf, sweep):
+    one, two = shelf(id=1), shelf(id=2, server="other.example.com")
+    nights(one)
+    (one.server / "runs.jsonl").unlink()
+    two.attempt(1, "failed")
+    parts = [one.put(".backup.part"), two.put(".backup.part")]
+    assert sweep().code == 0
+    assert not any(part.exists() for part in parts)
 
 
 # --- crashes, locks, troubles ---------------------------------------------------------------------------------------
@@ -397,6 +545,60 @@ def test_a_file_that_cannot_be_deleted_is_a_failure_and_the_others_go(shelf, swe
     assert "Permission denied" in done.out
     assert len(done.last_run["failures"]) == 2
     assert len(stuck.ages) == 3 and fine.ages == [1]
+
+
+@pytest.mark.parametrize("what", ["records", "files", "debris", "folder"])
+def test_what_could_not_be_deleted_is_not_counted_as_deleted(shelf, sweep, monkeypatch, what):
+    mine = shelf()
+    nights(mine, 3)
+    mine.put(".backup.part")
+    plain = Path.unlink
+
+    def unlink(path: Path, missing_ok: bool = False) -> None:
+        kind = "debris" if path.name == ".backup.part" else "records" if path.name.endswith(".json") else "files"
+        if path.parent == mine.folder and kind == what:
+            raise PermissionError(13, "Permission denied")
+        plain(path, missing_ok)
+
+    def sync_folder(folder: Path) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(removal.Path, "unlink", unlink)
+    if what == "folder":
+        monkeypatch.setattr(removal, "sync_folder", sync_folder)
+    done = sweep()
+    assert done.code == 3
+    gone, debris = (2, 0) if what == "debris" else (0, 1)
+    counts = done.last_run["counts"]
+    assert (counts["deleted"], counts["debris"]) == (gone, debris)
+    assert counts["kept"] == len(mine.ages) == (3 if what == "records" else 1)
+    assert done.last_run["freed_bytes"] == gone * len(CONTENT) + debris * len(b"debris")
+    assert f"{gone} backups deleted" in done.out
+
+
+@pytest.mark.parametrize(
+    ("name", "code"), [("lost+found", 0), (".Trash-1000", 0), ("other.example.com", 3), ("host_8080", 3)]
+)
+def test_a_folder_that_may_not_be_read_stops_nothing_and_is_looked_at_if_it_may_be_a_servers(
+    shelf, sweep, monkeypatch, tmp_path, name, code
+):
+    mine = shelf()
+    nights(mine, 3)
+    closed = tmp_path / "backups" / name
+    closed.mkdir()
+    plain = os.scandir
+
+    def scandir(path):
+        if Path(path) == closed:
+            raise PermissionError(13, "Permission denied", str(path))
+        return plain(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    for flags in (("--dry-run",), ()):
+        done = sweep(*flags)
+        assert done.code == code
+        assert (f"LOOK     {closed}: it cannot be read" in done.out) == (code == 3)
+    assert mine.ages == [1]
 
 
 def test_a_backup_folder_that_does_not_exist_is_no_success(sweep, tmp_path):

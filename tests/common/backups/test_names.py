@@ -117,7 +117,9 @@ def test_the_stamp_is_read_out_of_every_file_name_of_ours(name, content, moment,
 
 
 @pytest.mark.parametrize(
-    "name", [".backup.part", ".x_backup_20261121T013300Z.zip.json.pending", "x_backup_2026.zip", "x_backup_20261121T013300Z.txt"]
+    "name", [".backup.part", ".x_backup_20261121T013300Z.zip.json.pending", "x_backup_2026.zip", "x_backup_20261121T013300Z.txt",
+             "Copy of project-12_backup_20261121T013300Z.zip", "keep-project-12-x_backup_20261121T013300Z.zip.json",
+             "project-x_backup_20261121T013300Z.zip", "x_backup_20261121T013300Z.zip"]
 )  # fmt: skip
 def test_temporary_and_foreign_files_have_no_stamp(name):
     assert stamp_of(name, "backup") is None

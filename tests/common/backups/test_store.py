@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 import stat
 
 import pytest
@@ -85,6 +86,22 @@ def test_another_project_with_the_same_id_has_a_folder_of_its_own(store):
     later = a_source(created_at="2027-01-01T00:00:00Z")
     assert store.newest(later, "backup") is None
     assert save(store, later).folder != store.folder_of(a_source())
+
+
+@pytest.mark.parametrize("swept", [False, True])
+@pytest.mark.parametrize("middle", ["a-copy", "zzz", "road-signs-copy"])
+def test_a_persons_copy_of_a_folder_does_not_become_the_folder_of_its_source(tmp_path, store, capsys, middle, swept):
+    first = save(store)
+    if swept:  # renamed in CVAT; of the records of the old name the sweeper has left none but those in the copy
+        save(store, a_source(name="A new name"))
+    copy = first.folder.with_name(f"project-12-{middle}-{first.folder.name[-8:]}")
+    shutil.copytree(first.folder, copy)
+    if swept:
+        (first.folder / f"{first.path.name}.json").unlink()
+    again = opened(tmp_path)
+    assert again.folder_of(a_source()) == first.folder
+    assert save(again).folder == first.folder
+    assert f"left_alone={copy}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("names", [("Roads", "roads", "ROADS"), ("a/b", "a\\b", "a b", "a:b"), ("..", ".", "")])
