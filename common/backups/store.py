@@ -193,6 +193,9 @@ class Store:
                 continue
             try:
                 backup = Backup(read(folder / name), folder)
+            except UnreadRecord as error:
+                log.get().warning("interrupted_save_unreadable", file=name, reason=str(error))
+                continue
             except BadRecord:
                 (folder / name).unlink()
                 continue
@@ -231,7 +234,12 @@ class Store:
         for key, folder in self._folders.items():
             if not is_ours(key[1]):
                 continue
-            for name in os.listdir(folder):
+            try:
+                names = os.listdir(folder)
+            except OSError as error:
+                log.get().warning("folder_unreadable", folder=str(folder), reason=error.strerror)
+                continue
+            for name in names:
                 if _is_temporary(name, content):
                     path = folder / name
                     with contextlib.suppress(FileNotFoundError):

@@ -57,7 +57,11 @@ def absent_sources(client: Client, store: Store, plan: Plan, organization: str) 
 
 
 def _newest(folder: Path) -> Record | None:
-    newest = next(backups_in(folder), None)
+    try:
+        newest = next(backups_in(folder), None)
+    except OSError as error:
+        log.get().warning("folder_unreadable", folder=str(folder), reason=error.strerror)
+        return None
     return newest.record if newest and folder_key(folder.name) == source_key(newest.record.source) else None
 
 
@@ -68,7 +72,11 @@ def _last_seen(record: Record, standings: Standings) -> str:
 
 
 def _oldest_stamp(folder: Path) -> str:
-    stamps = (stamp_of(name, content) for name in os.listdir(folder) for content in CONTENTS)
+    try:
+        names = os.listdir(folder)
+    except OSError:  # `_newest`, or the plan, has said so
+        return "9"
+    stamps = (stamp_of(name, content) for name in names for content in CONTENTS)
     return min((each for each in stamps if each), default="9")
 
 

@@ -15,6 +15,7 @@ from common.cvat.client import Account, Client
 from common.cvat.errors import CvatError
 from common.cvat.listing import Inventory
 from common.exits import Exit, RunEnds
+from common.ownership import how_to_make_writable
 from common.saving.annotations import wanted_export
 from common.saving.choose import Candidate, Mode, belongs_to, content_of, decide, in_order, is_chosen
 from common.saving.report import Tally
@@ -59,7 +60,14 @@ def make_plan(
             if not _passes(state, settings):
                 tally.excluded += 1
                 continue
-            newest = store.newest(state.source, content_of(mode))
+            try:
+                newest = store.newest(state.source, content_of(mode))
+            except OSError as error:
+                # A folder that cannot be read is not an empty one, and no reason to leave out the others.
+                folder = store.folder_of(state.source) or store.folder
+                reason = f"its folder {folder} cannot be read: {error.strerror or error}"
+                tally.refuse(state, reason, how_to_make_writable(folder, "backup.py"))
+                continue
             record = newest.record if newest else None
             wanted = Export()
             if mode == "a":

@@ -72,6 +72,12 @@ class Tally:
         self.lines.append(line)
         return line
 
+    def refuse(self, state: SourceState, reason: str, remedy: str) -> Line:
+        """A source that this run cannot deal with at all."""
+        line = Line(state.source, "failed", log.without_secrets(reason), remedy)
+        self.lines.append(line)
+        return line
+
     def note(self, state: SourceState, outcome: Outcome, reason: str, standing: Record | None = None) -> Line:
         # The others are too many to be held for nothing.
         lacks = standing if standing and (standing.left_out or standing.alterations) else None

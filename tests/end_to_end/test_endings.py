@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import running as tools
+from rights import like_anybody, rights
 from running import (
     Finished,
     environment,
@@ -239,3 +240,23 @@ def test_a_file_in_place_of_the_folder_is_called_a_file(
     assert done.code == 2
     assert f"{tmp_path / 'file'} is not a folder" in done.err
     assert "There are no backups" not in done.out and "writable" not in done.err
+
+
+@pytest.mark.parametrize("on_the_server", [True, False], ids=["listed", "gone from the server"])
+def test_a_folder_of_a_source_that_may_not_be_read_costs_the_others_nothing(
+    server: CvatSandbox, tmp_path: Path, on_the_server: bool
+) -> None:
+    run_backup(server, tmp_path)
+    closed = next((tmp_path / "backups").glob("*/project-1-*"))
+    before = sorted(path.name for path in closed.iterdir())
+    if not on_the_server:
+        server.world.delete_project(1)
+    server.world.add_shape(server.world.jobs_of(server.world.tasks_of(server.world.project(2))[0])[0].id, "car")
+    with rights(closed, 0o000):
+        run = run_backup(server, tmp_path, preexec=like_anybody)
+    assert "fault of the program" not in run.err and "1 saved" in run.out, run.said
+    assert run.code == (3 if on_the_server else 0), run.said
+    if on_the_server:
+        assert f"FAILED   project 1 (project 0001): its folder {closed} cannot be read: Permission denied" in run.out
+        assert "writable for the user that runs backup.py" in run.out
+    assert sorted(path.name for path in closed.iterdir()) == before
