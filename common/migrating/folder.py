@@ -289,7 +289,14 @@ def _short(entry: Entry) -> dict[str, Any]:
 
 
 def project_folders(folder: Path) -> Iterator[Path]:
-    """The direct subfolders that hold a project, by name."""
+    """The direct subfolders that hold a project, by name; and those that may not be looked into, as they may hold one."""
     for each in sorted(folder.iterdir()):
-        if each.is_dir() and not each.name.startswith(".") and (each / "project.json").is_file():
+        if each.is_dir() and not each.name.startswith(".") and _may_hold_a_project(each):
             yield each
+
+
+def _may_hold_a_project(folder: Path) -> bool:
+    try:
+        return (folder / "project.json").is_file()
+    except PermissionError:
+        return True  # whoever opens it says what is wrong, and goes on with the others

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
+from rights import like_anybody, rights
 
 import sc_migrate
 from common.exits import Exit
@@ -16,6 +20,8 @@ from common.migrating.verify import verify_files
 from common.sc.projects import list_projects
 from common.waiting import StopSignal
 from tests.migrating.conftest import contents, get, small
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -102,3 +108,22 @@ def test_an_image_that_is_gone_or_spoilt_stays_behind_on_the_way_to_cvat_and_no_
     assert (written.images, written.videos) == (2, 1)
     assert len(written.gaps) == 2 and any("'alone'" in each for each in written.gaps)
     assert any("has changed since it was downloaded" in each for each in written.gaps)
+
+
+def test_a_folder_that_may_not_be_looked_into_does_not_hide_the_others(tmp_path):
+    for name in ("a", "closed", "z"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "project.json").write_text("{}")
+    (tmp_path / "not a project").mkdir()
+    code = "import pathlib, sys; from common.migrating.folder import project_folders as found; "
+    code += "print(*(each.name for each in found(pathlib.Path(sys.argv[1]))))"
+    with rights(tmp_path / "closed", 0o000):
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path)],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            preexec_fn=like_anybody,
+        )
+    # It is tried like the others, and fails by itself.
+    assert done.stdout == "a closed z\n", done.stderr
