@@ -14,6 +14,7 @@ from common.backups.retention import Copy, Verdict
 from common.backups.survey import CONTENTS, source_folders
 from common.exits import Exit, RunEnds
 from common.lock import AT_ONCE, Patience, all_locked
+from common.ownership import how_to_make_writable
 from common.sweeping.judge import Case, Judge
 from common.sweeping.report import Ledger
 from common.waiting import StopSignal
@@ -84,6 +85,14 @@ def acknowledge_source(servers: Sequence[Path], judge: Judge, wanted: str) -> li
         names = ", ".join(str(folder) for folder in found) or "See backup.py --list: project:12, task:7 or a folder."
         raise RunEnds(f"--acknowledge {wanted!r} {what}.", names, Exit.BAD_CONFIGURATION)
     [folder] = found
+    try:
+        return _acknowledge(folder, judge)
+    except OSError as error:
+        what = f"--acknowledge: {folder} cannot be read or written: {error.strerror}."
+        raise RunEnds(what, how_to_make_writable(folder, "sweeper.py"), Exit.BAD_CONFIGURATION) from None
+
+
+def _acknowledge(folder: Path, judge: Judge) -> list[str]:
     histories = judge.survey(folder).histories
     newest: dict[str, str] = {
         each.content: max((c.stamp for c in each.copies if c.is_good), default="") for each in histories

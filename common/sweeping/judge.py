@@ -77,7 +77,12 @@ class Judge:
 
     def cases(self, server: Path, between: Callable[[], None] = lambda: None) -> Iterator[Case]:
         """Every source of one server, one after the other."""
-        standings = Standings(Journal(server).attempts(), self.rules.gap)
+        try:
+            standings = Standings(Journal(server).attempts(), self.rules.gap)
+        except OSError as error:
+            # Without it nobody knows what was confirmed lately: nothing of this server goes.
+            yield Case(server, Survey(server), [], f"its journal cannot be read ({error.strerror})")
+            return
         copies = {copy: paths[0] for paths in folders_of_sources(server).values() for copy in paths[1:]}
         for folder in source_folders(server):
             between()

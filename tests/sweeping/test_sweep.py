@@ -222,6 +222,25 @@ def test_an_acknowledgement_that_does_not_name_one_source_is_refused(shelf, swee
     assert name in done.err
 
 
+def test_an_acknowledgement_that_cannot_be_written_says_where(shelf, sweep):
+    mine = shelf(id=12)
+    mine.add(1)
+    (mine.folder / "acknowledged.json").mkdir()
+    done = sweep("--acknowledge", "project:12")
+    assert done.code == 2 and f"--acknowledge: {mine.folder} cannot be read or written" in done.err
+
+
+def test_a_server_whose_journal_cannot_be_read_loses_nothing_and_the_others_are_swept(shelf, sweep):
+    mine, other = shelf(id=12), shelf(id=13, server="other.example.com")
+    nights(mine, 5)
+    nights(other, 5)
+    (mine.server / "runs.jsonl").unlink()
+    (mine.server / "runs.jsonl").mkdir()
+    done = sweep()
+    assert done.code == 3 and "its journal cannot be read (Is a directory)" in done.err, done.out + done.err
+    assert len(mine.ages) == 5 and other.ages == [1]
+
+
 # --- size ---------------------------------------------------------------------------------------------------------
 
 
