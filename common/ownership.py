@@ -1,13 +1,43 @@
-"""Folders that belong to somebody else: which command makes them ours."""
+"""Folders that refuse to be written: whether they do, and which command makes them ours."""
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shlex
+import tempfile
 from pathlib import Path
 
 MOUNTS = Path("/proc/self/mountinfo")
+_DENIED = (errno.EACCES, errno.EPERM)
+_IN_THE_WAY = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY)
+
+
+def try_to_write(folder: Path) -> None:
+    """Access rights alone do not tell: the file system may be mounted read-only, or a server may decide. Raises OSError."""
+    try:
+        tempfile.TemporaryFile(prefix=".try-", dir=folder).close()
+    except OSError as error:
+        error.filename = str(folder)  # not a name that nobody has ever seen
+        raise
+
+
+def path_of(error: OSError) -> Path | None:
+    """The file that an error is about; of a rename, the one that it was to become."""
+    name = error.filename2 or error.filename
+    return Path(os.fsdecode(name)) if isinstance(name, str | bytes) else None
+
+
+def what_to_do(folder: Path, error: OSError, script: str) -> str:
+    """What to do about a folder that refused; nothing where only another folder helps."""
+    if error.errno in _DENIED:
+        # Where it could not even be made, that above it. Unlike Path's, these two do not raise where they may not look.
+        there = next(path for path in (folder, *folder.parents) if os.path.exists(path))  # noqa: PTH110
+        return how_to_make_writable(there, script)
+    if error.errno in _IN_THE_WAY:
+        return "Move away what is in the way there."
+    return ""
 
 
 def how_to_make_writable(folder: Path, script: str) -> str:

@@ -6,7 +6,6 @@ import contextlib
 import errno
 import os
 import sqlite3
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -15,11 +14,9 @@ from common.exits import Exit, RunEnds
 from common.files import DiskFull, disk_full_named, free_bytes
 from common.images.journal import OWN_FOLDER, parts_of
 from common.lock import Patience, locked
-from common.ownership import how_to_make_writable
+from common.ownership import path_of, try_to_write, what_to_do
 
 Doing = Literal["read", "written"]
-_DENIED = (errno.EACCES, errno.EPERM)
-_IN_THE_WAY = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY)
 # What the system has too little of is no fault of the folder.
 _OF_THE_SYSTEM = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
@@ -34,7 +31,7 @@ def held(folder: Path, patience: Patience) -> Iterator[None]:
                 parts_of(folder).mkdir(parents=True, exist_ok=True)
                 # Of an earlier run as another user: better to know it now than after the listing.
                 for each in (folder, parts_of(folder)):
-                    _try_to_write(each)
+                    try_to_write(each)
                 lock.enter_context(locked(folder / OWN_FOLDER / "lock", "downloader.py --mode images", patience))
         except OSError as error:  # a file system without locks, for one
             raise _refused(folder, "written", error) from None
@@ -50,15 +47,6 @@ def _require_own(folder: Path) -> None:
                 "Delete the link (not what it leads to): this folder is for unfinished files, and for nothing else."
             )
             raise RunEnds(what, remedy, Exit.BAD_CONFIGURATION)
-
-
-def _try_to_write(folder: Path) -> None:
-    """Access rights alone do not tell: the file system may be mounted read-only, or a server may decide. Raises OSError."""
-    try:
-        tempfile.TemporaryFile(prefix=".try-", dir=folder).close()
-    except OSError as error:
-        error.filename = str(folder)  # not a name that nobody has ever seen
-        raise
 
 
 def look_into_folder(folder: Path) -> None:
@@ -88,29 +76,21 @@ def trouble_named(folder: Path, doing: Doing = "written") -> Iterator[None]:
     except DiskFull as error:
         raise RunEnds(f"{str(error)[:1].upper()}{str(error)[1:]}.", remedy) from None
     except OSError as error:
-        path = _path_of(error)
+        path = path_of(error)
         if path is None or not path.is_relative_to(folder) or error.errno in _OF_THE_SYSTEM:
             raise
         raise _refused(folder, doing, error) from None
 
 
 def _refused(folder: Path, doing: Doing, error: OSError) -> RunEnds:
-    path = _path_of(error) or folder
+    path = path_of(error) or folder
     where = "" if path == folder else f" ({path})"
     what = f"CVAT_IMAGES_OUTPUT_DIR={folder} cannot be {doing}: {error.strerror or error}{where}."
-    if error.errno in _DENIED:
-        remedy = f"{how_to_make_writable(folder, 'downloader.py')}  (or choose another folder with --output-dir)"
-    elif error.errno in _IN_THE_WAY:
-        remedy = "Move away what is in the way there, or choose another folder with --output-dir."
-    else:
-        remedy = "Choose another folder with --output-dir."
+    remedy = what_to_do(folder, error, "downloader.py")
+    remedy = (
+        f"{remedy}  (or choose another folder with --output-dir)" if remedy else "Choose another with --output-dir."
+    )
     return RunEnds(what, remedy, Exit.BAD_CONFIGURATION)
-
-
-def _path_of(error: OSError) -> Path | None:
-    """The file that an error is about; of a rename, the one that it was to become."""
-    name = error.filename2 or error.filename
-    return Path(os.fsdecode(name)) if isinstance(name, str | bytes) else None
 
 
 def room_for_plans(output_dir: Path) -> Path | None:
