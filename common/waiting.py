@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import signal
+import threading
 import time
 from collections.abc import Iterator
 
@@ -42,12 +43,18 @@ class StopSignal:
 
         Without this a question that a silent server does not answer would hold up the stop.
         """
-        self.breaks_off = True
+        before, self.breaks_off = self.breaks_off, True
         try:
             self.check()
             yield
         finally:
-            self.breaks_off = False
+            self.breaks_off = before
+
+    def asking(self) -> contextlib.AbstractContextManager[None]:
+        """For one question that changes nothing, from any thread: signals are the main thread's, the others go on."""
+        if threading.current_thread() is threading.main_thread():
+            return self.breaking_off()
+        return contextlib.nullcontext()
 
     @property
     def is_set(self) -> bool:

@@ -211,9 +211,11 @@ class Client(Connection):
         while True:
             self.stop.check()
             try:
-                return json_of(
-                    self._once("POST", "/api/auth/login", None, patience.deadline, json=dict(form), headers=headers)
-                )
+                with self.stop.asking():
+                    response = self._once(
+                        "POST", "/api/auth/login", None, patience.deadline, json=dict(form), headers=headers
+                    )
+                return json_of(response)
             except errors.CvatError as error:
                 self.stop.sleep(patience.pause_after(error))
 

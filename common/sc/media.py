@@ -108,7 +108,8 @@ def _queried(client: Client, path: str, kind: Kind) -> Iterator[list[Mapping[str
     rule = {"condition": "and", "rules": [{"field": "media_type", "operator": "equal", "value": kind}]}
     skip = 0
     while True:
-        answer = client.json("POST", f"{path}/media:query", rule, params={**params, "skip": skip}, repeat=True)
+        with client.stop.asking():
+            answer = client.json("POST", f"{path}/media:query", rule, params={**params, "skip": skip}, repeat=True)
         page = answer.get("media") or []
         yield page
         skip += len(page)

@@ -336,7 +336,8 @@ def _patiently(client: Client, ask: Any) -> requests.Response:
     while True:
         client.stop.check()
         try:
-            response: requests.Response = ask(patience.deadline)
+            with client.stop.asking():
+                response: requests.Response = ask(patience.deadline)
             return response
         except errors.WebError as error:
             client.stop.sleep(patience.pause_after(error))

@@ -12,7 +12,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from typing import Any
 
 import requests
@@ -32,6 +32,7 @@ CONNECT_TIMEOUT_SECONDS = 10
 # Timeout of the single attempt that a server gets once it has been waited for in vain.
 QUICK_SECONDS = 5
 PIECE_BYTES = 1 << 18
+QUESTIONS = frozenset(("GET", "HEAD", "OPTIONS"))
 # An ordinary question; exports and downloads bring the deadline of their item.
 QUESTION_SECONDS = 3600
 
@@ -78,7 +79,8 @@ class Connection:
             self.stop.check()
             asked_at = time.monotonic()
             try:
-                piece = response.raw.read1(PIECE_BYTES, decode_content=True)
+                with self._hearing_stops(response.request.method):
+                    piece = response.raw.read1(PIECE_BYTES, decode_content=True)
             except (HTTPError, OSError) as error:
                 raise errors.Unreachable(plain_cause(error)) from None
             if not piece:
@@ -120,14 +122,15 @@ class Connection:
             )
             # No session: it would read the whole environment twice for every request, look after cookies that are not
             # wanted and follow redirects that are not to be followed, for half of what a small request costs (measured).
-            response = self._adapter().send(
-                request,
-                # Always, so that the body is read under our own limits.
-                stream=True,
-                timeout=(min(CONNECT_TIMEOUT_SECONDS, self._timeout_seconds), self._timeout_seconds),
-                verify=self._trusted,
-                proxies=self._proxies(path if "://" in path else self.url),
-            )
+            with self._hearing_stops(method):
+                response = self._adapter().send(
+                    request,
+                    # Always, so that the body is read under our own limits.
+                    stream=True,
+                    timeout=(min(CONNECT_TIMEOUT_SECONDS, self._timeout_seconds), self._timeout_seconds),
+                    verify=self._trusted,
+                    proxies=self._proxies(path if "://" in path else self.url),
+                )
         except (requests.RequestException, HTTPError) as error:
             if isinstance(error, requests.exceptions.SSLError):
                 self._end_without_tls(error)
@@ -162,6 +165,12 @@ class Connection:
                 if is_success:
                     raise errors.Unreachable(f"{what}: {error}") from None
         response._content = bytes(content)
+
+    def _hearing_stops(self, method: str | None) -> AbstractContextManager[None]:
+        """A question that changes nothing need not be answered any more. What changes something is waited for: whether
+        it was done has to be known.
+        """
+        return self.stop.asking() if method in QUESTIONS else nullcontext()
 
     @property
     def _timeout_seconds(self) -> float:

@@ -8,9 +8,11 @@ import re
 import resource
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from running import (
@@ -29,6 +31,7 @@ from running import (
     running,
     start,
     wait_until,
+    when_asked,
 )
 
 from common.backups.record import Record
@@ -102,19 +105,39 @@ def test_a_stop_while_the_server_prepares_is_quick_and_the_export_is_adopted(
     assert again.happened("export_adopted")
 
 
-@pytest.mark.parametrize("phase", ["GET /api/server/about", "POST /api/auth/login", r"GET /api/tasks\?"])
-def test_a_stop_before_the_list_is_known_is_quick_too(server: CvatSandbox, tmp_path: Path, phase: str) -> None:
-    server.faults.add(Fault(phase, "slow", seconds=45))
-    with running(start(server, tmp_path, CVAT_HTTP_TIMEOUT_SECONDS="60")) as process:
-        wait_until(lambda: (tmp_path / "backups").exists(), "the run has begun")
-        time.sleep(0.7)
-        began = time.monotonic()
-        process.send_signal(signal.SIGTERM)
-        done = finish(process, tmp_path / "backups")
-    assert time.monotonic() - began < GRACE_SECONDS
-    assert done.code == 128 + signal.SIGTERM
-    assert "Traceback" not in done.said
-    assert_all_saved(run_backup(server, tmp_path), server)
+QUESTIONS = [
+    *(("backup", question) for question in ("GET /api/server/about", "POST /api/auth/login", "GET /api/tasks?")),
+    # Metadata, and whether something that is no longer listed is gone.
+    *(("backup", question) for question in ("GET /api/issues?", "GET /api/projects/4")),
+    *(("restore", question) for question in ("GET /api/server/about", "POST /api/auth/login", "GET /api/requests")),
+]
+
+
+@pytest.mark.parametrize(("script", "question"), QUESTIONS)
+def test_a_stop_while_a_question_is_not_answered_is_quick_too(
+    server: CvatSandbox, tmp_path: Path, script: str, question: str
+) -> None:
+    project, _ = add_project(server, "soon gone")
+    assert run_backup(server, tmp_path).code == 0
+    server.world.delete_project(project.id)
+    stopped, released = [], threading.Event()
+
+    def stop_and_say_nothing() -> None:
+        wait_until(lambda: processes, "the process is known")
+        processes[0].send_signal(signal.SIGTERM)
+        stopped.append(question)
+        released.wait(60)
+
+    processes: list[Any] = []
+    when_asked(server, question, stop_and_say_nothing)
+    arguments = ("--project", "soon gone") if script == "restore" else ()
+    with running(start(server, tmp_path, *arguments, script=script, CVAT_HTTP_TIMEOUT_SECONDS="60")) as process:
+        processes.append(process)
+        done = finish(process, tmp_path / "backups", within_seconds=GRACE_SECONDS)
+    released.set()
+    assert stopped == [question]
+    assert done.code == 128 + signal.SIGTERM, done.said
+    assert run_backup(server, tmp_path).code == 0
 
 
 def test_a_second_signal_ends_the_run_at_once(server: CvatSandbox, tmp_path: Path, large: int) -> None:
