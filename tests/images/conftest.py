@@ -58,7 +58,15 @@ def through() -> list[str]:
 
 
 @pytest.fixture
-def start(tmp_path: Path, processes: int, through: list[str]) -> Callable[..., subprocess.Popen[str]]:
+def before_it_starts() -> Callable[[], None] | None:
+    """What the new process does first, where a module needs that."""
+    return None
+
+
+@pytest.fixture
+def start(
+    tmp_path: Path, processes: int, through: list[str], before_it_starts: Callable[[], None] | None
+) -> Callable[..., subprocess.Popen[str]]:
     """Starts downloader.py as a process: `start(url, ["a.jpg"], "--verify", AWS_PROFILE="x")`.
 
     Names that are one text are its standard input.
@@ -87,7 +95,7 @@ def start(tmp_path: Path, processes: int, through: list[str]) -> Callable[..., s
         with standard_input.open("rb") as given:
             return subprocess.Popen(
                 command, env={name: value for name, value in values.items() if value}, cwd=tmp_path, text=True,
-                stdin=given, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                stdin=given, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=before_it_starts,
             )  # fmt: skip
 
     return go

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
+from collections.abc import Callable
 
 import pytest
+from rights import like_anybody
 
 from common.lock import locked
 from tests.images.conftest import ended
@@ -16,13 +17,8 @@ NAMES = [key[2:] for key in FEW]
 
 
 @pytest.fixture
-def through() -> list[str]:
-    """Access rights hold for root, too."""
-    if os.geteuid() != 0:
-        return []
-    if shutil.which("setpriv") is None:
-        pytest.skip("root may write everywhere, and there is no setpriv to change that")
-    return ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
+def before_it_starts() -> Callable[[], None]:
+    return like_anybody
 
 
 def test_another_run_in_the_folder_is_waited_for_as_long_as_the_setting_says(start, tmp_path):

@@ -94,6 +94,13 @@ def killed(server: CvatSandbox, at: CvatSandbox, tmp_path: Path, moment: str, *a
     assert finish(process[0], tmp_path / "backups").code == -signal.SIGKILL
 
 
+def of_four_tasks(server: CvatSandbox) -> None:
+    """A project that comes back in parts."""
+    project, _task = add_project(server, "Large", frames=2, megabytes=1)
+    for name in ("second", "third", "fourth"):
+        server.world.add_task(project, name, 2, files=server.world.media.random_files(2, 300_000))
+
+
 def named(server: CvatSandbox, name: str) -> list[Any]:
     return [project for project in server.world.projects.values() if project.name == name]
 
@@ -103,9 +110,7 @@ def named(server: CvatSandbox, name: str) -> list[Any]:
 def test_a_drill_deletes_nothing_of_a_server_that_was_set_up_anew(
     server: CvatSandbox, begin: Callable[..., CvatSandbox], tmp_path: Path, moment: str, dates: bool
 ) -> None:
-    project, _task = add_project(server, "Large", frames=2, megabytes=1)
-    for name in ("second", "third", "fourth"):
-        server.world.add_task(project, name, 2, files=server.world.media.random_files(2, 300_000))
+    of_four_tasks(server)
     run_backup(server, tmp_path)
     scratch = begin()
 
@@ -130,9 +135,7 @@ def test_a_drill_deletes_nothing_of_a_server_that_was_set_up_anew(
 def test_the_parts_of_a_killed_drill_are_deleted_by_the_next_one(
     server: CvatSandbox, begin: Callable[..., CvatSandbox], tmp_path: Path, moment: str, dates: bool
 ) -> None:
-    project, _task = add_project(server, "Large", frames=2, megabytes=1)
-    for name in ("second", "third", "fourth"):
-        server.world.add_task(project, name, 2, files=server.world.media.random_files(2, 300_000))
+    of_four_tasks(server)
     run_backup(server, tmp_path)
     scratch = begin()
     before = strangers(scratch)
@@ -149,9 +152,7 @@ def test_the_parts_of_a_killed_drill_are_deleted_by_the_next_one(
 def test_a_part_that_somebody_took_into_a_project_of_their_own_is_no_drills(
     server: CvatSandbox, begin: Callable[..., CvatSandbox], tmp_path: Path
 ) -> None:
-    project, _task = add_project(server, "Large", frames=2, megabytes=1)
-    for name in ("second", "third", "fourth"):
-        server.world.add_task(project, name, 2, files=server.world.media.random_files(2, 300_000))
+    of_four_tasks(server)
     run_backup(server, tmp_path)
     scratch = begin()
     where = {"CVAT_DRILL_URL": scratch.url, "CVAT_DRILL_ACCESS_TOKEN": scratch.write_token}
