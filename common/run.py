@@ -95,9 +95,13 @@ def frame(
         return Exit.BAD_CONFIGURATION
     log.set_up(loaded.settings.log_level, loaded.settings.log_format)
     if arguments.print_config:
-        print("\n".join(shown(loaded)))
-        return Exit.ALL_GOOD
+        return _guarded(loaded, arguments, lambda run: _show(loaded))
     return _guarded(loaded, arguments, body)
+
+
+def _show(loaded: Loaded[SettingsType]) -> int:
+    put("\n".join(shown(loaded)))
+    return Exit.ALL_GOOD
 
 
 def _not_understood(unknown: Sequence[str], cls: type[Settings]) -> str:
