@@ -8,14 +8,16 @@ import unicodedata
 from collections.abc import Sequence
 
 # What counts as an extension: with "anything behind the last dot" the stem of "img.v1" would be "img".
-EXTENSIONS = frozenset(
-    """
+_IMAGES = """
     jpg jpeg jpe jfif png apng gif bmp dib tif tiff webp heic heif avif jp2 j2k jpx jxl svg ico psd exr hdr pbm pgm ppm
-    pnm tga dcm dicom nii fits raw dng cr2 cr3 nef arw orf rw2 raf pef srw eps pdf
-    mp4 m4v mov avi mkv webm mpg mpeg wmv flv ts m2ts 3gp
-    json xml txt csv npy npz pcd ply las laz bin zip gz
-    """.split()
+    pnm tga dcm dicom nii fits raw dng cr2 cr3 nef arw orf rw2 raf pef srw eps
+"""
+_VIDEOS = "mp4 m4v mov avi mkv webm mpg mpeg wmv flv ts m2ts 3gp"
+_OTHERS = "json xml txt csv npy npz pcd ply las laz bin zip gz pdf"
+_KINDS = (
+    dict.fromkeys(_IMAGES.split(), "image") | dict.fromkeys(_VIDEOS.split(), "video") | {e: e for e in _OTHERS.split()}
 )
+EXTENSIONS = frozenset(_KINDS)
 LONGEST_NAME_BYTES = 255
 # In paths, one a line: what canonical() may have to change.
 _PERHAPS_NOT_CANONICAL = re.compile(r"//|\./|\\|\A[/.]|\n[/.]|[/.]\n|[/.]\Z")
@@ -51,6 +53,11 @@ def split_extension(name: str) -> tuple[str, str]:
     if dot and stem and extension.lower() in EXTENSIONS:
         return stem, dot + extension
     return name, ""
+
+
+def kind_of(path: str) -> str:
+    """What a path is by its extension: an image, a video, or (labels, archives) what only this extension is; "" of none."""
+    return _KINDS.get(split_extension(path[path.rfind("/") + 1 :])[1][1:].lower(), "")
 
 
 def stem_of(path: str) -> str:

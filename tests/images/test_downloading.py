@@ -125,7 +125,7 @@ def test_the_file_of_another_object_is_not_said_to_have_changed(moto, download):
 
 
 def test_folders_that_cannot_be_kept_are_counted(moto, download):
-    run = download(moto, ["evil.jpg", "c"], "--s3-prefix", "data/", "--keep-folders")
+    run = download(moto, ["evil.jpg", "c.JPG"], "--s3-prefix", "data/", "--keep-folders")
     assert run.files == {"evil.jpg": b"evil", "deep/c.JPG": b"c"}
     assert re.search(r"^found +2 \(1 cannot keep its folders, see logs/files.csv\)$", run.out, re.M)
 
