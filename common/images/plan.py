@@ -104,6 +104,7 @@ class Plan:
         self.keep_folders = keep_folders
         self.rule: Rule = rule
         self.counts = Counts()
+        self.title = ""  # what the first name was, if it was taken for the title of its column
         self._gathering = Gathering(bucket, folder, most_rows)
         self._db = _open(folder)
         self._db.executescript(_TABLES + TABLES)
@@ -215,7 +216,7 @@ class Plan:
             else:
                 self.counts.no_extension += 1
 
-    def forget_title(self) -> bool:
+    def forget_title(self, title: str) -> bool:
         """The first name was the title of its column, if no object is called so; says whether it was."""
         number, how = self._db.execute("SELECT id, how FROM found ORDER BY id LIMIT 1").fetchone()
         if how != "missing":
@@ -223,6 +224,7 @@ class Plan:
         self._db.execute("DELETE FROM found WHERE id = ?", (number,))
         self.counts.wanted -= 1
         self.counts.missing -= 1
+        self.title = title
         return True
 
     # --- what is there already -----------------------------------------------------------------------------------

@@ -108,7 +108,10 @@ class Report:
     def analysis(self, plan: Plan, *, free_bytes: int, lists: bool = True) -> list[str]:
         """What is shown before anything is fetched; the same lines go into the log. `lists`: they are written, too."""
         counts, self.counts, self.analysed = plan.counts, plan.counts, True
-        extra = [f"column {self._facts['csv_column']}"]
+        if plan.title:
+            self._facts["csv_column"] = plan.title
+        extra = [f"column {printable(self._facts['csv_column'])}"]
+        extra += [f"the first line {printable(plan.title)!r} was taken for a title"] if plan.title else []
         extra += [plural(counts.repeated, "repetition")] if counts.repeated else []
         extra += [plural(counts.empty, "empty line")] if counts.empty else []
         rows = [

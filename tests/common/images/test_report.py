@@ -60,6 +60,16 @@ def test_how_names_were_found_is_said_where_not_all_are_called_as_their_objects(
     )
 
 
+def test_a_first_line_that_was_taken_for_a_title_is_said(tmp_path: Path):
+    with contextlib.closing(Plan("bkt", "")) as plan:
+        plan.add_names(["photo", "a.jpg"])
+        plan.add_objects([Listed("a.jpg", 1, "e")])
+        plan.match()
+        assert plan.forget_title("photo")
+        lines = Report(tmp_path, now(), "id", dict(FACTS)).analysis(plan, free_bytes=0)
+    assert lines[1].endswith("1 name in n.csv (column photo, the first line 'photo' was taken for a title)")
+
+
 def test_names_that_would_become_one_image_are_missing_with_a_word(tmp_path: Path):
     lines = analysis(tmp_path, ["x/a.jpg", "y/a.jpg"], ["x/a.jpg"])
     assert lines["found"] == "1" and lines["missing"] == (
