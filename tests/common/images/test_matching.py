@@ -9,8 +9,18 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from common.files import is_device
 from common.images.gathering import MOST_ROWS
-from common.images.names import base_and_stem, canonical, canonical_all, file_path, folded, split_extension, stem_of
+from common.images.names import (
+    RESERVED,
+    base_and_stem,
+    canonical,
+    canonical_all,
+    file_path,
+    folded,
+    split_extension,
+    stem_of,
+)  # fmt: skip
 from common.images.plan import Plan
 from common.s3.bucket import Listed
 
@@ -189,6 +199,7 @@ def test_no_two_objects_share_a_file_even_where_case_does_not_count(most_rows, p
 @example("../../etc/passwd", "p/../../etc/passwd", True)
 @example("logs", "p/logs", False)
 @example("CON.jpg", "p/con.jpg", False)
+@example("com0.jpg", "lpt¹.x/com0.jpg", True)
 def test_a_file_never_leaves_its_folder_and_every_file_system_takes_its_name(name, key, keep_folders):
     stem = base_and_stem(canonical(name))[1]
     extension = split_extension(canonical(key).rpartition("/")[2])[1]
@@ -198,7 +209,17 @@ def test_a_file_never_leaves_its_folder_and_every_file_system_takes_its_name(nam
     assert parts[0].casefold() not in (".download", "logs", "download_state.json")
     for part in parts:
         assert part not in ("", ".", "..") and len(part.encode()) <= 255
-        assert not set(part) & set('\0\n\\:*?"<>|') and not part.endswith((".", " "))
+        assert not set(part) & set('\0\n\\:*?"<>|') and not part.endswith((".", " ")) and not is_device(part)
+
+
+def test_what_a_bucket_has_under_our_own_names_gets_another_one_and_folders_stay_together():
+    paths = [file_path(stem, ".jpg", f"p/{folder}/{stem}.jpg", "p/", keep_folders=True)
+             for folder in ("logs", "LOGS") for stem in ("one", "two")]  # fmt: skip
+    folders = [path.partition("/")[0] for path in paths]
+    assert folders[0] == folders[1] != folders[2] == folders[3] and not {"logs", "LOGS"} & set(folders)
+    for name in RESERVED:
+        assert file_path(name, "", f"p/{name}", "p/", keep_folders=False).casefold() not in RESERVED
+    assert ".download_state.json.tmp" in RESERVED  # what is written before it gets its name
 
 
 @given(st.lists(st.text(st.sampled_from(["a", "ü", ".", "/", "\\", "\n", "\u0308"]), max_size=6), max_size=5))
