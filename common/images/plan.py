@@ -7,6 +7,7 @@ that is gone with the process.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sqlite3
 import stat
@@ -20,7 +21,7 @@ from typing import NamedTuple, TypeVar
 
 from common.images.apart import TABLES, Apart
 from common.images.gathering import MOST_ROWS, Gathering, Groups, NameRow
-from common.images.matching import Rule, matches
+from common.images.matching import How, Rule, is_stray, matches
 from common.images.names import RESERVED, file_path
 from common.s3.bucket import Listed
 from common.waiting import StopSignal
@@ -52,6 +53,9 @@ class Counts:
 
     Of these there is another file already: of the same object, which has `changed` or which somebody `spoilt`; of another
     object (`of_others`); of nobody knows what (`replaced`). `moved`: those that --keep-folders cannot keep in theirs.
+
+    Names that are found, and not called as their object: asked for in another folder (`elsewhere`), with another extension,
+    or without one (`no_extension`). `taken`: missing names that an object in another folder would fit, which is another's.
     """
 
     wanted: int = 0
@@ -61,6 +65,10 @@ class Counts:
     found: int = 0
     missing: int = 0
     ambiguous: int = 0
+    elsewhere: int = 0
+    other_extension: int = 0
+    no_extension: int = 0
+    taken: int = 0
     by_rule: int = 0
     shared: int = 0
     renamed: int = 0
@@ -96,6 +104,7 @@ class Plan:
         self.keep_folders = keep_folders
         self.rule: Rule = rule
         self.counts = Counts()
+        self.title = ""  # what the first name was, if it was taken for the title of its column
         self._gathering = Gathering(bucket, folder, most_rows)
         self._db = _open(folder)
         self._db.executescript(_TABLES + TABLES)
@@ -153,24 +162,27 @@ class Plan:
         """Notes what these names mean. All names of one object, and of one text, are in the same portion."""
         seen: set[str] = set()
         jobs_here: dict[tuple[str, str], int] = {}
-        keep_folders, root, last = self.keep_folders, self.root, self._jobs
-        rows = zip(names, matches(names, groups, root, self.rule), strict=True)
+        keep_folders, root, last, counts = self.keep_folders, self.root, self._jobs, self.counts
+        rows = zip(names, matches(names, groups, root, self.rule, check), strict=True)
         while batch := list(islice(rows, ROWS_AT_ONCE)):
             check()
             found: list[tuple[int, str, str, str | None, int | None]] = []
             jobs: list[tuple[int, str, str, int, str, str]] = []
             repeated = renamed = total = 0
-            for (number, name, _, _, stem), (how, chosen, fitting) in batch:
+            for (number, name, _, asked, stem), (how, chosen, fitting) in batch:
                 if name in seen:
                     repeated += 1
                     continue
                 seen.add(name)
-                note = "\n".join(fitting) if fitting else None
+                note = json.dumps(fitting) if fitting else None
                 if chosen is None:
+                    counts.taken += bool(note) and how == "missing"
                     found.append((number, name, how, note, None))
                     continue
                 key, size, etag, storage, whole = chosen
                 extension = whole[whole.rfind("/") + 1 + len(stem) :]
+                if how != "key":
+                    self._count_inexact(how, asked, len(stem), extension)
                 path = file_path(stem, extension, key, root, keep_folders=keep_folders)
                 job = jobs_here.get((path, key))
                 if job is None:
@@ -179,21 +191,32 @@ class Plan:
                     jobs.append((job, path, key, size, etag, "todo"))
                     total += size
                     if storage in ARCHIVED:
-                        self.counts.archived += 1
+                        counts.archived += 1
                     if not path.startswith(stem, path.rfind("/") + 1):
                         renamed += 1
                     if keep_folders and path.rpartition("/")[0] != key.removeprefix(root).rpartition("/")[0]:
-                        self.counts.moved += 1
+                        counts.moved += 1
                 found.append((number, name, how, note, job))
             apart.note([each[1] for each in jobs])
-            self.counts.repeated += repeated
-            self.counts.renamed += renamed
-            self.counts.bytes_found += total
+            counts.repeated += repeated
+            counts.renamed += renamed
+            counts.bytes_found += total
             self._db.executemany("INSERT INTO found (id, name, how, note, job) VALUES (?, ?, ?, ?, ?)", found)
             self._db.executemany("INSERT INTO job (id, path, key, size, etag, state) VALUES (?, ?, ?, ?, ?, ?)", jobs)
         self._jobs = last
 
-    def forget_title(self) -> bool:
+    def _count_inexact(self, how: How, asked: str, stem: int, extension: str) -> None:
+        """Counts a name that is not what the object is called. `stem`: how long the stem of both is."""
+        own = asked[asked.rfind("/") + 1 + stem :]
+        if is_stray(how, asked):
+            self.counts.elsewhere += 1
+        elif own != extension:
+            if own:
+                self.counts.other_extension += 1
+            else:
+                self.counts.no_extension += 1
+
+    def forget_title(self, title: str) -> bool:
         """The first name was the title of its column, if no object is called so; says whether it was."""
         number, how = self._db.execute("SELECT id, how FROM found ORDER BY id LIMIT 1").fetchone()
         if how != "missing":
@@ -201,6 +224,7 @@ class Plan:
         self._db.execute("DELETE FROM found WHERE id = ?", (number,))
         self.counts.wanted -= 1
         self.counts.missing -= 1
+        self.title = title
         return True
 
     # --- what is there already -----------------------------------------------------------------------------------
@@ -324,19 +348,20 @@ class Plan:
     def ambiguous(self) -> Iterator[tuple[str, list[str]]]:
         """Names with the keys that fit them (the first ten of them)."""
         rows = self._db.execute("SELECT name, note FROM found WHERE how = 'ambiguous' ORDER BY id")
-        return ((name, note.split("\n")) for name, note in rows)
+        return ((name, json.loads(note)) for name, note in rows)
 
     def everything(self) -> Iterator[tuple[str, str, str, str, int, str, str, str]]:
-        """For every name: name, state, how found, key, bytes, ETag, file, reason."""
+        """For every name: name, state, how found, key, bytes, ETag, file, reason (or the keys that a rule chose from)."""
         done = sorted(self._done)
         self._done = array("q")
         self._db.executemany("UPDATE job SET state = 'done', reason = '' WHERE id = ?", ((job,) for job in done))
         rows = self._db.execute(
             "SELECT f.name, coalesce(j.state, f.how), f.how, coalesce(j.key, ''), coalesce(j.size, 0), "
-            "coalesce(j.etag, ''), coalesce(j.path, ''), coalesce(j.reason, replace(f.note, char(10), ' | '), '') "
+            "coalesce(j.etag, ''), coalesce(j.path, ''), coalesce(j.reason, ''), coalesce(f.note, '') "
             "FROM found f LEFT JOIN job j ON j.id = f.job ORDER BY f.id"
         )
-        return iter(rows)
+        for *row, reason, note in rows:
+            yield *row, reason or " | ".join(json.loads(note) if note else ())
 
     def _number(self, query: str) -> int:
         return int(self._db.execute(query).fetchone()[0] or 0)

@@ -108,7 +108,10 @@ class Report:
     def analysis(self, plan: Plan, *, free_bytes: int, lists: bool = True) -> list[str]:
         """What is shown before anything is fetched; the same lines go into the log. `lists`: they are written, too."""
         counts, self.counts, self.analysed = plan.counts, plan.counts, True
-        extra = [f"column {self._facts['csv_column']}"]
+        if plan.title:
+            self._facts["csv_column"] = plan.title
+        extra = [f"column {printable(self._facts['csv_column'])}"]
+        extra += [f"the first line {printable(plan.title)!r} was taken for a title"] if plan.title else []
         extra += [plural(counts.repeated, "repetition")] if counts.repeated else []
         extra += [plural(counts.empty, "empty line")] if counts.empty else []
         rows = [
@@ -118,8 +121,13 @@ class Report:
             ),
             ("wanted", f"{plural(counts.wanted, 'name')} in {self._facts['csv_file']}" + _bracketed(extra)),
             ("in the bucket", plural(counts.listed, "object")),
-            ("found", f"{counts.found:,}" + _bracketed(_notes(counts, lists))),
-            ("missing", f"{counts.missing:,}" + _few(plan.missing(), counts.missing, "logs/missing.txt", lists)),
+            ("found", f"{counts.found:,}" + _bracketed([*_ways(counts, lists), *_notes(counts, lists)])),
+            (
+                "missing",
+                f"{counts.missing:,}"
+                + _bracketed(_taken(counts, lists))
+                + _few(plan.missing(), counts.missing, "logs/missing.txt", lists),
+            ),
             (
                 "ambiguous",
                 f"{counts.ambiguous:,}"
@@ -270,6 +278,26 @@ def _notes(counts: Counts, lists: bool) -> list[str]:
     )
 
 
+def _ways(counts: Counts, lists: bool) -> list[str]:
+    """How names were found, if not all are called as their objects."""
+    exactly = counts.found - counts.elsewhere - counts.other_extension - counts.no_extension
+    if exactly == counts.found:
+        return []
+    ways = _some(
+        (exactly, "exactly", "exactly"),
+        (counts.elsewhere, "by its file name in another folder", "by their file names in another folder"),
+        (counts.other_extension, "with another extension", "with another extension"),
+        (counts.no_extension, "by its name without extension", "by their names without extension"),
+    )
+    return [", ".join(ways) + (": found_by in logs/files.csv" if lists else "")]
+
+
+def _taken(counts: Counts, lists: bool) -> list[str]:
+    where = ": reason in logs/files.csv" if lists else ""
+    one = f"is in another folder only, and another name means that file{where}"
+    return _some((counts.taken, one, f"are in other folders only, and other names mean those files{where}"))
+
+
 def _again(counts: Counts) -> list[str]:
     return _some(
         (counts.changed, "changed since it was fetched", "changed since they were fetched"),
@@ -285,7 +313,8 @@ def _some(*notes: tuple[int, str, str]) -> list[str]:
 
 
 def _bracketed(notes: list[str]) -> str:
-    return f" ({', '.join(notes)})" if notes else ""
+    between = "; " if any(", " in note for note in notes) else ", "
+    return f" ({between.join(notes)})" if notes else ""
 
 
 def _few(names: Iterator[str], count: int, where: str, lists: bool) -> str:

@@ -29,7 +29,7 @@ from common.s3.bucket import Bucket
 from common.s3.errors import CredentialsRefused
 from common.s3.fast import FastBucket
 from common.s3.reach import Reach
-from common.text import size
+from common.text import printable, size
 from common.waiting import Stopped, StopSignal
 
 # When nothing has come yet and so many keys were denied, the rest will be, too.
@@ -37,6 +37,7 @@ MOST_DENIED = 20
 # How long an end waits for the journal. What it does not hold is recognised by its MD5, or fetched again.
 STOP_SECONDS = 0.6
 END_SECONDS = 600.0
+NO_NAMES = "Name another file, or another column with --csv-column."
 
 
 def run_images(run: Run[ImageSettings], open_bucket: Callable[[Reach], Bucket]) -> int:
@@ -103,7 +104,7 @@ def report_of(run: Run[ImageSettings], settings: ImageSettings, bucket: Bucket, 
         "where": bucket.where,
         "prefix": settings.s3_prefix,
         "csv_file": str(run.settings.csv_file),
-        "csv_column": layout.title or str(layout.column + 1),
+        "csv_column": layout.title if layout.has_header else str(layout.column + 1),
         "transport": bucket.transport,
     }
     return Report(settings.output_dir, run.started_at, run.id, facts)
@@ -122,7 +123,7 @@ def analyse(run: Run[ImageSettings], settings: ImageSettings, bucket: Bucket, la
         plan.add_names(names_in(settings.csv_file, layout, run.settings.csv_file), check)
         if not plan.counts.wanted:
             what = f"CVAT_IMAGES_CSV_FILE={run.settings.csv_file} holds no names."
-            raise RunEnds(what, "Name another file, or another column with --csv-column.", Exit.BAD_CONFIGURATION)
+            raise RunEnds(what, NO_NAMES, Exit.BAD_CONFIGURATION)
         began = time.monotonic()
         line.begin("listing the bucket", lambda: plan.counts.listed)
         for objects in listed(bucket, settings.s3_prefix, run.stop, settings.retry_seconds, line.show):
@@ -134,8 +135,12 @@ def analyse(run: Run[ImageSettings], settings: ImageSettings, bucket: Bucket, la
         )
         line.begin("matching", lambda: plan.counts.wanted)
         plan.match(check)
-    if layout.perhaps_title and not plan.forget_title():
-        log.get().info("first_line_is_a_name", line=layout.title)
+    if layout.perhaps_title and plan.forget_title(layout.title) and not plan.counts.wanted:
+        what = (
+            f"CVAT_IMAGES_CSV_FILE={run.settings.csv_file} holds no names: its only one, {printable(layout.title)!r}, "
+        )
+        what += "is not in the bucket, and was taken for the title of its column."
+        raise RunEnds(what, NO_NAMES, Exit.BAD_CONFIGURATION)
 
 
 def look_at_disk(settings: ImageSettings, bucket: Bucket, plan: Plan, stop: StopSignal) -> list[str]:

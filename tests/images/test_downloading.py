@@ -125,7 +125,7 @@ def test_the_file_of_another_object_is_not_said_to_have_changed(moto, download):
 
 
 def test_folders_that_cannot_be_kept_are_counted(moto, download):
-    run = download(moto, ["evil.jpg", "c"], "--s3-prefix", "data/", "--keep-folders")
+    run = download(moto, ["evil.jpg", "c.JPG"], "--s3-prefix", "data/", "--keep-folders")
     assert run.files == {"evil.jpg": b"evil", "deep/c.JPG": b"c"}
     assert re.search(r"^found +2 \(1 cannot keep its folders, see logs/files.csv\)$", run.out, re.M)
 
@@ -216,6 +216,11 @@ def test_a_dash_means_the_names_on_standard_input(moto, download):
         ("", (), "CVAT_IMAGES_CSV_FILE=/dev/stdin holds no names."),
         ("a,b\n1.jpg,2.jpg\n", ("--csv-column", "nosuch"), "CVAT_IMAGES_CSV_FILE=/dev/stdin: "),
         (
+            "id,photo\n",
+            ("--csv-column", "2"),
+            "CVAT_IMAGES_CSV_FILE=/dev/stdin holds no names: its only one, 'photo', is not in the bucket",
+        ),
+        (
             "filename,n\n" + "a.jpg,1\n" * 300 + 'b.png,"2\n' + "a.jpg,1\n" * 300,
             (),
             "CVAT_IMAGES_CSV_FILE=/dev/stdin: a quote that opens in line 302 is never closed.\n"
@@ -236,7 +241,10 @@ def test_a_first_line_that_may_be_a_title_is_one_only_if_no_object_is_called_so(
     path.write_text("pictures\nb.png\nc.JPG\n")
     titled = download(moto, path, "--s3-prefix", "data/")
     assert titled.code == 0 and titled.state["counts"]["wanted"] == 2
-    assert "2 names in" in titled.out and "(column pictures)" in titled.out
+    assert (
+        "2 names in" in titled.out
+        and "(column pictures, the first line 'pictures' was taken for a title)" in titled.out
+    )
 
 
 def test_what_draws_on_terminals_is_not_loaded_where_there_is_none(tmp_path):

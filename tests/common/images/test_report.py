@@ -37,6 +37,47 @@ def test_one_and_many_have_words_of_their_own(tmp_path: Path, count: int, found:
     assert any(line.endswith(f"({again})") for line in lines if line.startswith("to fetch"))
 
 
+def analysis(tmp_path: Path, names: list[str], keys: list[str], *, lists: bool = True) -> dict[str, str]:
+    """The lines of the analysis by their titles."""
+    with contextlib.closing(Plan("bkt", "")) as plan:
+        plan.add_names(names)
+        plan.add_objects([Listed(key, 1, "e") for key in keys])
+        plan.match()
+        plan.compare(tmp_path, lambda path, md5: False)
+        lines = Report(tmp_path, now(), "id", dict(FACTS)).analysis(plan, free_bytes=0, lists=lists)
+    return {line[:14].strip(): line[15:] for line in lines}
+
+
+def test_how_names_were_found_is_said_where_not_all_are_called_as_their_objects(tmp_path: Path):
+    keys = ["x/a.jpg", "x/b.png", "x/c.jpg", "x/d.jpg"]
+    assert analysis(tmp_path, ["x/a.jpg", "b.png"], keys)["found"] == "2"
+    assert analysis(tmp_path, ["y/a.jpg", "b.jpg", "x/c.png", "d", "d.jpg"], keys)["found"] == (
+        "5 (1 exactly, 1 by its file name in another folder, 2 with another extension, 1 by its name without extension: "
+        "found_by in logs/files.csv; 1 means the file of another name)"
+    )
+    assert analysis(tmp_path, ["x/a.jpg", "y/b.png"], keys, lists=False)["found"] == (
+        "2 (1 exactly, 1 by its file name in another folder)"
+    )
+
+
+def test_a_first_line_that_was_taken_for_a_title_is_said(tmp_path: Path):
+    with contextlib.closing(Plan("bkt", "")) as plan:
+        plan.add_names(["photo", "a.jpg"])
+        plan.add_objects([Listed("a.jpg", 1, "e")])
+        plan.match()
+        assert plan.forget_title("photo")
+        lines = Report(tmp_path, now(), "id", dict(FACTS)).analysis(plan, free_bytes=0)
+    assert lines[1].endswith("1 name in n.csv (column photo, the first line 'photo' was taken for a title)")
+
+
+def test_names_that_would_become_one_image_are_missing_with_a_word(tmp_path: Path):
+    lines = analysis(tmp_path, ["x/a.jpg", "y/a.jpg"], ["x/a.jpg"])
+    assert lines["found"] == "1" and lines["missing"] == (
+        "1 (1 is in another folder only, and another name means that file: reason in logs/files.csv): y/a.jpg; "
+        "all in logs/missing.txt"
+    )
+
+
 @pytest.mark.parametrize(
     ("state", "rate"),
     [
