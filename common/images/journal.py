@@ -1,7 +1,9 @@
 """What is on the disk for good: `.download/journal.jsonl`, one line a file, and the thread that writes it.
 
 A line is written only after the bytes and the names it tells of are durable (one syncfs for a batch of files: a tenth
-of what an fsync for each costs). What a kill leaves without a line is recognised by its MD5 or fetched again.
+of what an fsync for each costs). What a kill leaves without a line is recognised by its MD5 or fetched again. Before a
+file takes the place of another one, a line says that what was noted of that is void: a kill in between must not leave it
+with bytes that are not its own.
 """
 
 from __future__ import annotations
@@ -19,12 +21,16 @@ from pathlib import Path
 from typing import Any
 
 from common.files import append_lines, write_json
+from common.images.listing import LARGEST_BYTES
+from common.s3.address import source_of
 from common.text import iso, now
 
 OWN_FOLDER = ".download"
 VERSION = 1
 # How much a power cut may cost: what was fetched within this time (seconds).
 COMMIT_EVERY_SECONDS = 2.0
+# In the place of a size: what stands in the lines before is no longer so.
+VOID = -1
 # A whole encoder takes ten times as long for a line.
 _quoted = json.encoder.encode_basestring
 
@@ -37,7 +43,7 @@ class Journal:
         self.source = source
 
     def read(self) -> Iterator[tuple[str, str, str, int, bool]]:
-        """All lines, oldest first: path, key, ETag, size, of this source. What a crash tore is passed over."""
+        """All lines, oldest first: path, key, ETag, size (or VOID), of this source. What is damaged is passed over."""
         if not self.path.exists():
             return
         ours = False
@@ -46,11 +52,18 @@ class Journal:
                 try:
                     value: dict[str, Any] = json.loads(line)
                     if "source" in value:
-                        ours = value["source"] == self.source
+                        ours = same_source(str(value["source"])) == self.source
+                        continue
+                    if "void" in value:
+                        known, size_bytes = (str(value["void"]), "", ""), VOID
                     else:
-                        yield str(value["file"]), str(value["key"]), str(value["etag"]), int(value["bytes"]), ours
-                except (ValueError, TypeError, KeyError):
+                        known = str(value["file"]), str(value["key"]), str(value["etag"])
+                        size_bytes = max(0, int(value["bytes"]))
+                    "".join(known).encode()  # half a character is no text
+                except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
                     continue
+                if size_bytes <= LARGEST_BYTES:
+                    yield *known, size_bytes, ours
 
     def begin(self) -> None:
         """Says from here on the lines are of this source. Raises DiskFull, OSError."""
@@ -58,6 +71,16 @@ class Journal:
 
     def add(self, lines: list[str]) -> None:
         append_lines(self.path, lines)
+
+    def void(self, paths: list[str]) -> None:
+        """What was noted of these files holds no longer, from now on and for good. Raises DiskFull, OSError."""
+        self.add([f'{{"void": {_quoted(path)}}}' for path in paths])
+
+
+def same_source(noted: str) -> str:
+    """The source that a journal names, as it is called now: earlier versions noted the address as it was asked."""
+    where, _, bucket = noted.rpartition(" ")
+    return source_of(where, bucket)
 
 
 def line_of(path: str, key: str, etag: str, size_bytes: int) -> str:

@@ -25,6 +25,7 @@ from common.images.report import Report
 from common.images.screen import AnalysisLine, DownloadBar
 from common.images.settings import ImageSettings
 from common.run import Run, put, say
+from common.s3.address import source_of
 from common.s3.bucket import Bucket
 from common.s3.errors import CredentialsRefused
 from common.s3.fast import FastBucket
@@ -141,10 +142,7 @@ def analyse(run: Run[ImageSettings], settings: ImageSettings, bucket: Bucket, la
 def look_at_disk(settings: ImageSettings, bucket: Bucket, plan: Plan, stop: StopSignal) -> list[str]:
     """Finds what is there already; gives journal lines for files that were recognised by their MD5."""
     assert settings.output_dir is not None
-    if not settings.resume:
-        plan.count_todo()
-        return []
-    plan.remember(Journal(settings.output_dir, source_of(bucket)).read())
+    plan.remember(Journal(settings.output_dir, source_of(bucket.where, bucket.name)).read(), stop.check)
     counts = plan.counts
     with contextlib.ExitStack() as screen:
         bar: DownloadBar | None = None
@@ -166,7 +164,7 @@ def look_at_disk(settings: ImageSettings, bucket: Bucket, plan: Plan, stop: Stop
 
             return has_md5(path, md5, each)
 
-        adopted = plan.compare(settings.output_dir, same, stop.check)
+        adopted = plan.compare(settings.output_dir, same, stop.check, keep=settings.resume)
     return [line_of(job.path, job.key, job.etag, job.size_bytes) for job in adopted]
 
 
@@ -197,10 +195,6 @@ def reason_of(ending: BaseException) -> str:
     return str(ending) if isinstance(ending, RunEnds | Trouble) else f"{type(ending).__name__}: {ending}"
 
 
-def source_of(bucket: Bucket) -> str:
-    return f"{bucket.where} {bucket.name}"
-
-
 def _can_ask() -> bool:
     return bool(sys.stdin and sys.stdin.isatty())
 
@@ -228,6 +222,7 @@ class Download:
                 self._keep("declined", "the question was not answered with yes")
                 say("Nothing was fetched: the question was not answered with yes.")
                 return Exit.NOTHING_WORKED
+            self._make_way(journal)
             fleet = self._fleet()
         with contextlib.closing(fleet):
             recorder = Recorder(self.folder, journal)
@@ -262,7 +257,7 @@ class Download:
         with plan.breaking_off(stop):
             analyse(self.run, self.settings, self.bucket, layout, plan)
         # Only now: the listing may have moved us to the bucket's own region, and with it to another address.
-        journal = Journal(self.folder, source_of(self.bucket))
+        journal = Journal(self.folder, source_of(self.bucket.where, self.bucket.name))
         journal.begin()
         adopted = look_at_disk(self.settings, self.bucket, plan, stop)
         clear_parts(self.folder, {part_name(job) for job in plan.large_jobs(LARGE_BYTES)})
@@ -272,6 +267,14 @@ class Download:
         if plan.counts.to_fetch:
             self._require_room(free)
         return journal, adopted
+
+    def _make_way(self, journal: Journal) -> None:
+        """Before files are replaced: which ones, for the log, and that what the journal says of these is void."""
+        for files in self.plan.in_place_of():
+            self.run.stop.check()
+            for path, what in files:
+                self.report.note("replaces", path, it_comes=what)
+            journal.void([path for path, _ in files])
 
     def _fleet(self) -> Fleet | Processes:
         """Who fetches: workers in this process, or processes with workers of their own. To be made before any thread."""
