@@ -16,7 +16,7 @@ import queue
 import re
 import threading
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -170,23 +170,48 @@ def parts_of(folder: Path) -> Path:
 
 
 # See `common.images.fetch`: small objects, and large ones with the list of the pieces that have come.
-_UNFINISHED = re.compile(r"\d+\.part|[0-9a-f]{32}\.big(\.done)?")
+_SMALL = re.compile(r"\d+\.part")
+_LARGE = re.compile(r"([0-9a-f]{16})[0-9a-f]{16}\.big(\.done)?")
+# Pieces of an object that no run has gone on with for so long are given up (seconds).
+PIECES_KEPT_SECONDS = 30 * 86400.0
 
 
-def clear_parts(folder: Path, keep: Collection[str] = ()) -> None:
-    """Makes the folder of unfinished files, or clears it: of large objects whole pieces may be there; `keep` are their names."""
-    parts = parts_of(folder)
-    parts.mkdir(parents=True, exist_ok=True)
-    for entry in os.scandir(parts):
-        # Nothing goes but what we have named: the folder may turn out to be another than we think.
-        if _UNFINISHED.fullmatch(entry.name) and entry.name.removesuffix(".done") not in keep:
-            with contextlib.suppress(OSError):
+def clear_parts(folder: Path) -> None:
+    """Makes the folder of unfinished files, and clears away small ones, of which nothing can be used."""
+    parts_of(folder).mkdir(parents=True, exist_ok=True)
+    # Nothing goes but what we have named: the folder may turn out to be another than we think.
+    _clear(folder, lambda entry: bool(_SMALL.fullmatch(entry.name)))
+
+
+def clear_pieces(folder: Path, names: Collection[str], *, keep: bool) -> None:
+    """Before large objects are fetched, whose pieces go to files of these `names`: `keep` those that are there.
+
+    What there is of earlier versions of these objects goes. Pieces of others stay: they may be those of another list.
+    """
+    objects = {name[:16] for name in names}
+    long_ago = time.time() - PIECES_KEPT_SECONDS
+
+    def is_over(entry: os.DirEntry[str]) -> bool:
+        if not (found := _LARGE.fullmatch(entry.name)):
+            return False
+        if entry.name.removesuffix(".done") in names:
+            return not keep
+        return found[1] in objects or entry.stat().st_mtime < long_ago
+
+    _clear(folder, is_over)
+
+
+def _clear(folder: Path, is_over: Callable[[os.DirEntry[str]], bool]) -> None:
+    for entry in os.scandir(parts_of(folder)):
+        with contextlib.suppress(OSError):
+            if is_over(entry):
                 os.unlink(entry.path)  # noqa: PTH108
 
 
-def bytes_begun(folder: Path) -> int:
-    """Room that pieces of large objects take already, which their next run goes on with."""
-    parts = parts_of(folder)
-    if not parts.exists():
-        return 0
-    return sum(entry.stat().st_blocks * 512 for entry in os.scandir(parts) if entry.name.endswith(".big"))
+def bytes_begun(folder: Path, names: Iterable[str]) -> int:
+    """Room that pieces of large objects, in files of these names, take already: the run goes on with them."""
+    begun = 0
+    for name in names:
+        with contextlib.suppress(OSError):
+            begun += (parts_of(folder) / name).stat().st_blocks * 512
+    return begun

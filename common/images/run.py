@@ -16,7 +16,16 @@ from common.images.crew import Fleet, allow_files
 from common.images.csvfile import Layout, layout_of, names_in, readable_again
 from common.images.fetch import LARGE_BYTES, Fetcher, Outcome, part_name
 from common.images.folder import free_bytes_for, held, look_into_folder, room_for_plans, trouble_named
-from common.images.journal import Journal, Recorder, bytes_begun, clear_parts, line_of, parts_of, state_path
+from common.images.journal import (
+    Journal,
+    Recorder,
+    bytes_begun,
+    clear_parts,
+    clear_pieces,
+    line_of,
+    parts_of,
+    state_path,
+)
 from common.images.listing import listed
 from common.images.pace import Pace
 from common.images.plan import Plan
@@ -260,7 +269,7 @@ class Download:
         journal = Journal(self.folder, source_of(self.bucket.where, self.bucket.name))
         journal.begin()
         adopted = look_at_disk(self.settings, self.bucket, plan, stop)
-        clear_parts(self.folder, {part_name(job) for job in plan.large_jobs(LARGE_BYTES)})
+        clear_parts(self.folder)
         free = free_bytes(self.folder)
         put("\n".join(report.analysis(plan, free_bytes=free)))
         report.write_lists(plan, everything=False)
@@ -269,12 +278,17 @@ class Download:
         return journal, adopted
 
     def _make_way(self, journal: Journal) -> None:
-        """Before files are replaced: which ones, for the log, and that what the journal says of these is void."""
+        """Before files are replaced: which ones, for the log, and that what the journal says of these is void.
+
+        And pieces go that nothing can be made of any more.
+        """
         for files in self.plan.in_place_of():
             self.run.stop.check()
             for path, what in files:
                 self.report.note("replaces", path, it_comes=what)
             journal.void([path for path, _ in files])
+        pieces = set(map(part_name, self.plan.large_jobs(LARGE_BYTES)))
+        clear_pieces(self.folder, pieces, keep=self.settings.resume)
 
     def _fleet(self) -> Fleet | Processes:
         """Who fetches: workers in this process, or processes with workers of their own. To be made before any thread."""
@@ -305,7 +319,8 @@ class Download:
         return make(self.bucket, self.run.stop)
 
     def _require_room(self, free: int) -> None:
-        needed = max(0, self.plan.counts.bytes_to_fetch - bytes_begun(self.folder))
+        begun = bytes_begun(self.folder, map(part_name, self.plan.large_jobs(LARGE_BYTES)))
+        needed = max(0, self.plan.counts.bytes_to_fetch - begun)
         reserve = int(self.settings.min_free_gb * 1e9)
         if free < needed + reserve:
             what = f"{size(needed)} are to be fetched, {size(free)} are free in {self.folder}"
@@ -340,8 +355,6 @@ class Download:
                 if report.denied >= MOST_DENIED and not (fleet.bytes_done or report.downloaded or plan.counts.already):
                     what = f"{report.denied} files from all over the list were all denied."
                     raise CredentialsRefused(what, "The credentials need s3:GetObject on these keys.")
-        if not report.failed:
-            clear_parts(self.folder)
 
     def _take(self, outcomes: list[Outcome], recorder: Recorder) -> None:
         report = self.report
