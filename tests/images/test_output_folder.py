@@ -131,6 +131,16 @@ def test_a_link_in_the_place_of_our_own_folder_leads_to_nothing_being_deleted(do
     assert sorted(path.name for path in precious.rglob("*")) == ["7.part", "7.part", "parts", "passwd"]
 
 
+def test_a_link_in_the_place_of_the_lock_is_named_and_what_it_leads_to_stays(download, tmp_path):
+    (tmp_path / "precious").write_text("precious")
+    (tmp_path / "out" / ".download").mkdir(parents=True)
+    (tmp_path / "out" / ".download" / "lock").symlink_to(tmp_path / "precious")
+    with FakeS3(FEW) as server:
+        run = download(server.url, NAMES, "--s3-prefix", "p/")
+    assert run.code == 2 and f"is a link to {tmp_path}/precious" in run.err and "Delete the link" in run.err, run.said
+    assert (tmp_path / "precious").read_text() == "precious"
+
+
 def test_of_the_folder_for_unfinished_files_goes_only_what_we_have_named(download, tmp_path):
     parts = tmp_path / "out" / ".download" / "parts"
     parts.mkdir(parents=True)
