@@ -21,6 +21,7 @@ from typing import NamedTuple, TypeVar
 
 from common.images.apart import TABLES, Apart
 from common.images.gathering import MOST_ROWS, Gathering, Groups, NameRow
+from common.images.journal import VOID
 from common.images.matching import How, Rule, is_stray, matches
 from common.images.names import RESERVED, file_path
 from common.s3.bucket import Listed
@@ -110,6 +111,7 @@ class Plan:
         self._db.executescript(_TABLES + TABLES)
         self._db.execute("BEGIN")
         self._jobs = 0
+        self._replacing = False
         # Each statement of SQLite lets go of Python's lock, for which the workers queue: what is done is told to it once.
         self._done = array("q")
 
@@ -229,21 +231,31 @@ class Plan:
 
     # --- what is there already -----------------------------------------------------------------------------------
 
-    def remember(self, lines: Iterable[tuple[str, str, str, int, bool]]) -> None:
-        """Takes in the journal: path, key, ETag, size, and whether it was of this bucket; later lines win."""
+    def remember(
+        self, lines: Iterable[tuple[str, str, str, int, bool]], check: Callable[[], None] = lambda: None
+    ) -> None:
+        """Takes in the journal: path, key, ETag, size or VOID, and whether it was of this bucket; later lines win."""
         for batch in _batches(iter(lines)):
+            check()
             self._db.executemany("INSERT OR REPLACE INTO before VALUES (?, ?, ?, ?, ?)", batch)
+        self._db.execute("DELETE FROM before WHERE size = ?", (VOID,))
 
     def compare(
-        self, folder: Path, same: Callable[[Path, str], bool], check: Callable[[], None] = lambda: None
+        self,
+        folder: Path,
+        same: Callable[[Path, str], bool],
+        check: Callable[[], None] = lambda: None,
+        *,
+        keep: bool = True,
     ) -> list[Job]:
         """Finds what need not be fetched again; gives the files that are here without the journal knowing of them.
 
         `same` says whether a file has this MD5. A file counts as there when the journal has its key and ETag and its
-        size is right, or when its MD5 is the object's ETag.
+        size is right, or when its MD5 is the object's ETag. Without `keep` none does. Of files in whose place others
+        come, `in_place_of` tells.
         """
         adopted: list[Job] = []
-        if not _holds_files(folder):
+        if not (_holds_files(folder) or self._number("SELECT EXISTS (SELECT 1 FROM before)")):
             self.count_todo()
             return adopted
         # A cursor of its own for each batch: the table is changed between them.
@@ -251,11 +263,13 @@ class Plan:
             check()
             states = []
             for job in jobs:
-                state = self._standing(folder, job, same)
+                state, reason = self._standing(folder, job, same, keep=keep)
                 if state == "adopted":
                     adopted.append(job)
-                if state:
-                    states.append(("there", "", job.id))
+                    state = "there"
+                if state == "there" or reason:
+                    states.append((state, reason, job.id))
+                    self._replacing = self._replacing or bool(reason)
             self._db.executemany("UPDATE job SET state = ?, reason = ? WHERE id = ?", states)
         counts = self.counts
         counts.already = self._number("SELECT count(*) FROM job WHERE state = 'there'")
@@ -267,35 +281,52 @@ class Plan:
         row = self._db.execute("SELECT count(*), coalesce(sum(size), 0) FROM job WHERE state = 'todo'").fetchone()
         self.counts.to_fetch, self.counts.bytes_to_fetch = row
 
-    def _standing(self, folder: Path, job: Job, same: Callable[[Path, str], bool]) -> str:
-        """"there", "adopted", or "" for what must be fetched."""  # fmt: skip
+    def _standing(self, folder: Path, job: Job, same: Callable[[Path, str], bool], *, keep: bool) -> tuple[str, str]:
+        """"there", "adopted", or "todo" for what must be fetched; and in whose place that comes."""  # fmt: skip
         path = f"{folder}/{job.path}"
+        before = self._db.execute("SELECT key, etag, size, ours FROM before WHERE path = ?", (job.path,)).fetchone()
+        as_noted = before and before[3] and before[:2] == (job.key, job.etag)
         try:
             status = os.lstat(path)
         except (OSError, ValueError):
-            return ""
-        before = self._db.execute("SELECT key, etag, size, ours FROM before WHERE path = ?", (job.path,)).fetchone()
-        if not stat.S_ISREG(status.st_mode):
-            return ""
-        as_noted = before and before[3] and before[:2] == (job.key, job.etag)
-        if as_noted and status.st_size == before[2] == job.size_bytes:
-            return "there"
-        if status.st_size == job.size_bytes and is_md5(job.etag) and same(Path(path), job.etag):
-            return "adopted"
-        self._count_again(job, before)
-        return ""
+            return "todo", "" if as_noted or not before else "in place of one that is gone"
+        if stat.S_ISREG(status.st_mode):
+            if as_noted and status.st_size == before[2] == job.size_bytes:
+                return ("there", "") if keep else ("todo", "fetched again")
+            if keep and status.st_size == job.size_bytes and is_md5(job.etag) and same(Path(path), job.etag):
+                return "adopted", ""
+        elif stat.S_ISDIR(status.st_mode):
+            return "todo", ""  # in whose place nothing can come
+        else:
+            before = None  # a link, which no run has made
+        return "todo", self._count_again(job, before)
 
-    def _count_again(self, job: Job, before: tuple[str, str, int, int] | None) -> None:
-        """Counts a file that is there and is fetched all the same, by what it is."""
+    def _count_again(self, job: Job, before: tuple[str, str, int, int] | None) -> str:
+        """Counts a file that is there and is fetched all the same, by what it is, which it gives in words."""
         counts = self.counts
         if before is None:
             counts.replaced += 1
-        elif before[0] != job.key or not before[3]:
+            return "in place of another file of this name"
+        if before[0] != job.key or not before[3]:
             counts.of_others += 1
-        elif before[1] != job.etag:
+            return "in place of the file of another object"
+        if before[1] != job.etag:
             counts.changed += 1
-        else:
-            counts.spoilt += 1
+            return "in place of an older one of this object"
+        counts.spoilt += 1
+        return "in place of one that was not as it was fetched"
+
+    def in_place_of(self) -> Iterator[list[tuple[str, str]]]:
+        """What is to be fetched and takes the place of a file: its path, and of which one in words. In batches."""
+        last = 0
+        while self._replacing and (
+            rows := self._db.execute(
+                "SELECT id, path, reason FROM job WHERE id > ? AND state = 'todo' AND reason <> '' ORDER BY id LIMIT ?",
+                (last, ROWS_AT_ONCE),
+            ).fetchall()
+        ):
+            last = rows[-1][0]
+            yield [(path, reason) for _, path, reason in rows]
 
     # --- reading it out ------------------------------------------------------------------------------------------
 
@@ -354,7 +385,9 @@ class Plan:
         """For every name: name, state, how found, key, bytes, ETag, file, reason (or the keys that a rule chose from)."""
         done = sorted(self._done)
         self._done = array("q")
-        self._db.executemany("UPDATE job SET state = 'done', reason = '' WHERE id = ?", ((job,) for job in done))
+        self._db.executemany(
+            "UPDATE job SET state = 'done', reason = coalesce(reason, '') WHERE id = ?", ((job,) for job in done)
+        )
         rows = self._db.execute(
             "SELECT f.name, coalesce(j.state, f.how), f.how, coalesce(j.key, ''), coalesce(j.size, 0), "
             "coalesce(j.etag, ''), coalesce(j.path, ''), coalesce(j.reason, ''), coalesce(f.note, '') "

@@ -16,7 +16,16 @@ from common.images.crew import Fleet, allow_files
 from common.images.csvfile import Layout, layout_of, names_in, readable_again
 from common.images.fetch import LARGE_BYTES, Fetcher, Outcome, part_name
 from common.images.folder import free_bytes_for, held, look_into_folder, room_for_plans, trouble_named
-from common.images.journal import Journal, Recorder, bytes_begun, clear_parts, line_of, parts_of, state_path
+from common.images.journal import (
+    Journal,
+    Recorder,
+    bytes_begun,
+    clear_parts,
+    clear_pieces,
+    line_of,
+    parts_of,
+    state_path,
+)
 from common.images.listing import listed
 from common.images.pace import Pace
 from common.images.plan import Plan
@@ -25,6 +34,7 @@ from common.images.report import Report
 from common.images.screen import AnalysisLine, DownloadBar
 from common.images.settings import ImageSettings
 from common.run import Run, put, say
+from common.s3.address import source_of
 from common.s3.bucket import Bucket
 from common.s3.errors import CredentialsRefused
 from common.s3.fast import FastBucket
@@ -146,10 +156,7 @@ def analyse(run: Run[ImageSettings], settings: ImageSettings, bucket: Bucket, la
 def look_at_disk(settings: ImageSettings, bucket: Bucket, plan: Plan, stop: StopSignal) -> list[str]:
     """Finds what is there already; gives journal lines for files that were recognised by their MD5."""
     assert settings.output_dir is not None
-    if not settings.resume:
-        plan.count_todo()
-        return []
-    plan.remember(Journal(settings.output_dir, source_of(bucket)).read())
+    plan.remember(Journal(settings.output_dir, source_of(bucket.where, bucket.name)).read(), stop.check)
     counts = plan.counts
     with contextlib.ExitStack() as screen:
         bar: DownloadBar | None = None
@@ -171,7 +178,7 @@ def look_at_disk(settings: ImageSettings, bucket: Bucket, plan: Plan, stop: Stop
 
             return has_md5(path, md5, each)
 
-        adopted = plan.compare(settings.output_dir, same, stop.check)
+        adopted = plan.compare(settings.output_dir, same, stop.check, keep=settings.resume)
     return [line_of(job.path, job.key, job.etag, job.size_bytes) for job in adopted]
 
 
@@ -202,10 +209,6 @@ def reason_of(ending: BaseException) -> str:
     return str(ending) if isinstance(ending, RunEnds | Trouble) else f"{type(ending).__name__}: {ending}"
 
 
-def source_of(bucket: Bucket) -> str:
-    return f"{bucket.where} {bucket.name}"
-
-
 def _can_ask() -> bool:
     return bool(sys.stdin and sys.stdin.isatty())
 
@@ -233,6 +236,7 @@ class Download:
                 self._keep("declined", "the question was not answered with yes")
                 say("Nothing was fetched: the question was not answered with yes.")
                 return Exit.NOTHING_WORKED
+            self._make_way(journal)
             fleet = self._fleet()
         with contextlib.closing(fleet):
             recorder = Recorder(self.folder, journal)
@@ -267,16 +271,29 @@ class Download:
         with plan.breaking_off(stop):
             analyse(self.run, self.settings, self.bucket, layout, plan)
         # Only now: the listing may have moved us to the bucket's own region, and with it to another address.
-        journal = Journal(self.folder, source_of(self.bucket))
+        journal = Journal(self.folder, source_of(self.bucket.where, self.bucket.name))
         journal.begin()
         adopted = look_at_disk(self.settings, self.bucket, plan, stop)
-        clear_parts(self.folder, {part_name(job) for job in plan.large_jobs(LARGE_BYTES)})
+        clear_parts(self.folder)
         free = free_bytes(self.folder)
         put("\n".join(report.analysis(plan, free_bytes=free)))
         report.write_lists(plan, everything=False)
         if plan.counts.to_fetch:
             self._require_room(free)
         return journal, adopted
+
+    def _make_way(self, journal: Journal) -> None:
+        """Before files are replaced: which ones, for the log, and that what the journal says of these is void.
+
+        And pieces go that nothing can be made of any more.
+        """
+        for files in self.plan.in_place_of():
+            self.run.stop.check()
+            for path, what in files:
+                self.report.note("replaces", path, it_comes=what)
+            journal.void([path for path, _ in files])
+        pieces = set(map(part_name, self.plan.large_jobs(LARGE_BYTES)))
+        clear_pieces(self.folder, pieces, keep=self.settings.resume)
 
     def _fleet(self) -> Fleet | Processes:
         """Who fetches: workers in this process, or processes with workers of their own. To be made before any thread."""
@@ -307,7 +324,8 @@ class Download:
         return make(self.bucket, self.run.stop)
 
     def _require_room(self, free: int) -> None:
-        needed = max(0, self.plan.counts.bytes_to_fetch - bytes_begun(self.folder))
+        begun = bytes_begun(self.folder, map(part_name, self.plan.large_jobs(LARGE_BYTES)))
+        needed = max(0, self.plan.counts.bytes_to_fetch - begun)
         reserve = int(self.settings.min_free_gb * 1e9)
         if free < needed + reserve:
             what = f"{size(needed)} are to be fetched, {size(free)} are free in {self.folder}"
@@ -342,8 +360,6 @@ class Download:
                 if report.denied >= MOST_DENIED and not (fleet.bytes_done or report.downloaded or plan.counts.already):
                     what = f"{report.denied} files from all over the list were all denied."
                     raise CredentialsRefused(what, "The credentials need s3:GetObject on these keys.")
-        if not report.failed:
-            clear_parts(self.folder)
 
     def _take(self, outcomes: list[Outcome], recorder: Recorder) -> None:
         report = self.report

@@ -70,6 +70,9 @@ def test_a_stop_while_the_bucket_is_listed_is_noted(start, tmp_path, run_id):
 def test_a_question_that_is_not_answered_with_yes_is_noted(tmp_path, run_id):
     ours, theirs = pty.openpty()
     os.write(ours, b"n\n")
+    long_ago = tmp_path / "out" / ".download" / "parts" / f"{'ab' * 16}.big"
+    long_ago.write_text("pieces")
+    os.utime(long_ago, (0, 0))
     with FakeS3(FEW) as server:
         process = subprocess.Popen(
             [sys.executable, str(ROOT / "downloader.py"), "--csv-file", "names.csv", "--output-dir", "out",
@@ -82,6 +85,7 @@ def test_a_question_that_is_not_answered_with_yes_is_noted(tmp_path, run_id):
         run = ended(process, tmp_path / "out")
     assert run.code == 1 and run.state["status"] == "declined" and run.state["run_id"] != run_id, run.said
     assert " declined the question was not answered" in run.log.splitlines()[-1]
+    assert long_ago.exists()  # nothing goes before somebody was asked
 
 
 def test_a_dry_run_leaves_the_books_as_they_were(start, tmp_path, run_id):
