@@ -22,7 +22,7 @@ from common.datasets.merging import merge_datasets, require_mergeable
 from common.datasets.metrics import FILE_NAME, Metrics, Outcome, TaskDetail
 from common.datasets.names import folder_names, is_folder_of, sanitised
 from common.datasets.pruning import pruner_of
-from common.datasets.settings import DatasetSettings
+from common.datasets.settings import DatasetSettings, require_complete
 from common.datasets.task import Downloaded, download_task
 from common.exits import Exit, RunEnds, Trouble
 from common.files import DiskFull
@@ -99,10 +99,11 @@ def download(
     """Downloads what the settings mean and returns the metrics, as metrics.json has them.
 
     `tell` is given the lines that the script prints. Tasks that failed are in the metrics (`tasks_failed`,
-    `task_details`); raises RunEnds (CredentialsRefused for wrong credentials), Trouble (CvatError and others) or Locked
-    when nothing could be done at all.
+    `task_details`); raises RunEnds (for settings that are missing; CredentialsRefused for wrong credentials), Trouble
+    (CvatError and others) or Locked when nothing could be done at all.
     """
     log.set_up_for_library()
+    require_complete(settings)
     book = Book(settings, tell)
     with book.kept():
         download_all(book, stop or StopSignal())
