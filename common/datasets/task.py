@@ -22,7 +22,7 @@ from common.datasets.cutting import NotSound
 from common.datasets.desk import Desk
 from common.datasets.extract import JOB_STATUS, check_archive, extract
 from common.datasets.folders import aside_of, publish_folder
-from common.datasets.frames import DeletedFrames, NotFrames, deleted_frames
+from common.datasets.frames import DeletedFrames, deleted_frames
 from common.datasets.manifest import Head
 from common.datasets.metrics import Outcome, TaskDetail
 from common.datasets.pruning import Pruned, prune, pruner_of
@@ -112,7 +112,7 @@ def download_task(
         return end("downloaded", head, size_bytes, head.reason)
     except (Stopped, RunEnds):
         raise
-    except (CvatError, Damaged, BadArchive, Interrupted, Trouble, NotSound, NotFrames, OSError) as error:
+    except (CvatError, Damaged, BadArchive, Interrupted, Trouble, NotSound, OSError) as error:
         reason, no_room = printable(str(error), 500), isinstance(error, DiskFull)
         remedy = next((text for kind, text in _REMEDIES if isinstance(error, kind)), getattr(error, "remedy", ""))
         # For want of room: the others need it. Of an archive that is not what it should be, nothing may go on.
