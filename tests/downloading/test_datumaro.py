@@ -145,7 +145,8 @@ def test_coco_is_merged_without_images_too_which_is_what_is_downloaded_by_defaul
     assert done.code == 0, done.said
     singles = [("coco", done.folder / "cvat_downloads" / folder / "annotations") for folder in done.folders]
     assert singles and sum(json.loads((done.folder / "cvat_merged" / "merge.json").read_text())["images"].values())
-    files = (done.folder / "cvat_merged" / "annotations").glob("instances_*.json")
+    files = sorted((done.folder / "cvat_merged" / "annotations").iterdir())
+    assert [path.name for path in files] == ["instances_default.json"]  # as in the tasks' own folders, everything once
     merged = [json.loads(path.read_text()) for path in files]
     own = [json.loads((path / "instances_default.json").read_text()) for _, path in singles]
     assert sum(len(each["images"]) for each in merged) == sum(len(each["images"]) for each in own) > 0
@@ -345,16 +346,17 @@ def test_what_a_run_left_that_was_killed_at_the_end_of_a_merge_does_not_hinder_t
 import os, shutil, signal
 plain = shutil.rmtree
 def rmtree(path, *more, **others):
-    if "aside_" in str(path) and os.path.exists(path):
+    if str(path).endswith(".cvat_merged.new") and os.path.exists(path):
         os.kill(os.getpid(), signal.SIGKILL)
     plain(path, *more, **others)
 shutil.rmtree = rmtree
 """
     assert run(python, server, tmp_path, "--merge", patch=killed).code == -9
-    assert (tmp_path / "outputs" / "aside_.cvat_merged").exists()
+    left = tmp_path / "outputs" / ".cvat_merged.new"  # the old one, as the two were exchanged
+    assert left.exists()
     done = run(python, server, tmp_path, "--merge")
     assert done.code == 0, done.said
-    assert not (done.folder / "aside_.cvat_merged").exists()
+    assert not left.exists()
 
 
 STOPS = {
