@@ -9,7 +9,7 @@ from pathlib import Path
 from common.datasets.choose import Task, Tell
 from common.datasets.desk import Desk
 from common.datasets.folders import aside_of, clear_away, publish_folder
-from common.datasets.joining import NotMerged, write_joined
+from common.datasets.joining import NotMerged, count_images, write_joined
 from common.datasets.mergeable import form_of
 from common.datasets.settings import DatasetSettings
 from common.exits import Exit, RunEnds, Trouble
@@ -77,7 +77,14 @@ def _merge_into(final: Path, desk: Desk, placed: Sequence[tuple[Task, Path]], te
     assert form is not None, "require_mergeable was asked before"
     tell(f"Merging {len(placed)} tasks into {final}")
     with desk.stop.breaking_off():  # nothing is in place yet: what is half written goes
-        counts = write_joined(desk, placed, form, staging, _views(final.parent))
+        listed = count_images(desk, placed, form)
+        for task, path in placed:
+            if not listed[task.id]:  # some formats have nothing to be read then
+                tell(f"Left out of it: task {task.id} ({path.name}), no image of which is left")
+        if placed and not any(listed.values()):
+            raise NotMerged("no image of the chosen tasks is left")
+        placed = [(task, path) for task, path in placed if listed[task.id]]
+        counts = write_joined(desk, placed, form, staging, _views(final.parent), listed)
     tasks = [{"task_id": task.id, "task_name": task.name, "directory_name": path.name} for task, path in placed]
     summary = {"version": 1, "format": desk.settings.dataset_format, "images": counts, "tasks": tasks}
     desk.stop.check()

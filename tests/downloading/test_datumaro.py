@@ -165,6 +165,8 @@ def test_what_cannot_be_merged_without_images_is_said_before_anything_is_downloa
 def test_subsets_of_cvat_are_the_parts_that_ultralytics_knows(python, server, tmp_path):
     for number, subset in enumerate(("Train", "Validation")):
         add_project(server, f"part {number}", frames=2)[1].subset = subset
+    _, gone = add_project(server, "all of it deleted", frames=3)
+    server.world.set_deleted_frames(gone, {0, 1, 2})
     arguments = ("--merge", "--include-images", "--dataset-format", "Ultralytics YOLO Detection 1.0")
     done = run(python, server, tmp_path, *arguments)
     assert done.code == 0, done.said
@@ -172,6 +174,7 @@ def test_subsets_of_cvat_are_the_parts_that_ultralytics_knows(python, server, tm
         "train": 10,
         "val": 2,
     }  # 8 of tasks without a subset
+    assert f"Left out of it: task {gone.id} (scans" in done.out
     odd = run(python, server, tmp_path, *arguments, "--subset", "Validation")
     assert odd.code == 3 and "The merged dataset was not made" in odd.err
 

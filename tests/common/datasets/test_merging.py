@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -86,7 +87,7 @@ def test_an_incomplete_dataset_is_never_made(tmp_path):
     assert (tmp_path / "cvat_merged" / "merge.json").read_text() == "old"
 
 
-def write(desk: Any, _placed: Any, _form: Any, target: Path, views: Path) -> dict[str, int]:
+def write(desk: Any, _placed: Any, _form: Any, target: Path, views: Path, _listed: Any) -> dict[str, int]:
     views.mkdir()
     target.mkdir()
     return {"train": 3}
@@ -172,3 +173,26 @@ def test_a_folder_that_may_not_be_looked_at_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(merging, "recover_merged", refuse)
     with pytest.raises(NotMerged, match=r"here cannot be looked at \(Permission denied\)"):
         merge_datasets(desk(tmp_path), [], 0, tell)
+
+
+def test_a_task_of_which_no_image_is_left_is_left_out_with_a_word(tmp_path, monkeypatch):
+    placed = []
+    for number, images in enumerate(([], [{"id": 1, "file_name": "a.jpg"}])):
+        path = tmp_path / f"t{number}"
+        (path / "annotations").mkdir(parents=True)
+        (path / "annotations" / "instances_default.json").write_text(json.dumps({"images": images}))
+        placed.append((SimpleNamespace(id=number, name=f"T{number}", subset=""), path))
+    outputs, given, told = tmp_path / "outputs", [], []
+    outputs.mkdir()
+
+    def write_those(desk: Any, those: Any, *of: Any) -> dict[str, int]:
+        given.extend(task.id for task, _ in those)
+        return write(desk, those, *of)
+
+    monkeypatch.setattr(merging, "write_joined", write_those)
+    merge_datasets(desk(outputs), placed, 0, told.append)
+    assert given == [1] and "Left out of it: task 0 (t0), no image of which is left" in told
+    summary = json.loads((outputs / "cvat_merged" / "merge.json").read_text())
+    assert [task["task_id"] for task in summary["tasks"]] == [1]
+    with pytest.raises(NotMerged, match="no image of the chosen tasks is left"):
+        merge_datasets(desk(outputs), placed[:1], 0, tell)
