@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 from common import log
 from common.cvat.client import Client
@@ -45,6 +45,11 @@ class ExportOrder:
         if self.dataset_format:
             return {"format": self.dataset_format, "save_images": str(self.save_images).lower(), "location": "local"}
         return {"location": "local"}
+
+    @property
+    def mark(self) -> str:
+        """Everything that is asked for, in one word without blanks: two orders with the same mark get the same file."""
+        return f"{self.path}?{urlencode(self.params)}"
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from common.cvat.client import Client
 from common.cvat.errors import CvatError, Forbidden, NotFound
@@ -19,6 +19,7 @@ from common.text import iso, parse_time, plural, printable
 
 Tell = Callable[[str], None]
 Item = dict[str, Any]
+T = TypeVar("T")
 # With more tasks than this, one listing of all jobs is gentler than one question for every task.
 MOST_SINGLE_QUESTIONS = 50
 _JOB_KEYS = ("id", "task_id", "type", "stage", "state", "start_frame", "stop_frame", "updated_date")
@@ -83,13 +84,17 @@ def choose(client: Client, settings: DatasetSettings, tell: Tell) -> Chosen:
         after = count(client, "/api/tasks", params)
         tell(f"Filtered out {before - after} tasks {gone}")
         before = after
-    wanted = (item for item in items(client, "/api/tasks", params) if _is_meant(item, settings))
+    ids = None
     if stage := _stage_or_state(settings):
         # Few tasks are usually in a stage: the server names them, so that not every job is listed.
         query = {name: value for name, value in (("project_id", settings.project_id),) if value is not None}
-        ids = {int(job["task_id"]) for job in items(client, "/api/jobs", {**query, stage[0]: stage[1]})}
-        wanted = (item for item in wanted if int(item["id"]) in ids)
-    tasks = [_task(item) for item in wanted]
+        listed = items(client, "/api/jobs", {**query, stage[0]: stage[1]})
+        ids = {understood("/api/jobs", job, _job)["task_id"] for job in listed}
+    tasks = []
+    for item in items(client, "/api/tasks", params):
+        task, why_not = understood("/api/tasks", item, lambda each: (_task(each), _why_not(each, settings)))
+        if not why_not and (ids is None or task.id in ids):
+            tasks.append(task)
     return Chosen(total, tuple(_among(client, settings, tasks, before, tell)))
 
 
@@ -97,8 +102,9 @@ def _by_id(client: Client, settings: DatasetSettings, tell: Tell) -> Chosen:
     tell(f"Fetching tasks by id from CVAT: {list(settings.task_ids)}")
     missing, found = [], []
     for task_id in settings.task_ids:
+        path = f"/api/tasks/{task_id}"
         try:
-            found.append(client.get(f"/api/tasks/{task_id}"))
+            found.append(understood(path, client.get(path), lambda item: (_task(item), _why_not(item, settings))))
         except NotFound:
             missing.append(Missing(task_id, "the server has no such task"))
         except Forbidden:
@@ -106,14 +112,23 @@ def _by_id(client: Client, settings: DatasetSettings, tell: Tell) -> Chosen:
     tell(f"Found {len(found)} of {plural(len(settings.task_ids), 'task')}")
     for each in missing:
         tell(f"Task {each.id} was not found: {each.reason}")
-    kept = [item for item in found if _is_meant(item, settings)]
-    for item in found:
-        if item not in kept:
-            tell(f"Filtered out task {item['id']} ({printable(str(item['name']))}): {_why_not(item, settings)}")
+    kept = [task for task, why_not in found if not why_not]
+    for task, why_not in found:
+        if why_not:
+            tell(f"Filtered out task {task.id} ({printable(task.name)}): {why_not}")
     total = count(client, "/api/tasks")
-    return Chosen(
-        total, tuple(_among(client, settings, [_task(item) for item in kept], len(kept), tell)), tuple(missing)
-    )
+    return Chosen(total, tuple(_among(client, settings, kept, len(kept), tell)), tuple(missing))
+
+
+def understood(path: str, item: Any, read: Callable[[Any], T]) -> T:
+    """What `read` makes of an item that the server gave. Raises CvatError when it is not of the shape that CVAT gives."""
+    try:
+        return read(item)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise CvatError(
+            f"GET {path}: the answer is not as CVAT gives it ({type(error).__name__}: {printable(str(error), 200)}). "
+            "Is something between us and CVAT, such as a proxy, or is it a version that nobody has tried?"
+        ) from error
 
 
 def _server_filters(settings: DatasetSettings) -> Iterator[tuple[str, Any, str, str]]:
@@ -131,10 +146,6 @@ def _server_filters(settings: DatasetSettings) -> Iterator[tuple[str, Any, str, 
         since = iso(settings.updated_since)
         logic = json.dumps({"and": [{">=": [{"var": "updated_date"}, since]}]}, separators=(",", ":"))
         yield "filter", logic, f"Filtering tasks updated since: {since}", f"not updated since {since}"
-
-
-def _is_meant(item: Item, settings: DatasetSettings) -> bool:
-    return not _why_not(item, settings)
 
 
 def _why_not(item: Item, settings: DatasetSettings) -> str:
@@ -203,11 +214,10 @@ def all_jobs(task: Task, name: str, values: Sequence[str]) -> bool:
 def with_jobs(client: Client, tasks: Sequence[Task], project_id: int | None) -> list[Task]:
     """The tasks with their jobs, which need one listing or a question each."""
     found: dict[int, list[Item]] = {task.id: [] for task in tasks}
-    for job in _jobs(client, tasks, project_id):
+    for each in _jobs(client, tasks, project_id):
+        job = understood("/api/jobs", each, _job)
         if job["task_id"] in found:
-            kept = {key: job.get(key) for key in _JOB_KEYS}
-            assignee = job.get("assignee")
-            found[job["task_id"]].append(kept | {"assignee": assignee.get("username") if assignee else None})
+            found[job["task_id"]].append(job)
     return [_replace_jobs(task, found[task.id]) for task in tasks]
 
 
@@ -222,7 +232,15 @@ def _replace_jobs(task: Task, jobs: list[Item]) -> Task:
     return Task(**{**values, "jobs": tuple(sorted(jobs, key=lambda job: int(job["id"])))})
 
 
+def _job(item: Item) -> Item:
+    parse_time(item["updated_date"])
+    kept = {key: item.get(key) for key in _JOB_KEYS} | {"id": int(item["id"]), "task_id": int(item["task_id"])}
+    assignee = item.get("assignee")
+    return kept | {"assignee": assignee.get("username") if assignee else None}
+
+
 def _task(item: Item) -> Task:
+    parse_time(item["updated_date"])
     return Task(
         int(item["id"]), str(item["name"]), str(item.get("status") or ""), int(item.get("size") or 0) * has_data(item),
         str(item.get("subset") or ""), str(item["created_date"]), str(item["updated_date"]),
@@ -235,17 +253,17 @@ def tell_of_project(client: Client, settings: DatasetSettings, tell: Tell) -> No
     if settings.project_id is None:
         return
     try:
-        project = client.get(f"/api/projects/{settings.project_id}")
+        path = f"/api/projects/{settings.project_id}"
+        name = understood(path, client.get(path), lambda project: str(project["name"]))
     except (NotFound, Forbidden) as error:
         raise RunEnds(
             f"CVAT_DOWNLOAD_PROJECT_ID={settings.project_id}: {error}",
             "The id stands at the end of the project's address in CVAT; the account must be allowed to see it.",
         ) from None
-    tell(f"Project: {printable(str(project['name']))} (ID: {settings.project_id})")
+    tell(f"Project: {printable(name)} (ID: {settings.project_id})")
     try:
-        labels = [
-            printable(str(label["name"])) for label in items(client, "/api/labels", {"project_id": settings.project_id})
-        ]
+        listed = items(client, "/api/labels", {"project_id": settings.project_id})
+        labels = [printable(understood("/api/labels", label, lambda each: str(each["name"]))) for label in listed]
         tell(f"Project labels: {labels}")
         tell(f"Project has {count(client, '/api/tasks', {'project_id': settings.project_id})} total tasks")
     except CvatError as error:

@@ -24,18 +24,30 @@ def publish_folder(new: Path, final: Path, aside: Path) -> None:
     """Gives a finished folder its final name; a folder that has it already is replaced in one step and deleted.
 
     All three are on one file system. Where two folders cannot be exchanged in one step, the old one is renamed to
-    `aside` first; `recover` puts it back if we die in between.
+    `aside` first; `recover` puts it back if we die in between. In the place of a link comes the folder itself; what
+    the link leads to is left alone.
     """
     sync_tree(new)
+    old = aside
     if not final.exists():
         new.rename(final)
     elif _exchanged(new, final):
-        new.rename(aside)
+        old = new
     else:
+        clear_away(aside)
         final.rename(aside)
         new.rename(final)
     sync_folder(final.parent)
-    shutil.rmtree(aside, ignore_errors=True)
+    clear_away(old)
+
+
+def clear_away(path: Path) -> None:
+    """Deletes a folder of ours; of a link the link alone. What cannot be deleted stays: what counts is in its place."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 def recover(staging: Path) -> None:

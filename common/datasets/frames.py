@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import posixpath
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, BinaryIO
 
 import ijson
+
+from common.exits import Trouble
 
 # CVAT writes the frames of a video as pictures of this kind.
 VIDEO_ENDING = ".PNG"
@@ -19,24 +23,31 @@ class DeletedFrames:
     """The deleted frames of one task.
 
     `names` are full names ("sub/a.jpg"), `stems` the same without their ending as label and mask files use them, but
-    only those that no living frame has too; `shared_stems` are the others. `stem_of` goes by the number of a frame in
-    its source, as "CVAT for video" writes it; `first`, `last` and `step` are the range these numbers come from.
+    only those that no living frame has too; `shared_stems` are the others. `name_of` has the full names by the number of a
+    frame in its source, as "CVAT for video" writes it (of a video without an ending); `first`, `last` and `step` are the
+    range these numbers come from.
     """
 
     names: frozenset[str] = frozenset()
     stems: frozenset[str] = frozenset()
     shared_stems: frozenset[str] = frozenset()
-    stem_of: Mapping[int, str] = field(default_factory=dict)
+    name_of: Mapping[int, str] = field(default_factory=dict)
     first: int = 0
     last: int = 0
     step: int = 1
 
     @property
     def numbers(self) -> Collection[int]:
-        return self.stem_of.keys()
+        return self.name_of.keys()
+
+    @cached_property
+    def doubled_stems(self) -> frozenset[str]:
+        """Stems that several deleted frames have."""
+        counts = Counter(stem(name) for name in self.name_of.values())
+        return frozenset(each for each, count in counts.items() if count > 1)
 
     def __bool__(self) -> bool:
-        return bool(self.stem_of)
+        return bool(self.name_of)
 
     def has_image(self, name: str) -> bool:
         """Whether an image of this name, ending included, is a deleted frame."""
@@ -57,8 +68,10 @@ def stem(name: str) -> str:
     return posixpath.splitext(name)[0]
 
 
-class NotFrames(Exception):
+class NotFrames(Trouble):
     """The answer is not a task's data/meta."""
+
+    remedy = "--check-image-exists false downloads the task without looking for deleted images."
 
 
 def deleted_frames(meta: BinaryIO, *, is_video: bool) -> DeletedFrames:
@@ -70,7 +83,11 @@ def deleted_frames(meta: BinaryIO, *, is_video: bool) -> DeletedFrames:
         for prefix, event, value in _events(meta):
             if prefix == "deleted_frames" and event == "start_array":
                 saw_deleted = True
-            elif prefix == "deleted_frames.item" and event == "number":
+            elif prefix == "deleted_frames.item":
+                if event != "number" or value != int(value):
+                    raise NotFrames(
+                        "the frames of the task cannot be read: what is deleted is not named by whole numbers"
+                    )
                 numbers.add(int(value))
             elif prefix in single and event == "number":
                 single[prefix] = int(value)
@@ -78,22 +95,29 @@ def deleted_frames(meta: BinaryIO, *, is_video: bool) -> DeletedFrames:
                 step = max(1, int(match[1]))
         if not saw_deleted:
             raise NotFrames("the frames of the task cannot be read: the server does not say which are deleted")
+        if numbers and not 0 <= min(numbers) <= max(numbers) < single["size"]:
+            raise NotFrames(
+                f"the frames of the task cannot be read: it has {single['size']}, numbered from 0, "
+                f"and number {min(numbers) if min(numbers) < 0 else max(numbers)} is to be deleted"
+            )
         first = single["start_frame"]
         last = first + max(0, single["size"] - 1) * step
         if is_video:
             # frame_000012 is frame 12 of the video itself; exporters write it with or without its ending.
-            stem_of = {at: f"frame_{at:06d}" for at in (first + number * step for number in numbers)}
-            stems = frozenset(stem_of.values())
+            name_of = {at: f"frame_{at:06d}" for at in (first + number * step for number in numbers)}
+            stems = frozenset(name_of.values())
             return DeletedFrames(
-                stems | {each + VIDEO_ENDING for each in stems}, stems, frozenset(), stem_of, first, last, step
+                stems | {each + VIDEO_ENDING for each in stems}, stems, frozenset(), name_of, first, last, step
             )
         named = {number: name for number, name in _names(meta) if number in numbers}
+        if nameless := numbers - named.keys():
+            raise NotFrames(f"the frames of the task cannot be read: deleted frame {min(nameless)} has no name")
         stems = frozenset(stem(name) for name in named.values())
         shared = frozenset(
             each for number, name in _names(meta) if number not in numbers and (each := stem(name)) in stems
         )
-        stem_of = {first + number * step: stem(name) for number, name in named.items()}
-        return DeletedFrames(frozenset(named.values()), stems - shared, shared, stem_of, first, last, step)
+        name_of = {first + number * step: name for number, name in named.items()}
+        return DeletedFrames(frozenset(named.values()), stems - shared, shared, name_of, first, last, step)
     except ijson.JSONError as error:
         raise NotFrames(f"the frames of the task cannot be read ({error})") from None
 

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import importlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +44,32 @@ def part_of(task_id: int, item: str, parts: Sequence[tuple[str, float]]) -> str:
     return parts[-1][0]
 
 
+def count_images(desk: Desk, placed: Sequence[tuple[Task, Path]], form: Form) -> dict[int, int]:
+    """How many images the folder of every task lists, by the task's id. Raises NotMerged, Stopped."""
+    counts = {}
+    for task, path in placed:
+        with _blaming_datumaro(f"read task {task.id} ({path.name})", desk.stop, f"; {_ADVICE}"):
+            counts[task.id] = form.count(path, _subsets(task))
+    return counts
+
+
+def _subsets(task: Task) -> list[str]:
+    return [task.subset or "default"]
+
+
 def write_joined(
-    desk: Desk, placed: Sequence[tuple[Task, Path]], form: Form, target: Path, views: Path
+    desk: Desk,
+    placed: Sequence[tuple[Task, Path]],
+    form: Form,
+    target: Path,
+    views: Path,
+    listed: Mapping[int, int],
 ) -> dict[str, int]:
-    """Writes one dataset of all tasks; the number of images in every part. Raises NotMerged, Stopped."""
-    parts = _join(desk, placed, form, target, views)
+    """Writes one dataset of all tasks; the number of images in every part. Raises NotMerged, Stopped.
+
+    `listed` is how many images datumaro must find of every task, by its id.
+    """
+    parts = _join(desk, placed, form, target, views, listed)
     counts = Counter(parts.values())
     with _blaming_datumaro("read what it has written", desk.stop):
         shown = form.show(target, sorted(counts), views / "merged")
@@ -67,19 +88,25 @@ def write_joined(
     return dict(counts)
 
 
-def _join(desk: Desk, placed: Sequence[tuple[Task, Path]], form: Form, target: Path, views: Path) -> dict[str, str]:
+def _join(
+    desk: Desk,
+    placed: Sequence[tuple[Task, Path]],
+    form: Form,
+    target: Path,
+    views: Path,
+    listed: Mapping[int, int],
+) -> dict[str, str]:
     """The part that every image is in. What datumaro holds in memory goes when this ends."""
     dm: Any = importlib.import_module("datumaro")
     operations: Any = importlib.import_module("datumaro.components.hl_ops").HLOps
     sources, parts = [], dict[str, str]()
     for task, path in placed:
         with _blaming_datumaro(f"read task {task.id} ({path.name})", desk.stop, f"; {_ADVICE}"):
-            subsets = [task.subset or "default"]
-            shown = form.show(path, subsets, views / str(task.id))
+            shown = form.show(path, _subsets(task), views / str(task.id))
             source = _import(shown, form)
             items = list(_renamed(desk, source, form, shown, task, path.name))
             found = {item.id: item.subset for item in items}
-            _require_all(found, form.count(path, subsets), task, path.name)
+            _require_all(found, listed[task.id], task, path.name)
             about = {"categories": source.categories(), "media_type": source.media_type()}
         parts.update(found)
         sources.append(dm.Dataset.from_iterable(items, **about))

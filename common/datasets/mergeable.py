@@ -175,7 +175,9 @@ def _voc_lists(folder: Path, subsets: Sequence[str]) -> list[Path]:
 
 
 _FORMS = (
-    Form("coco", "coco", "coco", _count_coco, _show_coco, numbered_anew=True),
+    # As "coco", datumaro would write every annotation a second time, as "stuff", and a list of images beside them.
+    Form("coco keypoints", "coco", "coco_person_keypoints", _count_coco, _show_coco, numbered_anew=True),
+    Form("coco", "coco", "coco_instances", _count_coco, _show_coco, numbered_anew=True),
     Form("datumaro 1", "datumaro", "datumaro", _count_datumaro, _as_it_is),
     Form("cvat for images", "cvat", "cvat", _count_cvat, _show_cvat, needs_images=True, numbered_anew=True),
     Form("yolo 1", "yolo", "yolo", _count_listed, _as_it_is, needs_images=True),

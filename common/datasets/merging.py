@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import importlib
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from common.datasets.choose import Task, Tell
 from common.datasets.desk import Desk
-from common.datasets.folders import aside_of, publish_folder
-from common.datasets.joining import NotMerged, write_joined
+from common.datasets.folders import aside_of, clear_away, publish_folder
+from common.datasets.joining import NotMerged, count_images, write_joined
 from common.datasets.mergeable import form_of
 from common.datasets.settings import DatasetSettings
 from common.exits import Exit, RunEnds, Trouble
@@ -54,7 +53,10 @@ def merge_datasets(desk: Desk, placed: Sequence[tuple[Task, Path]], failed: int,
     """
     final, earlier = desk.settings.folder / MERGED, False
     try:
-        earlier = recover_merged(desk.settings.folder)
+        try:
+            earlier = recover_merged(desk.settings.folder)
+        except OSError as error:
+            raise NotMerged(f"{error.filename or final} cannot be looked at ({error.strerror})") from error
         if failed:
             raise NotMerged(f"{failed} of {plural(len(placed) + failed, 'task')} failed")
         if final.exists() and not earlier:
@@ -75,11 +77,20 @@ def _merge_into(final: Path, desk: Desk, placed: Sequence[tuple[Task, Path]], te
     assert form is not None, "require_mergeable was asked before"
     tell(f"Merging {len(placed)} tasks into {final}")
     with desk.stop.breaking_off():  # nothing is in place yet: what is half written goes
-        counts = write_joined(desk, placed, form, staging, _views(final.parent))
+        listed = count_images(desk, placed, form)
+        for task, path in placed:
+            if not listed[task.id]:  # some formats have nothing to be read then
+                tell(f"Left out of it: task {task.id} ({path.name}), no image of which is left")
+        if placed and not any(listed.values()):
+            raise NotMerged("no image of the chosen tasks is left")
+        placed = [(task, path) for task, path in placed if listed[task.id]]
+        counts = write_joined(desk, placed, form, staging, _views(final.parent), listed)
     tasks = [{"task_id": task.id, "task_name": task.name, "directory_name": path.name} for task, path in placed]
     summary = {"version": 1, "format": desk.settings.dataset_format, "images": counts, "tasks": tasks}
     desk.stop.check()
     try:
+        if final.is_symlink():
+            tell(f"{final} is a link to {final.readlink()}: a folder takes its place, what it leads to stays as it is")
         write_json(staging / SUMMARY, summary)
         publish_folder(staging, final, _aside(final.parent))
     except OSError as error:
@@ -98,7 +109,7 @@ def recover_merged(folder: Path) -> bool:
             raise NotMerged(f"that of an earlier run cannot be put back from {aside} ({error})") from error
     ours = (final / SUMMARY).exists()
     if ours or not final.exists():  # in a stranger's place, what was set aside is the only one
-        shutil.rmtree(aside, ignore_errors=True)
+        clear_away(aside)
     _clear(folder)
     return ours
 
@@ -118,4 +129,4 @@ def _views(folder: Path) -> Path:
 
 def _clear(folder: Path) -> None:
     for each in (_staging(folder), _views(folder)):
-        shutil.rmtree(each, ignore_errors=True)
+        clear_away(each)

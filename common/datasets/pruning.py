@@ -27,6 +27,7 @@ from common.datasets.cutting import (
 )
 from common.datasets.frames import DeletedFrames, stem
 from common.files import disk_full_named
+from common.text import plural
 
 # Lists of names are read whole, a line is short.
 _COCO_KINDS = r"^(instances|person_keypoints|captions|labels|stuff|panoptic|image_info)_"
@@ -38,10 +39,13 @@ _MARK = re.compile(r"\s+-?\d+$")
 class Pruned:
     """What was removed: images as frames, each counted once; annotations as its format counts them.
 
-    Paths are relative, with forward slashes. `notes` say what could not be decided.
+    Paths are relative, with forward slashes. `notes` say what could not be decided. `stems` are the removed frames by
+    their names without ending; several deleted ones that differ in nothing but their ending are told apart in `named`,
+    where something of theirs has their full name.
     """
 
-    frames: set[str] = field(default_factory=set)
+    stems: set[str] = field(default_factory=set)
+    named: set[str] = field(default_factory=set)
     annotations: int = 0
     removed: set[str] = field(default_factory=set)
     rewritten: set[str] = field(default_factory=set)
@@ -49,7 +53,7 @@ class Pruned:
 
     @property
     def images(self) -> int:
-        return len(self.frames)
+        return len(self.named) + len(self.stems - {stem(name) for name in self.named})
 
 
 class Pruning:
@@ -60,6 +64,30 @@ class Pruning:
         self.deleted = deleted
         self.check = check
         self.done = Pruned()
+        self.undecided: set[str] = set()  # stems of deleted and living frames, of which something was met and left
+
+    def is_gone(self, name: str) -> bool:
+        """Whether something that has the full name of an image belongs to a deleted frame, which is counted then."""
+        if not self.deleted.has_image(name):
+            return False
+        self.count(name)
+        return True
+
+    def is_gone_by_stem(self, name: str) -> bool:
+        """The same of something that has an image's name without its ending."""
+        if self.deleted.has_stem(name):
+            self.done.stems.add(name)
+            return True
+        if name in self.deleted.shared_stems:
+            self.undecided.add(name)
+        return False
+
+    def count(self, name: str) -> None:
+        """Counts a deleted frame, by its full name."""
+        if stem(name) in self.deleted.doubled_stems:
+            self.done.named.add(name)
+        else:
+            self.done.stems.add(stem(name))
 
     def files(self, below: str = "") -> Iterator[str]:
         """All files below a folder of the dataset, as relative paths in a fixed order."""
@@ -69,17 +97,15 @@ class Pruning:
             for name in sorted(names):
                 yield (Path(root) / name).relative_to(self.folder).as_posix()
 
-    def remove(self, path: str, frame: str) -> None:
+    def remove(self, path: str) -> None:
         (self.folder / path).unlink()
         self.done.removed.add(path)
-        self.done.frames.add(frame)
 
     def remove_images(self, below: str) -> None:
         """Deletes the image files of deleted frames below a folder; what stands behind it is the frame's name."""
         for path in list(self.files(below)):
-            name = path[len(below) :].lstrip("/")
-            if self.deleted.has_image(name):
-                self.remove(path, stem(name))
+            if self.is_gone(path[len(below) :].lstrip("/")):
+                self.remove(path)
 
     def cut(self, path: str, cuts: list[Cut]) -> None:
         """Rewrites a file without some of its bytes."""
@@ -92,18 +118,16 @@ class Pruning:
         os.replace(temporary, source)
         self.done.rewritten.add(path)
 
-    def drop_lines(self, path: str, frame_of: Callable[[str], str | None]) -> None:
+    def drop_lines(self, path: str, is_gone: Callable[[str], bool]) -> None:
         """Rewrites a list of names without the lines of deleted frames."""
         source = self.folder / path
         temporary, dropped = source.with_name(".rewritten"), False
         with disk_full_named(self.folder), open(source, "rb") as lines, open(temporary, "wb") as file:
             for line in lines:
-                frame = frame_of(line.decode("utf-8", "surrogateescape").rstrip("\r\n"))
-                if frame is None:
-                    file.write(line)
-                else:
+                if is_gone(line.decode("utf-8", "surrogateescape").rstrip("\r\n")):
                     dropped = True
-                    self.done.frames.add(frame)
+                else:
+                    file.write(line)
         if dropped:
             os.replace(temporary, source)
             self.done.rewritten.add(path)
@@ -130,10 +154,11 @@ def prune(
     work = Pruning(folder, deleted, check)
     if deleted:
         chosen(work)
-        if deleted.shared_stems:
+        if work.undecided:
+            count = sum(stem(name) in work.undecided for name in deleted.name_of.values())
             work.done.notes.append(
-                f"{len(deleted.shared_stems)} deleted images have the same name as a living one but for the ending: "
-                "what does not name the ending was left as it is"
+                f"{plural(count, 'deleted image has', 'deleted images have')} the same name as a living one but for the "
+                "ending: what does not name the ending was left as it is"
             )
     return work.done
 
@@ -155,10 +180,8 @@ def _coco_file(work: Pruning, path: str) -> None:
     with mapped(work.folder / path) as content:
         for item in json_items(content, ["images"], path):
             image = _object(content, item, path)
-            name = str(image.get("file_name", ""))
-            if work.deleted.has_image(name):
+            if work.is_gone(str(image.get("file_name", ""))):
                 ids.add(image.get("id"))
-                work.done.frames.add(stem(name))
         if not ids:
             return
         cuts = ListCuts()
@@ -184,9 +207,8 @@ def _datumaro(work: Pruning) -> None:
                 entry = _object(content, item, path)
                 media = entry.get("image") or entry.get("media") or entry.get("point_cloud") or {}
                 name = str(media.get("path") or "") if isinstance(media, dict) else ""
-                gone = work.deleted.has_image(name) if name else work.deleted.has_stem(str(entry.get("id")))
+                gone = work.is_gone(name) if name else work.is_gone_by_stem(str(entry.get("id")))
                 if gone:
-                    work.done.frames.add(str(entry.get("id")))
                     work.done.annotations += len(entry.get("annotations") or ())
                 cuts.see(item, keep=not gone)
             cuts.finish()
@@ -241,10 +263,8 @@ def _cvat_file(work: Pruning, path: str) -> None:
             work.check()
             at, here = element.attributes, (with_indent(content, element.start), element.end)
             if element.depth == 1 and element.name == "image":
-                name = at.get("name", "")
-                if work.deleted.has_image(name):
+                if work.is_gone(at.get("name", "")):
                     cuts.append(here)
-                    work.done.frames.add(stem(name))
                     work.done.annotations += element.children
             elif element.depth == 2 and "frame" in at and at["frame"].isdigit():
                 shapes.append((int(at["frame"]), at.get("outside") == "1", *here))
@@ -252,7 +272,8 @@ def _cvat_file(work: Pruning, path: str) -> None:
                 gone, kept = _track_cuts(work.deleted, shapes)
                 removed = [shapes[index] for index in gone]
                 work.done.annotations += len(removed)
-                work.done.frames.update(work.deleted.stem_of[frame] for frame, *_ in removed)
+                for frame, *_ in removed:
+                    work.count(work.deleted.name_of[frame])
                 kept_keyframes += kept
                 visible = [index for index, shape in enumerate(shapes) if not shape[1]]
                 if visible and set(visible) <= set(gone):
@@ -327,14 +348,13 @@ def _voc_rest(work: Pruning, *, count_masks: bool) -> None:
     work.remove_images("JPEGImages")
     for path in list(work.files("ImageSets")):
         if path.endswith(".txt"):
-            work.drop_lines(path, lambda line: _voc_name(work.deleted, line))
+            work.drop_lines(path, lambda line: _is_voc_line_gone(work, line))
 
 
-def _voc_name(deleted: DeletedFrames, line: str) -> str | None:
-    """The deleted frame that a line of ImageSets names: `name`, `"a name"`, `name 1`."""
+def _is_voc_line_gone(work: Pruning, line: str) -> bool:
+    """Whether a line of ImageSets names a deleted frame: `name`, `"a name"`, `name 1`."""
     whole = line.strip()
-    candidates = (_unquoted(text) for text in (whole, _MARK.sub("", whole)))
-    return next((name for name in candidates if deleted.has_stem(name)), None)
+    return any(work.is_gone_by_stem(_unquoted(text)) for text in (whole, _MARK.sub("", whole)))
 
 
 def _unquoted(text: str) -> str:
@@ -358,19 +378,19 @@ def _camvid(work: Pruning) -> None:
 def _remove_labels(work: Pruning, folder: str, ending: str, count: Callable[[Path], int]) -> None:
     for path in list(work.files(folder)):
         name = path[len(folder) + 1 :]
-        if name.endswith(ending) and work.deleted.has_stem(name[: -len(ending)]):
+        if name.endswith(ending) and work.is_gone_by_stem(name[: -len(ending)]):
             work.done.annotations += count(work.folder / path)
-            work.remove(path, name[: -len(ending)])
+            work.remove(path)
 
 
 def _drop_listed(work: Pruning, path: str, pattern: re.Pattern[str]) -> None:
-    def frame_of(line: str) -> str | None:
+    def is_gone(line: str) -> bool:
         match = pattern.match(line)
         name = next((group for group in match.groups() if group), "") if match else ""
-        return stem(name) if name and work.deleted.has_image(name) else None
+        return bool(name) and work.is_gone(name)
 
     if (work.folder / path).is_file():
-        work.drop_lines(path, frame_of)
+        work.drop_lines(path, is_gone)
 
 
 def _lines(path: Path) -> int:

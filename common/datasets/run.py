@@ -22,7 +22,7 @@ from common.datasets.merging import merge_datasets, require_mergeable
 from common.datasets.metrics import FILE_NAME, Metrics, Outcome, TaskDetail
 from common.datasets.names import folder_names, is_folder_of, sanitised
 from common.datasets.pruning import pruner_of
-from common.datasets.settings import DatasetSettings
+from common.datasets.settings import DatasetSettings, require_complete
 from common.datasets.task import Downloaded, download_task
 from common.exits import Exit, RunEnds, Trouble
 from common.files import DiskFull
@@ -99,10 +99,11 @@ def download(
     """Downloads what the settings mean and returns the metrics, as metrics.json has them.
 
     `tell` is given the lines that the script prints. Tasks that failed are in the metrics (`tasks_failed`,
-    `task_details`); raises RunEnds (CredentialsRefused for wrong credentials), Trouble (CvatError and others) or Locked
-    when nothing could be done at all.
+    `task_details`); raises RunEnds (for settings that are missing; CredentialsRefused for wrong credentials), Trouble
+    (CvatError and others) or Locked when nothing could be done at all.
     """
     log.set_up_for_library()
+    require_complete(settings)
     book = Book(settings, tell)
     with book.kept():
         download_all(book, stop or StopSignal())
@@ -155,6 +156,17 @@ class Book:
                 raise
             self._write()
             self._close()
+
+    def note(self, done: Downloaded) -> None:
+        """Enters what became of a task; a second try counts instead of the first."""
+        task_id = done.detail.task_id
+        self.metrics.details[:] = [detail for detail in self.metrics.details if detail.task_id != task_id]
+        self.metrics.details.append(done.detail)
+        self.remedies.pop(task_id, None)
+        if done.remedy:
+            self.remedies[task_id] = done.remedy
+        for line in done.lines:
+            self.tell(line)
 
     def _write(self) -> None:
         """Writes the metrics. That this fails must neither hide what was done nor pass for a good end."""
@@ -300,23 +312,35 @@ def _work_off(desk: Desk, chosen: Chosen, book: Book) -> list[tuple[Task, Path]]
     placed: list[tuple[Task, Path]] = []
     with Display("downloading tasks", len(chosen.tasks)) as display:
 
-        def work(task: Task) -> Downloaded:
-            watch = display.item(f"{task.id} {task.name}")
-            try:
-                return download_task(desk, task, folders[task.id], homes.get(task.id, []), watch)
-            finally:
-                watch.close()
+        def take(tasks: Sequence[Task], threads: int) -> list[Task]:
+            """Downloads these tasks; those for which there was no room come back, and are failures so far."""
+            without_room, alone = [], len(tasks) == 1
 
-        crew = Crew(chosen.tasks, work, desk.stop, 2 * desk.settings.concurrency + 1, "download")
-        for done in crew.results(every=display.tick):
-            book.metrics.details.append(done.detail)
-            if done.remedy:
-                book.remedies[done.detail.task_id] = done.remedy
-            for line in done.lines:
-                book.tell(line)
-            if done.detail.success and done.detail.size:
-                placed.append((by_id[done.detail.task_id], desk.downloads / folders[done.detail.task_id]))
-            display.advance()
+            def work(task: Task) -> Downloaded:
+                watch = display.item(f"{task.id} {task.name}")
+                try:
+                    return download_task(desk, task, folders[task.id], homes.get(task.id, []), watch, alone=alone)
+                finally:
+                    watch.close()
+
+            for done in Crew(tasks, work, desk.stop, threads, "download").results(every=display.tick):
+                book.note(done)
+                task = by_id[done.detail.task_id]
+                if done.no_room:
+                    without_room.append(task)
+                if done.detail.success and done.detail.size:
+                    placed.append((task, desk.downloads / folders[task.id]))
+                if alone or not done.no_room:
+                    display.advance()
+            return without_room
+
+        # Side by side, each has its archive on the disk and what is unpacked of it: one after the other they may fit.
+        without_room = take(chosen.tasks, 2 * desk.settings.concurrency + 1)
+        later = sorted(without_room, key=lambda task: task.size) if len(chosen.tasks) > 1 else []
+        while later and not take([later.pop(0)], 1):
+            pass
+        if later:
+            book.tell(f"Not tried again: {plural(len(later), 'task')}, since a smaller one finds no room either")
     return sorted(placed, key=lambda each: each[0].id)
 
 

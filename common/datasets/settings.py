@@ -9,9 +9,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import ClassVar
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, ValidatorFunctionWrapHandler, field_validator
 
 from common.cvat.settings import CvatSettings, missing_server_settings
+from common.exits import Exit, RunEnds
 from common.settings import ROOT, absolute
 from common.text import parse_time
 
@@ -20,6 +21,7 @@ JOB_STAGES = ("annotation", "validation", "acceptance")
 JOB_STATES = ("new", "in progress", "completed", "rejected")
 # What people write for "no filter": the document's word, and its neighbours.
 _NOTHING = frozenset({"null", "none", "any", "~"})
+_SPLIT_ALONE = "CVAT_DOWNLOAD_SPLIT is set without CVAT_DOWNLOAD_MERGE=true: only a merged dataset is split"
 
 
 def _is_nothing(value: object) -> bool:
@@ -171,7 +173,12 @@ class DatasetSettings(CvatSettings):
         text = value.strip()
         if not re.fullmatch(r"(\[[\d,\s]*\]|[\d,\s]+)", text):
             raise ValueError("is no list of task ids: expected 101,102 or [101,102]")
-        return tuple(dict.fromkeys(int(part) for part in re.findall(r"\d+", text)))
+        return tuple(int(part) for part in re.findall(r"\d+", text))
+
+    @field_validator("task_ids")
+    @classmethod
+    def _each_once(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(dict.fromkeys(value))
 
     @field_validator("required_status", mode="before")
     @classmethod
@@ -192,6 +199,15 @@ class DatasetSettings(CvatSettings):
         if not isinstance(value, str):
             return value
         return () if _is_nothing(value) else tuple(part.strip() for part in value.split(",") if part.strip())
+
+    @field_validator("task_ids", "include", mode="wrap")
+    @classmethod
+    def _something(cls, value: object, understand: ValidatorFunctionWrapHandler) -> object:
+        """A list that turned out empty must not mean the whole server. Stands behind what else looks at these two."""
+        understood = understand(value)
+        if not understood and not _is_nothing(value):
+            raise ValueError("is an empty list: name what is wanted, or say null for all")
+        return understood
 
     @field_validator("split", mode="before")
     @classmethod
@@ -229,17 +245,22 @@ class DatasetSettings(CvatSettings):
 def what_is_missing(arguments: argparse.Namespace, raw: Mapping[str, str]) -> list[str]:
     """What this call needs and does not have."""
     problems = missing_server_settings(raw)
-    split = raw.get("CVAT_DOWNLOAD_SPLIT")
-    if (
-        split
-        and not _is_nothing(split)
-        and str(raw.get("CVAT_DOWNLOAD_MERGE", "")).lower()
-        not in (
-            "true",
-            "1",
-            "yes",
-            "on",
-        )
-    ):
-        problems.append("CVAT_DOWNLOAD_SPLIT is set without CVAT_DOWNLOAD_MERGE=true: only a merged dataset is split")
+    split, merge = raw.get("CVAT_DOWNLOAD_SPLIT"), str(raw.get("CVAT_DOWNLOAD_MERGE", "")).lower()
+    if split and not _is_nothing(split) and merge not in ("true", "1", "yes", "on"):
+        problems.append(_SPLIT_ALONE)
     return problems
+
+
+def require_complete(settings: DatasetSettings) -> None:
+    """The same of settings that were made in Python. Raises RunEnds."""
+    secrets = {"CVAT_PASSWORD": settings.password, "CVAT_ACCESS_TOKEN": settings.access_token}
+    given = {"CVAT_URL": settings.url, "CVAT_USERNAME": settings.username}
+    problems = missing_server_settings(
+        given | {name: secret.get_secret_value() for name, secret in secrets.items() if secret is not None}
+    )
+    if settings.split and not settings.merge:
+        problems.append(_SPLIT_ALONE)
+    if problems:
+        raise RunEnds(
+            "; ".join(problems), "Every setting is explained in .env; nothing was done.", Exit.BAD_CONFIGURATION
+        )

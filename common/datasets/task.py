@@ -22,7 +22,7 @@ from common.datasets.cutting import NotSound
 from common.datasets.desk import Desk
 from common.datasets.extract import JOB_STATUS, check_archive, extract
 from common.datasets.folders import aside_of, publish_folder
-from common.datasets.frames import DeletedFrames, NotFrames, deleted_frames
+from common.datasets.frames import DeletedFrames, deleted_frames
 from common.datasets.manifest import Head
 from common.datasets.metrics import Outcome, TaskDetail
 from common.datasets.pruning import Pruned, prune, pruner_of
@@ -53,18 +53,21 @@ class ForeignFolder(Trouble):
 
 @dataclass
 class Downloaded:
-    """What became of one task; `lines` is what is told about it, in order."""
+    """What became of one task; `lines` is what is told about it, in order. `no_room`: it failed for want of room."""
 
     detail: TaskDetail
     lines: list[str] = field(default_factory=list)
     remedy: str = ""
+    no_room: bool = False
 
 
-def download_task(desk: Desk, task: Task, folder: str, older: list[str], watch: Watch) -> Downloaded:
+def download_task(
+    desk: Desk, task: Task, folder: str, older: list[str], watch: Watch, *, alone: bool = True
+) -> Downloaded:
     """Downloads one task into `folder` (a name below desk.downloads); every way to fail becomes a result.
 
     `older` are folders of the same task under names that it had before: once the new one is in place they go, unless
-    somebody has changed something in them.
+    somebody has changed something in them. Unless it is `alone`, others take room on the disk at the same time.
     Raises Stopped and RunEnds only.
     """
     began = time.monotonic()
@@ -82,8 +85,9 @@ def download_task(desk: Desk, task: Task, folder: str, older: list[str], watch: 
             images_filtered=head.images_filtered if head else 0,
             annotations_filtered=head.annotations_filtered if head else 0,
         )  # fmt: skip
-        return Downloaded(detail, lines, remedy)
+        return Downloaded(detail, lines, remedy, no_room)
 
+    no_room = False
     try:
         if not task.size:
             lines.append(f"Skipping task {task.id}: it has no images or video")
@@ -108,8 +112,8 @@ def download_task(desk: Desk, task: Task, folder: str, older: list[str], watch: 
         return end("downloaded", head, size_bytes, head.reason)
     except (Stopped, RunEnds):
         raise
-    except (CvatError, Damaged, BadArchive, Interrupted, Trouble, NotSound, NotFrames, OSError) as error:
-        reason = printable(str(error), 500)
+    except (CvatError, Damaged, BadArchive, Interrupted, Trouble, NotSound, OSError) as error:
+        reason, no_room = printable(str(error), 500), isinstance(error, DiskFull)
         remedy = next((text for kind, text in _REMEDIES if isinstance(error, kind)), getattr(error, "remedy", ""))
         # For want of room: the others need it. Of an archive that is not what it should be, nothing may go on.
         if isinstance(error, (DiskFull, Damaged, BadArchive, NotSound)):
@@ -119,6 +123,10 @@ def download_task(desk: Desk, task: Task, folder: str, older: list[str], watch: 
         reason, remedy = f"unexpected {type(error).__name__}: {error}", "Please report this with the log."
     finally:
         _clear(desk, task)
+    if no_room and not alone:
+        log.get().warning("dataset_without_room", name=task.name, reason=reason)
+        lines.append(f"No room for task {task.id} beside the others, it is tried again when they are done: {reason}")
+        return end("failed", None, 0, reason, remedy)
     log.get().error("dataset_failed", name=task.name, reason=reason, remedy=remedy)
     lines.append(f"Failed to download task {task.id} '{name}': {reason}")
     return end("failed", None, 0, reason, remedy)

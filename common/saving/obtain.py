@@ -122,16 +122,18 @@ def _exported(
 
 
 def _label(fingerprint: Fingerprint, ready: ReadyExport) -> str:
-    return f"{fingerprint.digest} {ready.created_at} {ready.request_id}"
+    """Of what a part file is the beginning: which state of the source, which order, and which export of it."""
+    return f"{fingerprint.digest} {ready.order.mark} {ready.created_at} {ready.request_id}"
 
 
 def _begun_earlier(desk: Tools, order: ExportOrder, part: PartFile, fingerprint: Fingerprint) -> ReadyExport | None:
-    """The export whose download an earlier run began, if the source has not changed and the server still has it."""
+    """The export whose download an earlier run began, if that run ordered the same, the source has not changed and
+    the server still has it."""
     mark = part.read_mark()
-    if mark is None or mark.label.count(" ") < 2:
-        return None
-    digest, _created_at, request_id = mark.label.split(" ", 2)
-    if digest != fingerprint.digest:
+    if mark is None or mark.label.count(" ") < 3:
+        return None  # also what an older version has begun: it did not note the order
+    digest, ordered, _created_at, request_id = mark.label.split(" ", 3)
+    if (digest, ordered) != (fingerprint.digest, order.mark):
         return None
     ready = exports.find(desk.client, order, request_id)
     return ready if ready is not None and _label(fingerprint, ready) == mark.label else None

@@ -8,13 +8,17 @@ import os
 import shutil
 import signal
 import struct
+import threading
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from running import add_project, environment, finish, running, start, wait_until
 
 from common.datasets import DatasetSettings, download
+from common.datasets import task as at
+from common.files import DiskFull
 from sandbox.cvat import CvatSandbox, Fault
 from sandbox.cvat import datasets as written
 from tests.downloading.datasets import assert_complete, begin, run
@@ -559,8 +563,7 @@ def test_a_run_id_gives_a_run_its_own_folder(server, tmp_path):
     assert len(list((tmp_path / "outputs" / "proj" / "cvat_downloads").iterdir())) == 3
 
 
-def test_from_python_it_takes_settings_and_returns_the_metrics(server, tmp_path):
-    lines: list[str] = []
+def settings_in_python(server: CvatSandbox, tmp_path: Path) -> DatasetSettings:
     values = {
         **environment(server, tmp_path),
         "CVAT_DOWNLOAD_OUTPUT_DIR": str(tmp_path / "out"),
@@ -571,5 +574,36 @@ def test_from_python_it_takes_settings_and_returns_the_metrics(server, tmp_path)
         for name, value in values.items()
         if name.startswith(("CVAT_URL", "CVAT_USER", "CVAT_PASS", "CVAT_DOWN"))
     }
-    metrics = download(DatasetSettings.model_validate(known), tell=lines.append)
+    return DatasetSettings.model_validate(known)
+
+
+def test_from_python_it_takes_settings_and_returns_the_metrics(server, tmp_path):
+    lines: list[str] = []
+    metrics = download(settings_in_python(server, tmp_path), tell=lines.append)
     assert metrics["tasks_downloaded"] == 3 and "CVAT Download Complete" in lines
+
+
+@pytest.mark.parametrize("room", ["one after the other", "for none"])
+def test_tasks_that_take_each_others_room_are_tried_again_one_at_a_time(server, tmp_path, monkeypatch, room):
+    plain, all_at_once, calls = at.check_archive, threading.Barrier(3), []
+
+    def crowded(*arguments: Any) -> int:
+        calls.append(arguments)
+        if len(calls) <= 3:
+            all_at_once.wait(60)
+        elif room != "for none":
+            return plain(*arguments)
+        raise DiskFull("5 GB are needed in x, 4 GB are free")
+
+    monkeypatch.setattr(at, "check_archive", crowded)
+    lines: list[str] = []
+    # As many downloads as tasks: each waits, with its archive, for the two others.
+    settings = settings_in_python(server, tmp_path).model_copy(update={"concurrency": 3})
+    metrics = download(settings, tell=lines.append)
+    assert sum("beside the others, it is tried again when they are done: 5 GB" in line for line in lines) == 3
+    assert sorted(detail["task_id"] for detail in metrics["task_details"]) == [1, 2, 3]
+    if room == "for none":
+        assert metrics["tasks_failed"] == 3 and len(calls) == 4
+        assert "Not tried again: 2 tasks, since a smaller one finds no room either" in lines
+    else:
+        assert metrics["tasks_downloaded"] == 3 and len(calls) == 6

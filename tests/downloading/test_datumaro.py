@@ -145,7 +145,8 @@ def test_coco_is_merged_without_images_too_which_is_what_is_downloaded_by_defaul
     assert done.code == 0, done.said
     singles = [("coco", done.folder / "cvat_downloads" / folder / "annotations") for folder in done.folders]
     assert singles and sum(json.loads((done.folder / "cvat_merged" / "merge.json").read_text())["images"].values())
-    files = (done.folder / "cvat_merged" / "annotations").glob("instances_*.json")
+    files = sorted((done.folder / "cvat_merged" / "annotations").iterdir())
+    assert [path.name for path in files] == ["instances_default.json"]  # as in the tasks' own folders, everything once
     merged = [json.loads(path.read_text()) for path in files]
     own = [json.loads((path / "instances_default.json").read_text()) for _, path in singles]
     assert sum(len(each["images"]) for each in merged) == sum(len(each["images"]) for each in own) > 0
@@ -164,6 +165,8 @@ def test_what_cannot_be_merged_without_images_is_said_before_anything_is_downloa
 def test_subsets_of_cvat_are_the_parts_that_ultralytics_knows(python, server, tmp_path):
     for number, subset in enumerate(("Train", "Validation")):
         add_project(server, f"part {number}", frames=2)[1].subset = subset
+    _, gone = add_project(server, "all of it deleted", frames=3)
+    server.world.set_deleted_frames(gone, {0, 1, 2})
     arguments = ("--merge", "--include-images", "--dataset-format", "Ultralytics YOLO Detection 1.0")
     done = run(python, server, tmp_path, *arguments)
     assert done.code == 0, done.said
@@ -171,6 +174,7 @@ def test_subsets_of_cvat_are_the_parts_that_ultralytics_knows(python, server, tm
         "train": 10,
         "val": 2,
     }  # 8 of tasks without a subset
+    assert f"Left out of it: task {gone.id} (scans" in done.out
     odd = run(python, server, tmp_path, *arguments, "--subset", "Validation")
     assert odd.code == 3 and "The merged dataset was not made" in odd.err
 
@@ -345,16 +349,17 @@ def test_what_a_run_left_that_was_killed_at_the_end_of_a_merge_does_not_hinder_t
 import os, shutil, signal
 plain = shutil.rmtree
 def rmtree(path, *more, **others):
-    if "aside_" in str(path) and os.path.exists(path):
+    if str(path).endswith(".cvat_merged.new") and os.path.exists(path):
         os.kill(os.getpid(), signal.SIGKILL)
     plain(path, *more, **others)
 shutil.rmtree = rmtree
 """
     assert run(python, server, tmp_path, "--merge", patch=killed).code == -9
-    assert (tmp_path / "outputs" / "aside_.cvat_merged").exists()
+    left = tmp_path / "outputs" / ".cvat_merged.new"  # the old one, as the two were exchanged
+    assert left.exists()
     done = run(python, server, tmp_path, "--merge")
     assert done.code == 0, done.said
-    assert not (done.folder / "aside_.cvat_merged").exists()
+    assert not left.exists()
 
 
 STOPS = {

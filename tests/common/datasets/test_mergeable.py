@@ -111,3 +111,10 @@ def test_coco_without_images_is_shown_with_an_empty_folder_of_them(tmp_path):
     assert (shown.path / "images").is_dir() and (shown.path / "annotations" / "instances_default.json").exists()
     (tmp_path / "task" / "images").mkdir()
     assert form("COCO 1.0").show(tmp_path / "task", ["default"], tmp_path / "other").path == tmp_path / "task"
+
+
+@pytest.mark.parametrize(
+    ("name", "written"), [("COCO 1.0", "coco_instances"), ("COCO Keypoints 1.0", "coco_person_keypoints")]
+)
+def test_coco_is_written_as_the_one_kind_that_the_tasks_have(name, written):
+    assert form(name).writes == written

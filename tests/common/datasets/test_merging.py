@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from common.datasets import merging
+from common.datasets import folders, merging
 from common.datasets.joining import NotMerged
 from common.datasets.merging import merge_datasets, recover_merged, require_mergeable
 from common.datasets.settings import DatasetSettings
@@ -86,7 +87,7 @@ def test_an_incomplete_dataset_is_never_made(tmp_path):
     assert (tmp_path / "cvat_merged" / "merge.json").read_text() == "old"
 
 
-def write(desk: Any, _placed: Any, _form: Any, target: Path, views: Path) -> dict[str, int]:
+def write(desk: Any, _placed: Any, _form: Any, target: Path, views: Path, _listed: Any) -> dict[str, int]:
     views.mkdir()
     target.mkdir()
     return {"train": 3}
@@ -133,3 +134,65 @@ def test_putting_it_in_its_place_is_not_broken_off(tmp_path, monkeypatch):
     monkeypatch.setattr(merging, "publish_folder", publish)
     assert merge_datasets(desk(tmp_path, stop), [], 0, tell) == tmp_path / "cvat_merged"
     assert (tmp_path / "cvat_merged" / "merge.json").exists()
+
+
+@pytest.mark.parametrize("exchange", [True, False], ids=["in one step", "one after the other"])
+def test_where_a_link_was_the_folder_itself_stands_after_every_merge(tmp_path, monkeypatch, exchange):
+    if not exchange:
+        monkeypatch.setattr(folders, "_exchanged", lambda *_: False)
+    elsewhere, outputs = merged(tmp_path / "elsewhere", "old"), tmp_path / "outputs"
+    outputs.mkdir()
+    (outputs / "cvat_merged").symlink_to(elsewhere)
+    (outputs / "aside_.cvat_merged").symlink_to(elsewhere)  # as an earlier version left it
+    monkeypatch.setattr(merging, "write_joined", write)
+    told: list[str] = []
+    for _ in range(3):
+        merge_datasets(desk(outputs), [], 0, told.append)
+        assert [path.name for path in outputs.iterdir()] == ["cvat_merged"]
+    assert not (outputs / "cvat_merged").is_symlink()
+    assert [path.name for path in elsewhere.iterdir()] == ["merge.json"]
+    assert (elsewhere / "merge.json").read_text() == "old"
+    assert sum(f"is a link to {elsewhere}" in line for line in told) == 1
+
+
+def test_an_old_folder_that_cannot_be_deleted_does_not_make_the_new_one_not_made(tmp_path, monkeypatch):
+    def refuse(*_: object, **_more: object) -> None:
+        raise OSError(16, "Device or resource busy")
+
+    merged(tmp_path / "cvat_merged", "old")
+    monkeypatch.setattr(merging, "write_joined", write)
+    monkeypatch.setattr(Path, "rename", refuse)
+    merge_datasets(desk(tmp_path), [], 0, tell)
+    assert (tmp_path / "cvat_merged" / "merge.json").read_text() != "old"
+
+
+def test_a_folder_that_may_not_be_looked_at_is_named(tmp_path, monkeypatch):
+    def refuse(_folder: Path) -> bool:
+        raise PermissionError(13, "Permission denied", "here")
+
+    monkeypatch.setattr(merging, "recover_merged", refuse)
+    with pytest.raises(NotMerged, match=r"here cannot be looked at \(Permission denied\)"):
+        merge_datasets(desk(tmp_path), [], 0, tell)
+
+
+def test_a_task_of_which_no_image_is_left_is_left_out_with_a_word(tmp_path, monkeypatch):
+    placed = []
+    for number, images in enumerate(([], [{"id": 1, "file_name": "a.jpg"}])):
+        path = tmp_path / f"t{number}"
+        (path / "annotations").mkdir(parents=True)
+        (path / "annotations" / "instances_default.json").write_text(json.dumps({"images": images}))
+        placed.append((SimpleNamespace(id=number, name=f"T{number}", subset=""), path))
+    outputs, given, told = tmp_path / "outputs", [], []
+    outputs.mkdir()
+
+    def write_those(desk: Any, those: Any, *of: Any) -> dict[str, int]:
+        given.extend(task.id for task, _ in those)
+        return write(desk, those, *of)
+
+    monkeypatch.setattr(merging, "write_joined", write_those)
+    merge_datasets(desk(outputs), placed, 0, told.append)
+    assert given == [1] and "Left out of it: task 0 (t0), no image of which is left" in told
+    summary = json.loads((outputs / "cvat_merged" / "merge.json").read_text())
+    assert [task["task_id"] for task in summary["tasks"]] == [1]
+    with pytest.raises(NotMerged, match="no image of the chosen tasks is left"):
+        merge_datasets(desk(outputs), placed[:1], 0, tell)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
+from typing import Any
 
 import pytest
 
 from common.datasets.cutting import NotSound
-from common.datasets.frames import DeletedFrames
+from common.datasets.frames import DeletedFrames, NotFrames, deleted_frames
 from common.datasets.pruning import prune, pruner_of
 from sandbox.cvat.samples import TRAFFIC, traffic_annotations
 from tests.common.datasets.exported import (
@@ -91,7 +93,61 @@ def test_a_deleted_image_never_takes_a_living_one_with_the_same_stem_along(serve
     yolo = export(server, task, "YOLO 1.1", tmp_path / "yolo", leak=True)
     done = prune(yolo, "YOLO 1.1", deleted)
     assert sorted(path.name for path in yolo.rglob("obj_train_data/*")) == ["one.png", "one.txt"]
-    assert done is not None and "same name as a living one" in done.notes[0]
+    assert done is not None and done.notes == [
+        "1 deleted image has the same name as a living one but for the ending: what does not name the ending was left as it is"
+    ]
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("name", FORMATS)
+def test_deleted_images_that_differ_in_their_ending_only_are_all_counted(server, tmp_path, name):
+    task = awkward_task(server, names=("one.jpg", "one.png", "two.jpg", "two.png", "zoo.jpg"))
+    server.world.set_deleted_frames(task, {0, 1, 2})
+    done = prune(export(server, task, name, tmp_path / "x", leak=True), name, deleted_of(server, task))
+    assert done is not None and done.images == 3
+    # What is told apart by its ending leaves nothing undecided.
+    assert bool(done.notes) == (name not in ("COCO 1.0", "Datumaro 1.0", "CVAT for images 1.1"))
+
+
+def test_positions_on_deleted_images_that_differ_in_their_ending_only_are_of_two_images(tmp_path):
+    (tmp_path / "annotations.xml").write_text(f"<annotations>{track((0, False), (1, False), (2, True))}</annotations>")
+    (tmp_path / "images").mkdir()
+    for name in ("one.jpg", "one.png", "two.jpg"):
+        (tmp_path / "images" / name).touch()
+    meta = {"size": 3, "start_frame": 0, "frames": [{"name": name} for name in ("one.jpg", "one.png", "two.jpg")]}
+    done = prune(tmp_path, "CVAT for video 1.1", read(meta | {"deleted_frames": [0, 1]}))
+    assert done is not None and (done.images, done.annotations) == (2, 2)
+
+
+def read(meta: dict[str, Any], *, is_video: bool = False) -> DeletedFrames:
+    return deleted_frames(io.BytesIO(json.dumps(meta).encode()), is_video=is_video)
+
+
+@pytest.mark.parametrize("is_video", [False, True])
+@pytest.mark.parametrize(
+    ("deleted", "said"),
+    [
+        (["0"], "not named by whole numbers"),
+        ([None], "not named by whole numbers"),
+        ([True], "not named by whole numbers"),
+        ([0.5], "not named by whole numbers"),
+        ([{"frame": 0}], "not named by whole numbers"),
+        ([0, 2], "it has 2, numbered from 0, and number 2 is to be deleted"),
+        ([-1], "number -1 is to be deleted"),
+        (None, "does not say which are deleted"),
+    ],
+    ids=str,
+)
+def test_an_answer_that_does_not_say_which_frames_are_deleted_is_no_answer(is_video, deleted, said):
+    meta = {"size": 2, "start_frame": 0, "frames": [{"name": "a.jpg"}, {"name": "b.jpg"}], "deleted_frames": deleted}
+    with pytest.raises(NotFrames, match=said) as caught:
+        read(meta, is_video=is_video)
+    assert "--check-image-exists false" in caught.value.remedy
+
+
+def test_a_deleted_frame_without_a_name_is_no_answer():
+    with pytest.raises(NotFrames, match="deleted frame 1 has no name"):
+        read({"size": 2, "frames": [{"name": "a.jpg"}, {"name": None}], "deleted_frames": [1]})
 
 
 def test_formats_that_are_not_known_are_named_as_such():

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from common.datasets.run import add_dataset_arguments
+from common.datasets.run import add_dataset_arguments, download
 from common.datasets.settings import DatasetSettings, what_is_missing
+from common.exits import Exit, RunEnds
 
 SERVER = {"CVAT_URL": "http://cvat", "CVAT_USERNAME": "u", "CVAT_PASSWORD": "p"}
 # What a key of the document's `-o cvat_download.KEY=VALUE` may be, and what null makes of it.
@@ -20,7 +22,7 @@ GIVEN = {
 }  # fmt: skip
 
 
-def settings(**values: str) -> DatasetSettings:
+def settings(**values: Any) -> DatasetSettings:
     return DatasetSettings.model_validate(
         SERVER | {f"CVAT_DOWNLOAD_{key.upper()}": text for key, text in values.items()}
     )
@@ -54,6 +56,37 @@ def test_a_split_of_null_needs_no_merge():
     problems = what_is_missing(argparse.Namespace(), SERVER | {"CVAT_DOWNLOAD_SPLIT": "null"})
     assert not [problem for problem in problems if "SPLIT" in problem]
     assert [each for each in what_is_missing(argparse.Namespace(), {"CVAT_DOWNLOAD_SPLIT": "a=1"}) if "SPLIT" in each]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"CVAT_URL": None}, "CVAT_URL is not set"),
+        ({"CVAT_USERNAME": ""}, "CVAT_USERNAME is not set"),
+        ({"CVAT_PASSWORD": None}, "CVAT_PASSWORD is not set"),
+        ({"CVAT_DOWNLOAD_SPLIT": "a=1"}, "SPLIT is set without"),
+    ],
+)
+def test_from_python_too_what_is_missing_is_said_before_anything_is_done(tmp_path, changes, said):
+    given = SERVER | {"CVAT_DOWNLOAD_OUTPUT_DIR": str(tmp_path / "out")} | changes
+    given = {name: value for name, value in given.items() if value is not None}
+    with pytest.raises(RunEnds, match=said) as caught:
+        download(DatasetSettings.model_validate(given))
+    assert caught.value.exit_code == Exit.BAD_CONFIGURATION and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("given", ["1,2,1", "[1, 2, 1]", [1, 2, 1], ("1", 2, 1)])
+def test_an_id_that_is_named_twice_is_meant_once(given):
+    assert settings(task_ids=given).task_ids == (1, 2)
+
+
+@pytest.mark.parametrize("given", ["[]", ",", "[ , ]", [], ()])
+@pytest.mark.parametrize("key", ["task_ids", "include"])
+def test_a_list_that_turned_out_empty_does_not_mean_the_whole_server(key, given):
+    if (key, given) in (("include", "[]"), ("include", "[ , ]")):
+        given = " , "  # brackets are part of a name
+    with pytest.raises(ValidationError, match="is an empty list: name what is wanted, or say null for all"):
+        settings(**{key: given})
 
 
 def test_a_subset_may_be_called_none():
