@@ -27,7 +27,7 @@ from common.migrating.cvat_writing import Written, write_backup
 from common.migrating.download import download_project
 from common.migrating.folder import ProjectFolder
 from common.migrating.making import Order as Amount
-from common.migrating.making import make_folder
+from common.migrating.making import left_behind, make_folder
 from common.migrating.names import project_folder, safe_name
 from common.migrating.report import Report, told
 from common.migrating.source import Source, open_source
@@ -143,8 +143,7 @@ def _laid_down(
             require_room(folder, contents.media_bytes, int(run.settings.min_free_gb * 1e9))
         pictures = contents.pictures(plan, folder / ".unpacked", run.stop.check)
         lost = make_folder(pictures, plan, contents.name, folder, _EVERYTHING, origin, run.stop, run.patience)
-        # An image that stays behind is missing; a shape that no task has a place for has no counterpart.
-        missing = Counter({text: n for text, n in lost.items() if text.startswith(_STAYS_BEHIND)})
+        missing = left_behind(lost)
         laid = {
             "origin": origin,
             "name": contents.name,
@@ -156,7 +155,6 @@ def _laid_down(
 
 
 _EVERYTHING = Amount(only_labelled=False)
-_STAYS_BEHIND = ("an image that cannot", "an image of a kind")
 
 
 def _project_of(cvat: CvatClient, text: str) -> CvatSource:
