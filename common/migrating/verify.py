@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from common.migrating.wholeness import read_again
 from common.progress import Display
 from common.sc.client import Client
 from common.sc.labels import LabelMap, map_labels
-from common.sc.media import Media, list_media, media_path
+from common.sc.media import Media, hash_of, list_media
 from common.sc.projects import Project, datasets_of, get_project, list_projects, portable
 from common.sc.scenes import (
     differences,
@@ -195,7 +194,7 @@ def _differences(pair: _Pair, entry: Entry, media: Media) -> list[str]:
     wrong = []
     if entry.width and media.width and {entry.width, entry.height} != {media.width, media.height}:
         wrong.append(f"{where}: another size in pixels")
-    if pair.same_bytes and entry.sha256 and _hash_there(pair, media) != entry.sha256:
+    if pair.same_bytes and entry.sha256 and hash_of(pair.client, str(pair.target["id"]), media) != entry.sha256:
         wrong.append(f"{where}: other bytes than the file's")
     project_id = str(pair.target["id"])
     scenes = {}
@@ -225,13 +224,3 @@ def _differences(pair: _Pair, entry: Entry, media: Media) -> list[str]:
         if lost or not same_ranges(video_ranges(pair.client, project_id, media), wanted_ranges):
             wrong.append(f"{where}: other labels of stretches there")
     return wrong
-
-
-def _hash_there(pair: _Pair, media: Media) -> str:
-    path = media_path(pair.client, str(pair.target["id"]), media)
-    path += "/display/full" if media.kind == "image" else "/display/stream"
-    digest = hashlib.sha256()
-    with pair.client.streaming(path) as response:
-        for piece in pair.client.pieces(response):
-            digest.update(piece)
-    return digest.hexdigest()

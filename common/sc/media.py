@@ -176,6 +176,16 @@ def _fetch_once(client: Client, path: str, to: Path) -> Fetched:
     return Fetched(size, digest.hexdigest(), 0)
 
 
+def hash_of(client: Client, project_id: str, media: Media) -> str:
+    """The SHA-256 of the stored bytes of an image or video, which are kept nowhere. Raises WebError."""
+    path = media_path(client, project_id, media) + ("/display/full" if media.kind == "image" else "/display/stream")
+    digest = hashlib.sha256()
+    with client.streaming(path) as response:
+        for piece in client.pieces(response):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
 def fetch_large(
     client: Client,
     path: str,
