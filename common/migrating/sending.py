@@ -78,7 +78,7 @@ def _send_ranges(job: UploadJob, entry: Entry, media: Media) -> list[str]:
         put_ranges(
             job.client, job.project_id, replace(media, frame_count=media.frame_count or entry.frame_count), wanted
         )
-        stored = video_ranges(job.client, job.project_id, media)
+        stored = video_ranges(job.client, job.project_id, media) or []
     except errors.WebError as error:
         return [*gaps, f"{where}: {error}"]
     if not same_ranges(stored, wanted):

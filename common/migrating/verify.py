@@ -42,8 +42,6 @@ def verify_files(path: Path, stop: StopSignal, workers: int) -> Report:
         )
     else:
         manifest = source.folder.manifest() or {}
-        if source.folder.begun() is not None:
-            report.gaps.append("a later download into this folder was broken off: run it again")
         counts = manifest.get("counts") or {}
         for what, kind in (("images", "image"), ("videos", "video")):
             have = sum(each.kind == kind for each in source.entries)
@@ -221,6 +219,6 @@ def _differences(pair: _Pair, entry: Entry, media: Media) -> list[str]:
             wrong.append(f"{at}: annotations there that the folder does not have")
     if entry.ranges:
         wanted_ranges, lost = translate_ranges(pair.source.folder.read_json(entry.ranges_file), pair.labels)
-        if lost or not same_ranges(video_ranges(pair.client, project_id, media), wanted_ranges):
+        if lost or not same_ranges(video_ranges(pair.client, project_id, media) or [], wanted_ranges):
             wrong.append(f"{where}: other labels of stretches there")
     return wrong

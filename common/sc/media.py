@@ -28,7 +28,8 @@ MOST_ATTEMPTS = 5
 class Media:
     """One image or video as a server lists it. Sizes of pictures in pixels; `name` has no extension.
 
-    `annotated` is False only when the server says of every task that there is nothing.
+    `annotated` is False only when the server says of every task that there is nothing; `surely_annotated` is True only
+    when it says of some task that there is something.
     """
 
     id: str
@@ -41,6 +42,7 @@ class Media:
     frame_count: int = 0
     frame_rate: float = 0.0
     annotated: bool = True
+    surely_annotated: bool = False
     uploaded_at: str = ""
 
 
@@ -63,6 +65,7 @@ def media_of(item: Mapping[str, Any], dataset_id: str, kind: Kind) -> Media:
         frame_count=_whole(information.get("frame_count")),
         frame_rate=float(information.get("frame_rate") or 0),
         annotated=not said or any(state != "none" for state in said),
+        surely_annotated=any(state not in ("", "none") for state in said),
         uploaded_at=str(item.get("upload_time") or ""),
     )
 
