@@ -12,6 +12,8 @@ import os
 import sys
 from collections.abc import Sequence
 
+from common.exits import Exit
+
 MODES = ("datasets", "images")
 
 
@@ -28,7 +30,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         opener = Opener()
     import argparse
 
-    from common.exits import Exit
     from common.run import frame
 
     parser = argparse.ArgumentParser(

@@ -11,6 +11,7 @@ from common.exits import Exit, RunEnds
 from common.images.pace import Pace
 from common.s3.bucket import Bucket, Listed, Page, pages
 from common.s3.errors import CredentialsRefused, Denied, S3Error, Transient
+from common.text import duration, plural
 from common.waiting import Deadline, StopSignal
 
 # What 64 bits with a sign hold, as SQLite and files do.
@@ -43,9 +44,19 @@ def listed(
                 attempt += 1
                 pause = pace.trouble(attempt, throttled=error.throttled)
                 if pause > deadline.left_seconds:
-                    what = f"The bucket could not be listed: {error} ({attempt} attempts)."
+                    what = f"The bucket could not be listed: {error} ({plural(attempt, 'attempt')} at {bucket.where})."
                     raise RunEnds(what, "Run the same command again later, or check --endpoint-url.") from None
-                log.get().warning("listing_retried", reason=str(error), attempt=attempt)
+                sentence = (
+                    f"{bucket.where} does not list the bucket {bucket.name} ({error}). "
+                    f"Trying for {duration(patience_seconds)}; Ctrl+C stops."
+                )
+                log.get().warning(
+                    "listing_retried",
+                    where=bucket.where,
+                    reason=str(error),
+                    attempt=attempt,
+                    sentence=sentence if attempt == 1 else "",
+                )
                 stop.sleep(pause)
             except Denied as error:
                 what = f"The bucket {bucket.name} may not be listed: {error}."

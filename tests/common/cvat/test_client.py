@@ -170,6 +170,8 @@ def test_a_dead_server_is_waited_for_once_and_noticed_when_it_is_back(settings_f
                 client.get("/api/x", deadline=Deadline(0.7))
             time.sleep(0.01)
     assert [line["event"] for line in said] == ["server_unreachable"]
+    told = f"CVAT at {BASE} cannot be reached (connection refused). Trying for 0.6 s; Ctrl+C stops."
+    assert said[0]["sentence"] == told
     assert len(asked) <= 23
     assert (asked[0], asked[-1]) == ((10, 60), (5, 5))
     monkeypatch.undo()
@@ -217,8 +219,9 @@ def test_a_name_that_was_never_known_is_not_waited_for_long(settings_for, monkey
 
     monkeypatch.setattr(StopSignal, "sleep", nap)
     monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", unknown)
-    with pytest.raises(errors.Unreachable, match="is unknown"):
+    with pytest.raises(errors.Unreachable, match="is unknown") as caught:
         client.get("/api/x")
+    assert "Check CVAT_URL" in caught.value.remedy
     assert longest / 2 <= sum(pauses) <= longest
 
 
