@@ -28,7 +28,7 @@ class Layout:
     """How a file is read. `column` counts from 0; `delimiter` is None for a plain list, one name a line.
 
     `perhaps_title`: the first name may be a title that we do not know; it is one if no object is called so.
-    `width`: how many cells the first row has. `skip`: so many lines come before it.
+    `width`: how many cells the first row has, `first_row` what they hold. `skip`: so many lines come before it.
     """
 
     delimiter: str | None
@@ -37,6 +37,7 @@ class Layout:
     title: str = ""
     perhaps_title: bool = False
     width: int = 1
+    first_row: tuple[str, ...] = ()
     skip: int = 0
 
 
@@ -63,7 +64,8 @@ def _find(lines: Sequence[str], column: str, separator: str = "") -> Layout:
         return _headed(None, 0, first, texts[1:], is_title=bool(column and column != "1"))
     rows, unclosed = sample(lines, delimiter)
     try:
-        return replace(_of_table(rows, column, delimiter, texts[0]), width=len(rows[0]))
+        first_row = tuple(cell.strip() for cell in rows[0])
+        return replace(_of_table(rows, column, delimiter, texts[0]), width=len(rows[0]), first_row=first_row)
     except ValueError:
         if lines_of(rows[0]) > 1:
             unclosed = unclosed or Misquoted("the first row goes over several lines")

@@ -26,7 +26,7 @@ from common.images.journal import (
     parts_of,
     state_path,
 )
-from common.images.listing import listed
+from common.images.listing import listed, nothing_listed
 from common.images.pace import Pace
 from common.images.plan import Plan
 from common.images.processes import Processes, count_for, processors
@@ -74,6 +74,8 @@ def run_images(run: Run[ImageSettings], open_bucket: Callable[[Reach], Bucket]) 
             look_at_disk(settings, bucket, plan, run.stop)
             free = free_bytes_for(settings.output_dir)
             put("\n".join(report.analysis(plan, free_bytes=free, lists=False)))
+            for words in report.dry_words():
+                say(words)
             return Exit.ALL_GOOD if plan.counts.found else Exit.NOTHING_WORKED
     with (
         held(settings.output_dir, run.patience),
@@ -85,7 +87,7 @@ def run_images(run: Run[ImageSettings], open_bucket: Callable[[Reach], Bucket]) 
 
 
 def with_address(settings: ImageSettings) -> ImageSettings:
-    """--s3-prefix s3://bucket/folder names the bucket too. A leading `/` is no part of a key."""
+    """--s3-prefix s3://bucket/folder names the bucket too. A leading `/`, which people write and keys rarely have, goes."""
     prefix, bucket = settings.s3_prefix, settings.bucket
     if prefix.startswith("s3://"):
         named, _, prefix = prefix.removeprefix("s3://").partition("/")
@@ -117,7 +119,9 @@ def report_of(run: Run[ImageSettings], settings: ImageSettings, bucket: Bucket, 
         "csv_column": layout.title if layout.has_header else str(layout.column + 1),
         "transport": bucket.transport,
     }
-    return Report(settings.output_dir, run.started_at, run.id, facts)
+    report = Report(settings.output_dir, run.started_at, run.id, facts)
+    report.first_row = layout.first_row
+    return report
 
 
 def analyse(run: Run[ImageSettings], settings: ImageSettings, bucket: Bucket, layout: Layout, plan: Plan) -> None:
@@ -143,6 +147,8 @@ def analyse(run: Run[ImageSettings], settings: ImageSettings, bucket: Bucket, la
         log.get().info(
             "bucket_listed", bucket=bucket.name, prefix=settings.s3_prefix, objects=plan.counts.listed, seconds=seconds
         )
+        if not plan.counts.listed:
+            raise nothing_listed(bucket, settings.s3_prefix, run.stop)
         line.begin("matching", lambda: plan.counts.wanted)
         plan.match(check)
     if layout.perhaps_title and plan.forget_title(layout.title) and not plan.counts.wanted:

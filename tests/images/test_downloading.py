@@ -139,7 +139,8 @@ def test_several_pages_are_listed_and_folders_are_kept_when_asked_for(moto, down
 @pytest.mark.parametrize("flags", [("--s3-prefix", "man"), ("--s3-prefix", "s3://bkt/many/000")])
 def test_a_prefix_without_a_slash_is_a_folder_and_not_the_beginning_of_others(moto, download, flags):
     run = download(moto, ["0000"], *flags)
-    assert run.code == 1 and run.state["counts"]["listed"] == 0 and run.files == {}
+    assert run.code == 2 and run.state["status"] == "failed" and run.files == {}, run.said
+    assert "Nothing lies under man" in run.err and "These are there: many/" in run.err, run.said
 
 
 @pytest.mark.parametrize("prefix", ["data", "/data", "s3://bkt/data", "s3://bkt"])
@@ -158,6 +159,7 @@ def test_a_dry_run_and_a_run_that_nobody_can_confirm_leave_nothing(moto, start, 
     assert (
         dry.returncode == 0 and "found          1" in out and "missing        1: nope; a run writes all to logs/" in out
     ), err
+    assert err.endswith("Dry run: nothing was fetched. 1 of 2 names would come, 1 is missing.\n"), err
     refused = start(moto, ["a.jpg"], "--s3-prefix", "data/")
     _, err = refused.communicate(timeout=60)
     assert refused.returncode == 2 and "--auto-confirm" in err

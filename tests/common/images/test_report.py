@@ -70,6 +70,52 @@ def test_a_first_line_that_was_taken_for_a_title_is_said(tmp_path: Path):
     assert lines[1].endswith("1 name in n.csv (column photo, the first line 'photo' was taken for a title)")
 
 
+def ended(tmp_path: Path, names: list[str], keys: list[str], prefix: str = "", here: int = 0, **facts: str) -> Report:
+    """A report whose analysis is written; `here`: so many of the files lie there already."""
+    report = Report(tmp_path, now(), "id", {**FACTS, "prefix": prefix, **facts})
+    with contextlib.closing(Plan("bkt", prefix)) as plan:
+        plan.add_names(names)
+        plan.add_objects([Listed(prefix + key, 1, "e") for key in keys])
+        plan.match()
+        plan.count_todo()
+        plan.counts.already = here
+        report.analysis(plan, free_bytes=0)
+    return report
+
+
+@pytest.mark.parametrize(
+    ("names", "here", "said"),
+    [
+        (["a"], 0, "1 name would come."),
+        (["a", "b"], 0, "2 names would come."),
+        (["a", "b", "c", "d", "n"], 1, "2 of 5 names would come or are here (1 file), 2 are missing, 1 is ambiguous."),
+    ],
+)
+def test_a_dry_run_says_what_would_come(tmp_path: Path, names: list[str], here: int, said: str):
+    report = ended(tmp_path, names, ["a", "b", "1/n", "2/n"], here=here)
+    assert report.dry_words() == [f"Dry run: nothing was fetched. {said}"]
+
+
+def test_where_no_name_fits_the_column_is_asked_about(tmp_path: Path):
+    report = ended(tmp_path, ["car", "dog", "cat", "cow"], ["1.jpg", "2.jpg"], "x/", csv_column="label")
+    assert report.last_words()[-1] == "None of the 4 names (car, dog, cat, …) fits any of 2 objects under x/."
+    report.first_row = ("id", "filename", "label")
+    line = "None of the 4 names (car, dog, cat, …) fits any of 2 objects under x/. Is column label the right one "
+    line += "(--csv-column)? The first line has: id, filename, label."
+    assert report.last_words()[-1] == report.dry_words()[0] == line
+    assert not any(" All are in" in each or "not in the bucket" in each for each in report.last_words())
+    assert "None of" not in " ".join(ended(tmp_path, ["car", "1"], ["1.jpg"]).last_words())
+
+
+def test_speeds_and_times_that_say_nothing_are_left_out(tmp_path: Path):
+    assert "time" not in analysis(tmp_path, ["a"], ["a"])
+    report = ended(tmp_path, ["a"], ["a"])
+    report.downloaded, report.bytes, report.seconds = 2, 10_000, 5.0
+    assert "(2.0 kB/s)" in report.last_words()[1] and f"All are in {tmp_path}" in report.last_words()[1]
+    report.downloaded = 10
+    assert "(2.0 kB/s, 2 files/s)" in report.last_words()[1]
+
+
 def test_names_that_would_become_one_image_are_missing_with_a_word(tmp_path: Path):
     lines = analysis(tmp_path, ["x/a.jpg", "y/a.jpg"], ["x/a.jpg"])
     assert lines["found"] == "1" and lines["missing"] == (
