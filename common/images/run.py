@@ -392,9 +392,11 @@ class Download:
         code = report.exit_code
         if code == Exit.ALL_GOOD and ending is not None:
             code = Exit.SOME_FAILED  # the files are here, the books are not
+        if isinstance(ending, RunEnds) and (
+            code == Exit.NOTHING_WORKED or ending.exit_code == Exit.CREDENTIALS_REFUSED
+        ):
+            code = ending.exit_code
         self.run.exit_code = code
-        if isinstance(ending, CredentialsRefused):
-            self.run.exit_code = Exit.CREDENTIALS_REFUSED
         if ending is not None:
             raise ending
         return code

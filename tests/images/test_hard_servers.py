@@ -182,6 +182,19 @@ def test_a_body_that_breaks_off_is_fetched_again_by_boto3_too(download):
     assert run.code == 0 and run.files == {key[2:]: data for key, data in FEW.items()}, run.said
 
 
+@pytest.mark.parametrize("when", ["from the beginning", "in the middle"])
+def test_a_clock_that_is_wrong_ends_with_refused_credentials_whenever_it_shows(download, when):
+    def skewed(kind: str, key: str, number: int):
+        if when == "from the beginning" or key == "p/3.jpg":
+            return (403, "RequestTimeTooSkewed")
+        return None
+
+    with FakeS3({f"p/{number}.jpg": b"x" for number in range(4)}, skewed) as server:
+        run = download(server.url, ["0", "1", "2", "3"], "--s3-prefix", "p/", "--processes", "1", "--workers", "1")
+    assert run.code == 12 and "Set the clock" in run.err, run.said
+    assert len(run.files) == (3 if when == "in the middle" else 0)
+
+
 def test_an_address_that_is_no_s3_is_a_wrong_setting_and_not_wrong_credentials(download):
     with FakeS3(FEW, lambda kind, key, number: (404, "") if kind == "list" else None) as server:
         run = download(server.url, FEW_NAMES, "--s3-prefix", "p/")

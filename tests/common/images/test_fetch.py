@@ -16,7 +16,7 @@ from common.images.pace import Pace
 from common.images.plan import Job
 from common.s3.bucket import Head
 from common.s3.errors import failure
-from common.waiting import StopSignal
+from common.waiting import Stopped, StopSignal
 
 WAIT_SECONDS = 60
 
@@ -95,6 +95,28 @@ def test_too_many_open_files_are_called_so_and_not_a_folder_that_cannot_be_writt
         fetcher.work(Job(1, "a.jpg", "p/a.jpg", 10, ""), NoFiles())
     assert "open files" in ends.value.why and "ulimit -n" in ends.value.remedy
     assert "writable" not in ends.value.remedy
+
+
+class Comes:
+    """A connection that brings the whole object, and by then the books are closed."""
+
+    def __init__(self, fetcher: Fetcher, when: str) -> None:
+        self.fetcher, self.when = fetcher, when
+
+    def get(self, key: str, begin, use, **_: object) -> Head:
+        begin(Head(10, ""))
+        self.fetcher.closed = self.when == "before the last byte"
+        use(memoryview(b"0123456789"))
+        self.fetcher.closed = True
+        return Head(10, "")
+
+
+@pytest.mark.parametrize("when", ["before the last byte", "after it"])
+def test_a_file_that_comes_when_the_books_are_closed_gets_no_name(fetcher, when):
+    (fetcher.folder / "parts").mkdir()
+    with pytest.raises(Stopped):
+        fetcher.work(Job(1, "a.jpg", "p/a.jpg", 10, ""), Comes(fetcher, when))
+    assert [path.name for path in fetcher.folder.rglob("*")] == ["parts"]
 
 
 class Fails:
