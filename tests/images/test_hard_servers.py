@@ -17,6 +17,8 @@ import pytest
 from common.exits import RunEnds
 from common.images.folder import trouble_named
 from common.images.plan import Plan
+from common.images.report import Report
+from common.text import now
 from common.waiting import Stopped, StopSignal
 from tests.images.conftest import ROOT
 from tests.images.fake_s3 import FakeS3
@@ -288,4 +290,37 @@ def test_a_stop_breaks_off_a_statement_that_takes_long():
     stop = StopSignal()
     with contextlib.closing(Plan("bkt", "p/")) as plan, pytest.raises(Stopped), plan.breaking_off(stop):
         stop.set(2)
-        plan.add_names((f"{number}.jpg" for number in range(100_000)), stop.check)
+        plan._number(
+            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 3000000) SELECT max(i) FROM n"
+        )
+
+
+def test_a_stop_breaks_off_a_long_list_and_that_of_the_run_before_stays(tmp_path):
+    stop = StopSignal()
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "missing.txt").write_text("before")
+    with contextlib.closing(Plan("bkt", "p/")) as plan:
+        plan.add_names(f"{number}.jpg" for number in range(50_000))
+        plan.match()
+        report = Report(tmp_path, now(), "id", {})
+        with pytest.raises(Stopped), plan.breaking_off(stop):
+            stop.set(2)
+            report.write_lists(plan, everything=True)
+    assert [path.read_text() for path in (tmp_path / "logs").iterdir()] == ["before"]
+
+
+def test_a_stop_breaks_off_the_reading_of_a_long_journal():
+    read = []
+
+    def lines():
+        for number in range(100_000):
+            read.append(number)
+            yield f"{number}.jpg", "key", "etag", 1, True
+
+    def check() -> None:
+        if read:
+            raise Stopped
+
+    with contextlib.closing(Plan("bkt", "p/")) as plan, pytest.raises(Stopped):
+        plan.remember(lines(), check)
+    assert len(read) < 10_000
