@@ -7,6 +7,7 @@ import errno
 import hashlib
 import io
 import os
+import stat
 import threading
 import time
 from collections.abc import Callable
@@ -174,7 +175,7 @@ class Fetcher:
         head, got = self._patiently(job, lambda: self._once(job, reader, temporary))
         try:
             self._name_it(temporary, job)
-        except (OSError, Stopped):
+        except BaseException:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)  # noqa: PTH108
             raise
@@ -231,8 +232,22 @@ class Fetcher:
             raise Stopped
         final = f"{self.folder}/{job.path}"
         if "/" in job.path:
-            os.makedirs(os.path.dirname(final), exist_ok=True)  # noqa: PTH103, PTH120 - a few microseconds each
+            self._make_folder(job.path.rpartition("/")[0])
         os.rename(temporary, final)  # noqa: PTH104
+
+    def _make_folder(self, path: str) -> None:
+        """Makes a folder within ours. Raises KeyFailed when a link is in its place: files do not leave the output folder."""
+        folder = str(self.folder)
+        for part in path.split("/"):
+            folder = f"{folder}/{part}"
+            try:
+                mode = os.lstat(folder).st_mode
+            except FileNotFoundError:
+                os.makedirs(f"{self.folder}/{path}", exist_ok=True)  # noqa: PTH103
+                return
+            if stat.S_ISLNK(mode):
+                leads = f"{folder} is a link to {Path(folder).readlink()}"
+                raise KeyFailed(f"{leads}, and files do not leave the output folder: delete the link", "Link")
 
     def _require_room(self, needed_bytes: int) -> None:
         status = os.statvfs(self.folder)
