@@ -7,6 +7,7 @@ import errno
 import hashlib
 import io
 import os
+import stat
 import threading
 import time
 from collections.abc import Callable
@@ -95,6 +96,8 @@ class Fetcher:
     reserve_bytes: int
     spread: Callable[[list[Piece]], None]
     count: Callable[[int], None]
+    # Set when the books are closed: a file that came now would stand in none of them.
+    closed: bool = False
 
     def work(self, todo: Job | Piece, reader: Reader) -> Outcome | None:
         """Fetches a file or a piece; None when others still work on its file. Raises Stopped, RunEnds."""
@@ -125,6 +128,10 @@ class Fetcher:
         remedy = "Make the folder writable, then run the same command again: it goes on from here."
         return RunEnds(f"{self.folder} cannot be written: {error}.", remedy)
 
+    def _check(self) -> None:
+        if self.closed or self.stop.is_set:
+            raise Stopped
+
     def _failed(
         self, todo: Job | Piece, job: Job, began: float, reason: str, code: str, *, of_no_use: bool = False
     ) -> Outcome | None:
@@ -142,7 +149,7 @@ class Fetcher:
         """Repeats what meets transient trouble, with growing pauses."""
         attempt, first_trouble = 0, 0.0
         while True:
-            self.stop.check()
+            self._check()
             try:
                 result = action()
                 self.pace.good()
@@ -168,7 +175,7 @@ class Fetcher:
         head, got = self._patiently(job, lambda: self._once(job, reader, temporary))
         try:
             self._name_it(temporary, job)
-        except OSError:
+        except BaseException:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)  # noqa: PTH108
             raise
@@ -201,7 +208,7 @@ class Fetcher:
             nonlocal got
             got += count
             self.count(count)
-            if self.stop.is_set:
+            if self.closed or self.stop.is_set:
                 raise Stopped
 
         try:
@@ -221,10 +228,26 @@ class Fetcher:
             os.close(descriptor)
 
     def _name_it(self, temporary: str | Path, job: Job) -> None:
+        if self.closed:
+            raise Stopped
         final = f"{self.folder}/{job.path}"
         if "/" in job.path:
-            os.makedirs(os.path.dirname(final), exist_ok=True)  # noqa: PTH103, PTH120 - a few microseconds each
+            self._make_folder(job.path.rpartition("/")[0])
         os.rename(temporary, final)  # noqa: PTH104
+
+    def _make_folder(self, path: str) -> None:
+        """Makes a folder within ours. Raises KeyFailed when a link is in its place: files do not leave the output folder."""
+        folder = str(self.folder)
+        for part in path.split("/"):
+            folder = f"{folder}/{part}"
+            try:
+                mode = os.lstat(folder).st_mode
+            except FileNotFoundError:
+                os.makedirs(f"{self.folder}/{path}", exist_ok=True)  # noqa: PTH103
+                return
+            if stat.S_ISLNK(mode):
+                leads = f"{folder} is a link to {Path(folder).readlink()}"
+                raise KeyFailed(f"{leads}, and files do not leave the output folder: delete the link", "Link")
 
     def _require_room(self, needed_bytes: int) -> None:
         status = os.statvfs(self.folder)
@@ -291,7 +314,7 @@ class Fetcher:
             nonlocal at
             at += count
             self.count(count)
-            if self.stop.is_set:
+            if self.closed or self.stop.is_set:
                 raise Stopped
             if large.over:
                 raise Changed("another piece of this object failed", "Changed")
@@ -336,7 +359,7 @@ class Fetcher:
             large.file.seek(0)
             digest = hashlib.md5(usedforsecurity=False)
             while piece := large.file.read(1 << 20):
-                self.stop.check()
+                self._check()
                 digest.update(piece)
             if digest.hexdigest() != large.etag:
                 _forget(large)

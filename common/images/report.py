@@ -39,7 +39,7 @@ class Report:
         self._run_id = run_id
         self._started_at = started_at
         self._began = time.monotonic()
-        self._state_at = 0.0
+        self._state_at = -math.inf
         self._log: TextIO | None = None
         self.log_name = ""  # as the lists' names are: within the output folder
         self.lists: dict[str, str] = {}  # those that this run has written; others may lie there of an earlier one
@@ -400,6 +400,6 @@ def last_rate_in(state: Path) -> float:
             rate = float(value["last_rate"])
         else:  # of an earlier version
             rate = float(value["bytes"]) / seconds if (seconds := float(value["fetch_seconds"])) > 1 else 0.0
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return 0.0
     return rate if 0 < rate < math.inf else 0.0

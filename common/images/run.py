@@ -71,7 +71,7 @@ def run_images(run: Run[ImageSettings], open_bucket: Callable[[Reach], Bucket]) 
             report = report_of(run, settings, bucket, layout)
             with plan.breaking_off(run.stop):
                 analyse(run, settings, bucket, layout, plan)
-            look_at_disk(settings, bucket, plan, run.stop)
+                look_at_disk(settings, bucket, plan, run.stop.check)
             free = free_bytes_for(settings.output_dir)
             put("\n".join(report.analysis(plan, free_bytes=free, lists=False)))
             for words in report.dry_words():
@@ -124,14 +124,25 @@ def report_of(run: Run[ImageSettings], settings: ImageSettings, bucket: Bucket, 
     return report
 
 
-def analyse(run: Run[ImageSettings], settings: ImageSettings, bucket: Bucket, layout: Layout, plan: Plan) -> None:
-    """Reads the names, lists the prefix once, decides which object each name means."""
+def analyse(
+    run: Run[ImageSettings],
+    settings: ImageSettings,
+    bucket: Bucket,
+    layout: Layout,
+    plan: Plan,
+    every: Callable[[], None] = lambda: None,
+) -> None:
+    """Reads the names, lists the prefix once, decides which object each name means. Calls `every` several times a second."""
     assert settings.csv_file is not None
     with AnalysisLine() as line:
 
+        def show() -> None:
+            line.show()
+            every()
+
         def check() -> None:
             run.stop.check()
-            line.show()
+            show()
 
         line.begin("reading the names", lambda: plan.counts.wanted)
         plan.add_names(names_in(settings.csv_file, layout, run.settings.csv_file), check)
@@ -140,9 +151,9 @@ def analyse(run: Run[ImageSettings], settings: ImageSettings, bucket: Bucket, la
             raise RunEnds(what, NO_NAMES, Exit.BAD_CONFIGURATION)
         began = time.monotonic()
         line.begin("listing the bucket", lambda: plan.counts.listed)
-        for objects in listed(bucket, settings.s3_prefix, run.stop, settings.retry_seconds, line.show):
+        for objects in listed(bucket, settings.s3_prefix, run.stop, settings.retry_seconds, show):
             plan.add_objects(objects)
-            line.show()
+            show()
         seconds = round(time.monotonic() - began, 2)
         log.get().info(
             "bucket_listed", bucket=bucket.name, prefix=settings.s3_prefix, objects=plan.counts.listed, seconds=seconds
@@ -159,10 +170,13 @@ def analyse(run: Run[ImageSettings], settings: ImageSettings, bucket: Bucket, la
         raise RunEnds(what, NO_NAMES, Exit.BAD_CONFIGURATION)
 
 
-def look_at_disk(settings: ImageSettings, bucket: Bucket, plan: Plan, stop: StopSignal) -> list[str]:
-    """Finds what is there already; gives journal lines for files that were recognised by their MD5."""
+def look_at_disk(settings: ImageSettings, bucket: Bucket, plan: Plan, check: Callable[[], None]) -> list[str]:
+    """Finds what is there already; gives journal lines for files that were recognised by their MD5.
+
+    Calls `check` several times a second, which may end it.
+    """
     assert settings.output_dir is not None
-    plan.remember(Journal(settings.output_dir, source_of(bucket.where, bucket.name)).read(), stop.check)
+    plan.remember(Journal(settings.output_dir, source_of(bucket.where, bucket.name)).read(), check)
     counts = plan.counts
     with contextlib.ExitStack() as screen:
         bar: DownloadBar | None = None
@@ -178,13 +192,13 @@ def look_at_disk(settings: ImageSettings, bucket: Bucket, plan: Plan, stop: Stop
 
             def each(count: int) -> None:
                 nonlocal bytes_read
-                stop.check()
+                check()
                 bytes_read += count
                 shown.show(files, bytes_read, 0, path.name)
 
             return has_md5(path, md5, each)
 
-        adopted = plan.compare(settings.output_dir, same, stop.check, keep=settings.resume)
+        adopted = plan.compare(settings.output_dir, same, check, keep=settings.resume)
     return [line_of(job.path, job.key, job.etag, job.size_bytes) for job in adopted]
 
 
@@ -231,12 +245,14 @@ class Download:
         self.bucket = bucket
         self.plan = plan
         self.report = report
+        report.counts = plan.counts
         self.folder = settings.output_dir
 
     def whole(self, layout: Layout) -> int:
         """Analysis, question, download, end."""
         log.get().info("log_file", path=str(self.report.open_log()))
         with self._early_end_kept():
+            self._tell_state()
             journal, adopted = self._analysed(layout)
             if self.plan.counts.to_fetch and not self._wanted():
                 self._keep("declined", "the question was not answered with yes")
@@ -266,6 +282,11 @@ class Download:
                 self._keep(status_of(error), reason_of(error))
             raise
 
+    def _tell_state(self) -> None:
+        """To be called often. Before there is a recorder, as that has a thread."""
+        if state := self.report.state_if_due():
+            write_json(state_path(self.folder), state)
+
     def _keep(self, status: str, reason: str) -> None:
         self.report.note("declined" if status == "declined" else "ended", reason)
         self.report.flush()
@@ -273,17 +294,22 @@ class Download:
 
     def _analysed(self, layout: Layout) -> tuple[Journal, list[str]]:
         """What is to be fetched, told and with room for it; and journal lines of files that were recognised."""
-        report, plan, stop = self.report, self.plan, self.run.stop
-        with plan.breaking_off(stop):
-            analyse(self.run, self.settings, self.bucket, layout, plan)
-        # Only now: the listing may have moved us to the bucket's own region, and with it to another address.
-        journal = Journal(self.folder, source_of(self.bucket.where, self.bucket.name))
-        journal.begin()
-        adopted = look_at_disk(self.settings, self.bucket, plan, stop)
-        clear_parts(self.folder)
-        free = free_bytes(self.folder)
-        put("\n".join(report.analysis(plan, free_bytes=free)))
-        report.write_lists(plan, everything=False)
+        report, plan = self.report, self.plan
+
+        def check() -> None:
+            self.run.stop.check()
+            self._tell_state()
+
+        with plan.breaking_off(self.run.stop):
+            analyse(self.run, self.settings, self.bucket, layout, plan, self._tell_state)
+            # Only now: the listing may have moved us to the bucket's own region, and with it to another address.
+            journal = Journal(self.folder, source_of(self.bucket.where, self.bucket.name))
+            journal.begin()
+            adopted = look_at_disk(self.settings, self.bucket, plan, check)
+            clear_parts(self.folder)
+            free = free_bytes(self.folder)
+            put("\n".join(report.analysis(plan, free_bytes=free)))
+            report.write_lists(plan, everything=False)
         if plan.counts.to_fetch:
             self._require_room(free)
         return journal, adopted
@@ -378,13 +404,15 @@ class Download:
 
     def _end(self, recorder: Recorder, ending: BaseException | None) -> int:
         """Closes the books, says how it went, and raises what ended the run."""
-        report, stopped = self.report, isinstance(ending, Stopped)
+        report = self.report
         try:
-            if not stopped:
+            if not isinstance(ending, Stopped):
                 recorder.commit()  # becomes durable while the lists are written
-                report.write_lists(self.plan, everything=True)
-        except (OSError, DiskFull) as error:
+                with self.plan.breaking_off(self.run.stop):
+                    report.write_lists(self.plan, everything=True)
+        except (OSError, DiskFull, Stopped) as error:
             ending = ending or error
+        stopped = isinstance(ending, Stopped)
         try:
             recorder.state(report.state(status_of(ending)))
             if not recorder.close(STOP_SECONDS if stopped else END_SECONDS):
@@ -403,9 +431,11 @@ class Download:
         code = report.exit_code
         if code == Exit.ALL_GOOD and ending is not None:
             code = Exit.SOME_FAILED  # the files are here, the books are not
+        if isinstance(ending, RunEnds) and (
+            code == Exit.NOTHING_WORKED or ending.exit_code == Exit.CREDENTIALS_REFUSED
+        ):
+            code = ending.exit_code
         self.run.exit_code = code
-        if isinstance(ending, CredentialsRefused):
-            self.run.exit_code = Exit.CREDENTIALS_REFUSED
         if ending is not None:
             raise ending
         return code

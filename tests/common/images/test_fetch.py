@@ -16,7 +16,7 @@ from common.images.pace import Pace
 from common.images.plan import Job
 from common.s3.bucket import Head
 from common.s3.errors import failure
-from common.waiting import StopSignal
+from common.waiting import Stopped, StopSignal
 
 WAIT_SECONDS = 60
 
@@ -95,6 +95,42 @@ def test_too_many_open_files_are_called_so_and_not_a_folder_that_cannot_be_writt
         fetcher.work(Job(1, "a.jpg", "p/a.jpg", 10, ""), NoFiles())
     assert "open files" in ends.value.why and "ulimit -n" in ends.value.remedy
     assert "writable" not in ends.value.remedy
+
+
+class Comes:
+    """A connection that brings the whole object; `when` the books are closed meanwhile."""
+
+    def __init__(self, fetcher: Fetcher, when: str) -> None:
+        self.fetcher, self.when = fetcher, when
+        (fetcher.folder / "parts").mkdir()
+
+    def get(self, key: str, begin, use, **_: object) -> Head:
+        begin(Head(10, ""))
+        self.fetcher.closed = self.when == "before the last byte"
+        use(memoryview(b"0123456789"))
+        self.fetcher.closed = self.when != "never"
+        return Head(10, "")
+
+
+@pytest.mark.parametrize("when", ["before the last byte", "after it"])
+def test_a_file_that_comes_when_the_books_are_closed_gets_no_name(fetcher, when):
+    with pytest.raises(Stopped):
+        fetcher.work(Job(1, "a.jpg", "p/a.jpg", 10, ""), Comes(fetcher, when))
+    assert [path.name for path in fetcher.folder.rglob("*")] == ["parts"]
+
+
+@pytest.mark.parametrize("link", ["x", "x/y"])
+def test_a_file_whose_folder_is_a_link_fails_alone_and_nothing_is_written_behind_it(fetcher, tmp_path_factory, link):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (fetcher.folder / link).parent.mkdir(exist_ok=True)
+    (fetcher.folder / link).symlink_to(elsewhere)
+    comes = Comes(fetcher, "never")
+    outcome = fetcher.work(Job(1, "x/y/a.jpg", "x/y/a.jpg", 10, ""), comes)
+    assert f"{link} is a link to {elsewhere}" in outcome.reason and "delete the link" in outcome.reason
+    assert not list(elsewhere.iterdir()) and not list((fetcher.folder / "parts").iterdir())
+    for path in ("z/y/a.jpg", "z/y/b.jpg", "z/c/d/e.jpg"):
+        assert fetcher.work(Job(2, path, path, 10, ""), comes).reason == ""
+        assert (fetcher.folder / path).read_bytes() == b"0123456789"
 
 
 class Fails:

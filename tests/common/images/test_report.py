@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from pathlib import Path
 
 import pytest
 
 from common.images.plan import Plan
-from common.images.report import Report, last_rate_in
+from common.images.report import STATE_EVERY_SECONDS, Report, last_rate_in
 from common.s3.bucket import Listed
 from common.text import now
 
@@ -137,6 +138,8 @@ def test_names_that_would_become_one_image_are_missing_with_a_word(tmp_path: Pat
         ("{}", 0),
         ("[]", 0),
         ("torn {", 0),
+        ('{"last_rate": 1' + "0" * 400 + "}", 0),
+        ("[" * 200_000, 0),
     ],
 )
 def test_the_speed_of_an_earlier_run_is_taken_from_its_state_whatever_that_holds(tmp_path, state, rate):
@@ -146,3 +149,14 @@ def test_the_speed_of_an_earlier_run_is_taken_from_its_state_whatever_that_holds
 
 def test_without_a_run_before_there_is_no_speed(tmp_path):
     assert last_rate_in(tmp_path / "download_state.json") == 0
+
+
+def test_the_state_is_due_at_once_and_then_at_intervals(tmp_path, monkeypatch):
+    at = [5.0]
+    monkeypatch.setattr(time, "monotonic", lambda: at[0])
+    report = Report(tmp_path, now(), "id", dict(FACTS))
+    due = []
+    for at[0] in (5.0, 5.1, 5.0 + STATE_EVERY_SECONDS - 0.1, 5.0 + STATE_EVERY_SECONDS, 5.1 + STATE_EVERY_SECONDS):
+        state = report.state_if_due()
+        due.append(state is not None and state["status"] == "running")
+    assert due == [True, False, False, True, False]
