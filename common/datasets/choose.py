@@ -120,14 +120,19 @@ def _by_id(client: Client, settings: DatasetSettings, tell: Tell) -> Chosen:
     return Chosen(total, tuple(_among(client, settings, kept, len(kept), tell)), tuple(missing))
 
 
+class NotAsCvatGivesIt(CvatError):
+    """JSON of another shape than CVAT's."""
+
+    remedy = "Does a proxy answer in CVAT's place? If not, please report it with the version of CVAT."
+
+
 def understood(path: str, item: Any, read: Callable[[Any], T]) -> T:
-    """What `read` makes of an item that the server gave. Raises CvatError when it is not of the shape that CVAT gives."""
+    """What `read` makes of an item that the server gave. Raises NotAsCvatGivesIt."""
     try:
         return read(item)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise CvatError(
-            f"GET {path}: the answer is not as CVAT gives it ({type(error).__name__}: {printable(str(error), 200)}). "
-            "Is something between us and CVAT, such as a proxy, or is it a version that nobody has tried?"
+        raise NotAsCvatGivesIt(
+            f"GET {path}: the answer is not as CVAT gives it ({type(error).__name__}: {printable(str(error), 200)})"
         ) from error
 
 

@@ -76,10 +76,12 @@ def _entries(index: Path, without: set[str]) -> Iterator[dict[str, Any]]:
 
 
 def read_head(folder: Path) -> Head | None:
-    """What a folder says it holds; None without a manifest that can be read."""
+    """What a folder says it holds; None without a sound manifest. Raises PermissionError: it may well be one of ours."""
     try:
         with open(folder / MANIFEST, encoding="utf-8") as lines:
             return Head(**json.loads(lines.readline()))
+    except PermissionError:
+        raise
     except (OSError, ValueError, TypeError):
         return None
 

@@ -354,7 +354,10 @@ def _earlier(desk: Desk, tasks: Sequence[Task]) -> tuple[dict[str, int], dict[in
     taken: dict[str, int] = {}
     homes: dict[int, list[str]] = {}
     for path in sorted(desk.downloads.iterdir()):
-        if path.is_dir() and (head := manifest.read_head(path)) is not None:
+        head = None
+        with contextlib.suppress(PermissionError):  # its task fails by itself, if it is one of these
+            head = manifest.read_head(path) if path.is_dir() else None
+        if head is not None:
             same = (
                 head.server == desk.server and created.get(head.task_id, head.task_created_at) == head.task_created_at
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import time
@@ -28,6 +29,7 @@ from common.datasets.metrics import Outcome, TaskDetail
 from common.datasets.pruning import Pruned, prune, pruner_of
 from common.exits import RunEnds, Trouble
 from common.files import DiskFull, write_json
+from common.ownership import how_to_make_writable
 from common.saving.desk import Watch
 from common.saving.obtain import Damaged, obtain
 from common.text import plural, printable
@@ -113,8 +115,10 @@ def download_task(
     except (Stopped, RunEnds):
         raise
     except (CvatError, Damaged, BadArchive, Interrupted, Trouble, NotSound, OSError) as error:
-        reason, no_room = printable(str(error), 500), isinstance(error, DiskFull)
+        reason, no_room = printable(_in_words(error), 500), isinstance(error, DiskFull)
         remedy = next((text for kind, text in _REMEDIES if isinstance(error, kind)), getattr(error, "remedy", ""))
+        if isinstance(error, PermissionError):
+            remedy = how_to_make_writable(final if os.path.lexists(final) else desk.downloads, "downloader.py")
         # For want of room: the others need it. Of an archive that is not what it should be, nothing may go on.
         if isinstance(error, (DiskFull, Damaged, BadArchive, NotSound)):
             _part(desk, task).discard()
@@ -130,6 +134,12 @@ def download_task(
     log.get().error("dataset_failed", name=task.name, reason=reason, remedy=remedy)
     lines.append(f"Failed to download task {task.id} '{name}': {reason}")
     return end("failed", None, 0, reason, remedy)
+
+
+def _in_words(error: Exception) -> str:
+    if isinstance(error, PermissionError) and error.filename:
+        return f"{os.fsdecode(error.filename)} may not be read or replaced ({error.strerror})"
+    return str(error)
 
 
 def _head(desk: Desk, task: Task) -> Head:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rights import like_anybody, rights
 from running import add_project, environment, finish, running, start, wait_until
 
 from common.datasets import DatasetSettings, download
@@ -299,6 +300,19 @@ def test_copies_of_downloaded_folders_are_nobodys_to_delete(server, tmp_path):
     assert done.code == 0 and done.folders == sorted([*everything, "lesion_2024__1"])
     for copy in everything:
         assert (downloads / copy / "annotations" / "instances_default.json").read_text() == "mine"
+
+
+@pytest.mark.parametrize("arguments", [(), ("--overwrite-existing",)], ids=["as it is", "overwritten"])
+def test_a_folder_of_ours_that_may_not_be_read_is_called_that(server, tmp_path, arguments):
+    [name] = run(server, tmp_path, *ALL, "--task-ids", "1").folders
+    folder = tmp_path / "outputs" / "cvat_downloads" / name
+    with rights(folder, 0):
+        done = run(server, tmp_path, *ALL, "--task-ids", "1", *arguments, preexec=like_anybody)
+    assert done.code == 1 and done.outcomes == {1: "failed"}
+    assert "may not be read or replaced (Permission denied)" in done.detail(1)["reason"], done.said
+    assert "not made by this program" not in done.said
+    assert f"writable for the user that runs downloader.py: {folder}" in done.err
+    assert_complete(folder)
 
 
 @pytest.mark.parametrize("name", ["of another name", "of the same name"])

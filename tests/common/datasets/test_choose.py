@@ -69,8 +69,9 @@ def test_a_task_is_chosen_with_its_jobs(filters):
 )
 def test_an_item_that_is_not_as_cvat_gives_it_is_called_that(filters, kind, item):
     client: Any = Answers(**{kind: item})
-    with pytest.raises(CvatError, match=rf"GET /api/{kind}(/1)?: the answer is not as CVAT gives it"):
+    with pytest.raises(CvatError, match=rf"GET /api/{kind}(/1)?: the answer is not as CVAT gives it") as caught:
         choose(client, settings(**filters), tell)
+    assert "proxy" in caught.value.remedy
 
 
 @pytest.mark.parametrize("project", [[], {}, None, "x"], ids=str)
