@@ -391,6 +391,14 @@ def test_another_web_server_is_not_taken_for_a_cvat(web_server, settings_for, no
         connect(settings_for(url), StopSignal())
 
 
+@pytest.mark.parametrize("who", ["[]", "{}", "null", '{"id": null, "username": "a"}', '{"id": 1}'])
+def test_a_server_that_does_not_say_who_we_are_is_not_taken_for_a_cvat(sandbox, settings_for, who):
+    server = sandbox()
+    server.faults.add(Fault("GET /api/users/self", "status", status=200, body=who, times=None))
+    with pytest.raises(RunEnds, match=r"not like a CVAT server \(GET /api/users/self"):
+        connect(settings_for(server), StopSignal())
+
+
 @pytest.mark.parametrize("body", [b"{}", b"[]", b"5", b'"x"', b"null"])
 def test_another_api_is_not_taken_for_a_cvat(web_server, settings_for, body):
     url = web_server(lambda *_: (200, {"Content-Type": "application/json"}, body))
