@@ -21,7 +21,7 @@ from common.cvat.settings import CvatSettings
 from common.exits import Exit, RunEnds
 from common.text import printable
 from common.waiting import Deadline, StopSignal
-from common.web.answers import json_of
+from common.web.answers import json_of, refuse_page
 from common.web.connection import QUESTION_SECONDS, Connection
 from common.web.patience import Patience
 
@@ -139,10 +139,14 @@ class Client(Connection):
             self.stop.check()
             authorization = None if anonymous else self._authorization
             try:
-                return self._once(
+                response = self._once(
                     method, path, authorization, patience.deadline,
                     stream=stream, params=params, headers=headers, **_as_sent(body),
                 )  # fmt: skip
+                if authorization is not None and not stream:
+                    # It knew us a moment ago: a page that a proxy shows for a while. Before, the address may be wrong.
+                    refuse_page(response)
+                return response
             except errors.Unauthorized:
                 if authorization is None:
                     raise
