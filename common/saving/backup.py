@@ -147,7 +147,10 @@ def _mend(desk: Desk, look: Look, work: _Work, stale: list[Difference], rewritte
         drop, failed = set(work.contents.tasks) - set(wanted), {}
     if look.state.source.kind == "task":
         if failed:
-            raise Damaged("the data upload of this task failed: CVAT could not restore its backup")
+            raise Damaged(
+                "the data upload of this task failed: CVAT could not restore its backup",
+                "Make this task anew in CVAT, with its images, or delete it.",
+            )
         # A task backup is made from the task itself, never from the project cache: nothing fresher can be had.
         return
     if not (drop or wanted):
