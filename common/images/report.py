@@ -213,8 +213,8 @@ class Report:
             return Exit.ALL_GOOD
         return Exit.SOME_FAILED if self.downloaded or self.counts.already else Exit.NOTHING_WORKED
 
-    def last_words(self) -> list[str]:
-        """The closing lines of the screen and the log."""
+    def last_words(self, *, stopped: bool) -> list[str]:
+        """The closing lines of the screen and the log. How a run goes on that was stopped, its frame says."""
         counts = self.counts
         rate = self.bytes / self.seconds if self.seconds > 0 else 0.0
         speed = (
@@ -245,7 +245,8 @@ class Report:
             )
         left = counts.to_fetch - self.downloaded - self.failed
         if left:
-            lines.append(f"{plural(left, 'file')} left. Run the same command again: it goes on from here.")
+            again = "" if stopped else " Run the same command again: it goes on from here."
+            lines.append(f"{plural(left, 'file')} left.{again}")
         elif self.failed:
             lines.append("Run the same command again to try the failed ones once more.")
         elif not (counts.missing or counts.ambiguous):

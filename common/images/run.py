@@ -129,7 +129,7 @@ def analyse(run: Run[ImageSettings], settings: ImageSettings, bucket: Bucket, la
             plan.add_objects(objects)
             line.show()
         seconds = round(time.monotonic() - began, 2)
-        log.get().info(
+        log.get().debug(
             "bucket_listed", bucket=bucket.name, prefix=settings.s3_prefix, objects=plan.counts.listed, seconds=seconds
         )
         line.begin("matching", lambda: plan.counts.wanted)
@@ -221,7 +221,7 @@ class Download:
 
     def whole(self, layout: Layout) -> int:
         """Analysis, question, download, end."""
-        log.get().info("log_file", path=str(self.report.open_log()))
+        log.get().debug("log_file", path=str(self.report.open_log()))
         with self._early_end_kept():
             journal, adopted = self._analysed(layout)
             if self.plan.counts.to_fetch and not self._wanted():
@@ -367,11 +367,11 @@ class Download:
         with contextlib.suppress(OSError, DiskFull):
             if ending is not None:
                 report.note("ended", reason_of(ending))
-            for line in report.last_words():
+            for line in report.last_words(stopped=stopped):
                 report.note("end", line)
             report.flush()
-        log.get().info("download_finished", status=status_of(ending), files=report.downloaded, failed=report.failed)
-        for line in report.last_words():
+        log.get().debug("download_finished", status=status_of(ending), files=report.downloaded, failed=report.failed)
+        for line in report.last_words(stopped=stopped):
             say(line)
         code = report.exit_code
         if code == Exit.ALL_GOOD and ending is not None:
