@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 
 import pytest
@@ -61,6 +62,17 @@ def test_the_report_names_every_failure_with_its_remedy_and_no_terminal_escapes(
     assert "FAILED" in out and "the reason" in out and "the remedy" in out and "a warning" in out
     assert "\x1b" not in out and "[bold]project 1" in out
     assert "1 item FAILED" in out
+
+
+@pytest.mark.parametrize("columns", [40, 60])
+def test_in_a_narrow_terminal_what_is_cut_says_so_and_no_column_is_lost(monkeypatch, capsys, tmp_path, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    print_report([a_tally("saved")], tmp_path, 1.0)
+    heading, line = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).split("\n")[1:3]
+    assert heading.startswith("saved ") and "size" in heading
+    assert line.startswith("project 1 ") and line.endswith("…") and len(line) <= columns
 
 
 def test_a_long_report_is_shortened_and_still_counts_everything(capsys, tmp_path):
