@@ -44,7 +44,7 @@ def add_dataset_arguments(parser: argparse.ArgumentParser) -> None:
     """The one argument that is no setting of its own."""
     parser.add_argument(
         "-o", action=_Override, metavar="cvat_download.KEY=VALUE", default=None,
-        help="a setting in the predecessor's way: -o cvat_download.project_id=5; null means none, any, or the default",
+        help="a setting by its name: -o cvat_download.project_id=5; null means none, any, or the default",
     )  # fmt: skip
 
 
