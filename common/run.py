@@ -81,6 +81,9 @@ def frame(
     `also_check` finds what this call misses in the raw settings; its lines are reported with all other problems.
     """
     _set_up_streams(restart=argv is None)
+    # The settings fill a screen by themselves; all of them stand below, and few are needed.
+    usage = parser.format_usage().removeprefix("usage: ").rstrip().replace("%", "%%")
+    parser.usage = f"{usage}\n{' ' * len(f'usage: {parser.prog} ')}[--SETTING VALUE ...]"
     parser.add_argument("--print-config", action="store_true", help="show the settings in force and end")
     add_flags(parser, cls)
     arguments, unknown = parser.parse_known_args(argv)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import difflib
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -34,7 +35,6 @@ from common.settings import variables
 from common.text import duration, plural, printable, size
 from common.waiting import Stopped, StopSignal
 
-RULE = "=" * 80
 # The eight keys of the predecessor's `-o cvat_download.KEY=VALUE`; all other settings of ours work the same way.
 KEY_PREFIX = "cvat_download."
 MOST_FAILURES_SHOWN = 20
@@ -44,7 +44,7 @@ def add_dataset_arguments(parser: argparse.ArgumentParser) -> None:
     """The one argument that is no setting of its own."""
     parser.add_argument(
         "-o", action=_Override, metavar="cvat_download.KEY=VALUE", default=None,
-        help="a setting in the predecessor's way: -o cvat_download.project_id=5; null means none, any, or the default",
+        help="a setting by its name: -o cvat_download.project_id=5; null means none, any, or the default",
     )  # fmt: skip
 
 
@@ -116,6 +116,10 @@ def _print(line: str) -> None:
         print(log.without_secrets(line), flush=True)
     except OSError:
         give_up_stdout()
+
+
+def _rule() -> str:
+    return "=" * min(80, shutil.get_terminal_size().columns)
 
 
 class Book:
@@ -193,9 +197,9 @@ class Book:
         metrics = self.metrics.as_json()
         for line in (
             "",
-            RULE,
+            _rule(),
             "CVAT Download Complete",
-            RULE,
+            _rule(),
             f"Total tasks found: {metrics['total_tasks_found']}",
             f"Tasks downloaded: {metrics['tasks_downloaded']}",
             f"Tasks skipped: {metrics['tasks_skipped']}",
@@ -205,7 +209,7 @@ class Book:
             f"Output directory: {self.metrics.output_dir}",
             *([f"Merged dataset: {self.metrics.merged_dir}"] if self.metrics.merged_dir else []),
             self._saved,
-            RULE,
+            _rule(),
         ):
             self.tell(line)
 
@@ -248,7 +252,7 @@ def download_all(book: Book, stop: StopSignal) -> None:
     settings, tell = book.settings, book.tell
     if settings.merge:
         require_mergeable(settings)
-    for line in (RULE, "Starting CVAT Download Pipeline", RULE, f"Connecting to CVAT at {settings.url}..."):
+    for line in (_rule(), "Starting CVAT Download Pipeline", _rule(), f"Connecting to CVAT at {settings.url}..."):
         tell(line)
     slug = settings.organization_slug or settings.organization
     settings = settings.model_copy(update={"organization": slug})
