@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal
 from urllib.parse import parse_qs, urlsplit
 
+import requests
+
 from common.files import disk_full_named
 from common.sc.client import Client
-from common.transfer import Body, Changed, Fetched, Opener, PartFile, fetch
+from common.sc.endings import ends_whole
+from common.transfer import Body, Changed, Fetched, Interrupted, Opener, PartFile, fetch
 from common.waiting import growing_pauses
 from common.web import errors
 from common.web.bodies import AnswerBody, FinishedBody, position
@@ -176,7 +179,19 @@ def _fetch_once(client: Client, path: str, to: Path) -> Fetched:
             raise errors.Unreachable(f"GET {path}: {size:,} of {announced} bytes arrived")
     if not size:
         raise errors.ServerError(f"GET {path}: the server sent an empty file")
+    if not _says_how_long(response) and not ends_whole(to):
+        raise errors.Unreachable(f"GET {path}: {_NO_END}")
     return Fetched(size, digest.hexdigest(), 0)
+
+
+_NO_END = "the server did not say how long the file is, and its end cannot be found in what arrived"
+
+
+def _says_how_long(response: requests.Response) -> bool:
+    """Whether a connection that ends too early is noticed. Without a length its end is taken for that of the file."""
+    if "chunked" in response.headers.get("Transfer-Encoding", "").lower():
+        return True
+    return response.status_code == 206 or response.headers.get("Content-Length", "").isdigit()
 
 
 def hash_of(client: Client, project_id: str, media: Media) -> str:
@@ -199,14 +214,19 @@ def fetch_large(
     on_progress: Callable[[int, int | None], None] = lambda done, total: None,
 ) -> Fetched:
     """Fetches a video or an archive, going on where a break or a killed run stopped. Raises WebError, Interrupted."""
-    return fetch(
-        opener(client, path), part, label, client.stop, reserve_bytes=reserve_bytes, on_progress=on_progress,
-        stall_seconds=client.server.timeout_seconds,
+    said: list[bool] = []
+    fetched = fetch(
+        opener(client, path, lambda response: said.append(_says_how_long(response))), part, label, client.stop,
+        reserve_bytes=reserve_bytes, on_progress=on_progress, stall_seconds=client.server.timeout_seconds,
     )  # fmt: skip
+    if said and not said[-1] and not ends_whole(part.path):
+        part.discard()
+        raise Interrupted(_NO_END)
+    return fetched
 
 
-def opener(client: Client, path: str) -> Opener:
-    """How `transfer.fetch` opens this address, from an offset on."""
+def opener(client: Client, path: str, look: Callable[[requests.Response], None] = lambda response: None) -> Opener:
+    """How `transfer.fetch` opens this address, from an offset on. `look` sees each answer."""
 
     @contextmanager
     def open_at(offset: int, validator: str) -> Iterator[Body]:
@@ -217,6 +237,7 @@ def opener(client: Client, path: str) -> Opener:
             with client.streaming(path, headers=headers) as response:
                 if "html" in response.headers.get("Content-Type", ""):
                     raise errors.NotJson(f"GET {path}: a web page came in place of the file")
+                look(response)
                 yield AnswerBody(response, *position(response, offset))
         except errors.PastTheEnd as error:
             if error.total_bytes != offset:
