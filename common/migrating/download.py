@@ -25,7 +25,7 @@ from common.sc import configuration, models
 from common.sc.address import server_key
 from common.sc.client import Client
 from common.sc.media import Media, extension_of, fetch_image, fetch_large, list_media, media_path
-from common.sc.projects import Dataset, datasets_of, get_project, portable, statistics
+from common.sc.projects import Dataset, datasets_of, get_project, portable, same_moment, statistics
 from common.sc.scenes import image_scene, predictions, video_ranges, video_scenes
 from common.text import iso, now, parse_time
 from common.transfer import Fetched, Interrupted, PartFile, require_room
@@ -72,7 +72,7 @@ def _download(client: Client, project_id: str, folder: ProjectFolder, wanted: Wa
     project = get_project(client, project_id)
     report = Report(str(project["name"]), where=str(folder.path))
     source = {"server": server_key(client.url), "project_id": str(project["id"])}
-    old = _take_up(folder, source)
+    old = _take_up(folder, source, str(project.get("creation_time") or ""))
     unfinished = folder.begun() is not None
     job = _Job(client, project, folder, wanted, reuse_scenes=_is_fresh(folder), unfinished=unfinished)
     if not job.reuse_scenes or folder.begun() is None:
@@ -130,7 +130,7 @@ def _download(client: Client, project_id: str, folder: ProjectFolder, wanted: Wa
     return report
 
 
-def _take_up(folder: ProjectFolder, source: Mapping[str, str]) -> dict[str, Entry]:
+def _take_up(folder: ProjectFolder, source: Mapping[str, str], created_at: str) -> dict[str, Entry]:
     """What the folder already holds of this project. Raises BadFolder when it holds another one."""
     manifest = folder.manifest()
     before = (manifest or {}).get("source") or folder.begun()
@@ -142,6 +142,12 @@ def _take_up(folder: ProjectFolder, source: Mapping[str, str]) -> dict[str, Entr
         return {}
     if any(before.get(key) != value for key, value in source.items()):
         raise BadFolder(f"{folder.path} holds another project ({before.get('server')}, {before.get('project_id')})")
+    known = (manifest or {}).get("project")
+    if isinstance(known, dict) and not same_moment(str(known.get("creation_time") or ""), created_at):
+        raise BadFolder(
+            f"{folder.path} holds another project of this id, from before the server was set up anew: choose another folder "
+            "(--into), or move that one away"
+        )
     return folder.entries()
 
 

@@ -116,7 +116,7 @@ def _queried(client: Client, path: str, kind: Kind) -> Iterator[list[Mapping[str
     while True:
         with client.stop.asking():
             answer = client.json("POST", f"{path}/media:query", rule, params={**params, "skip": skip}, repeat=True)
-        page = answer.get("media") or []
+        page = _media_in(answer)
         yield page
         skip += len(page)
         if not page or not answer.get("next_page"):
@@ -127,7 +127,7 @@ def _listed(client: Client, path: str, kind: Kind) -> Iterator[list[Mapping[str,
     params: dict[str, Any] = {"top": PAGE_MEDIA_BEFORE_QUERIES}
     while True:
         answer = _listed_page(client, f"{path}/media/{kind}s", params)
-        page = answer.get("media") or []
+        page = _media_in(answer)
         yield page
         following = str(answer.get("next_page") or "")
         if not page or not following:
@@ -144,9 +144,19 @@ def _listed_page(client: Client, path: str, params: Mapping[str, Any]) -> Mappin
         answer = client.get(path, params)
     except errors.NotFound:
         if path.endswith("videos"):
-            return {}  # an SC without videos
+            return {"media": []}  # an SC without videos
         raise
     return answer if isinstance(answer, dict) else {}
+
+
+def _media_in(answer: Any) -> list[Mapping[str, Any]]:
+    """The media of an answer. Raises NotJson where it is no list of media: that must not be taken for an empty one."""
+    found = answer.get("media") if isinstance(answer, dict) else None
+    if not isinstance(found, list) or any(
+        not isinstance(each, dict) or not each.get("id") or "name" not in each for each in found
+    ):
+        raise errors.NotJson("the server's answer is no list of images and videos")
+    return found
 
 
 # --- fetching ---------------------------------------------------------------------------------------------------
