@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import zipfile
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from common import log
-from common.files import DiskFull, write_json
+from common.files import DiskFull, publish, write_json
 from common.hashing import sha256_of
 from common.lock import locked
 from common.migrating.crew import side_by_side
@@ -19,7 +20,7 @@ from common.migrating.folder import BadFolder, Entry, ProjectFolder
 from common.migrating.names import dataset_folders, safe_id, safe_name, stems_of
 from common.migrating.picture_size import NoPicture, size_of_picture
 from common.migrating.report import Report
-from common.migrating.wholeness import compare, settle_vanished, sum_up
+from common.migrating.wholeness import compare, recorded_files, settle_vanished, sum_up
 from common.progress import Display
 from common.sc import configuration, models
 from common.sc.address import server_key
@@ -57,6 +58,7 @@ class _Job:
     datasets: dict[str, Dataset] = field(default_factory=dict)
     reuse_scenes: bool = False
     unfinished: bool = False
+    files: dict[str, str] = field(default_factory=dict)  # of models: SHA-256 by path
     vanished: dict[str, Entry] = field(default_factory=dict)  # as they were when they had annotations that are gone now
 
 
@@ -77,6 +79,8 @@ def _download(client: Client, project_id: str, folder: ProjectFolder, wanted: Wa
     job = _Job(client, project, folder, wanted, reuse_scenes=_is_fresh(folder), unfinished=unfinished)
     if not job.reuse_scenes or folder.begun() is None:
         folder.begin({**source, "begun_at": iso(now())})
+    known = recorded_files(folder.manifest())
+    job.files = {path: sha256 for path, sha256 in known.items() if path.startswith("models/")}
     datasets = datasets_of(client, project)
     job.datasets = {each.id: each for each in datasets}
     job.folders = dataset_folders((each.id, each.name) for each in datasets)
@@ -123,6 +127,7 @@ def _download(client: Client, project_id: str, folder: ProjectFolder, wanted: Wa
                 "scenes": report.scenes,
                 "shapes": report.shapes,
             },
+            "files": job.files,
             "complete": not report.gaps,
             "gaps": report.gaps[:1000],
         },
@@ -359,7 +364,7 @@ def _fetch_models(job: _Job, report: Report) -> None:
     trained = sum(len(group["models"]) for group in groups)
     if not trained:
         return
-    job.folder.write_small("models/models.json", groups)
+    job.files["models/models.json"] = job.folder.write_small("models/models.json", groups)
     report.notes.append(
         "models: no server takes model files in; only the server's own archive (export-archive) moves them"
         if job.client.generation.has_archives
@@ -370,12 +375,25 @@ def _fetch_models(job: _Job, report: Report) -> None:
     folder = job.folder.folder_for("models")
     for file in models.model_files(job.client, project_id, groups):
         final = folder / f"{safe_name(file.name)}.zip"
-        if final.exists():
+        if _model_is_there(job, final):
             continue
         part = PartFile(folder / f".{final.name}.part")
         try:
-            fetch_large(job.client, file.path, part, file.path, reserve_bytes=job.wanted.reserve_bytes)
-            job.folder.place(part.path, final)
+            fetched = fetch_large(job.client, file.path, part, file.path, reserve_bytes=job.wanted.reserve_bytes)
+            publish(part.path, final)  # at once on the disk: a later run believes it by its name
+            job.files[f"models/{final.name}"] = fetched.sha256
             part.mark_path.unlink(missing_ok=True)
         except (errors.WebError, Interrupted) as error:
             report.gaps.append(f"model file {file.name}: {error}")
+
+
+def _model_is_there(job: _Job, final: Path) -> bool:
+    """Whether a model's file is there as it was written; of one that no manifest tells of, whether it is a whole zip."""
+    relative = f"models/{final.name}"
+    try:
+        sha256 = sha256_of(final, job.client.stop.check)
+    except OSError:
+        return False
+    if relative not in job.files and zipfile.is_zipfile(final):
+        job.files[relative] = sha256
+    return job.files.get(relative) == sha256

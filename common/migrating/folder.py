@@ -171,7 +171,9 @@ class ProjectFolder:
                 self._ledger = None
 
     def finish(self, entries: Iterable[Entry], manifest: dict[str, Any]) -> None:
-        """Writes the ledger whole and the manifest last. Raises DiskFull."""
+        """Writes the ledger whole and the manifest last, with the hashes of what the ledger does not tell of: those in
+        `files` of the given manifest, by path, and of the project and its configuration. Raises DiskFull.
+        """
         self.close()
         self._settle()
         temporary = self.path / ".media.jsonl.tmp"
@@ -180,9 +182,11 @@ class ProjectFolder:
                 for entry in sorted(entries, key=lambda each: each.id):
                     file.write(json.dumps(_short(entry), ensure_ascii=False) + "\n")
             publish(temporary, self.ledger_path)
+        described = [each for each in ("project.json", "configuration.json") if (self.path / each).exists()]
+        files = {**(manifest.get("files") or {}), **{each: sha256_of(self.path / each) for each in described}}
         write_json(
             self.manifest_path,
-            {"version": MANIFEST_VERSION, **manifest, "media_sha256": sha256_of(self.ledger_path)},
+            {"version": MANIFEST_VERSION, **manifest, "files": files, "media_sha256": sha256_of(self.ledger_path)},
         )
         (self.path / ".download.json").unlink(missing_ok=True)
 
