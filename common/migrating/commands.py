@@ -105,7 +105,7 @@ def each_of(run: ScRun, verb: str, work: Iterable[tuple[str, Callable[[], Report
             except (Trouble, Locked, OSError) as error:
                 log.get().warning("project_failed", project=name, reason=str(error))
                 report = _failed(name, error)
-            except (LookupError, TypeError, ValueError, AttributeError) as error:
+            except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
                 # An answer that nobody foresaw: the other projects are still carried.
                 log.get().warning(
                     "unexpected_error", project=name, reason=f"{type(error).__name__}: {error}", exc_info=True

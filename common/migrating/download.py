@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 import zipfile
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -85,10 +84,9 @@ def _download(client: Client, project_id: str, folder: ProjectFolder, wanted: Wa
     job.datasets = {each.id: each for each in datasets}
     job.folders = dataset_folders((each.id, each.name) for each in datasets)
     write_json(folder.path / "project.json", portable(project, datasets))
-    with ThreadPoolExecutor(1, thread_name_prefix="configuration") as aside:
-        reading = aside.submit(configuration.read, client, project)
+    with client.beside("configuration", lambda: configuration.read(client, project)) as reading:
         listed = [media for each in datasets for media in list_media(client, project_id, each.id)]
-        stored_configuration = reading.result()
+        stored_configuration = reading()
     write_json(folder.path / "configuration.json", stored_configuration)
     # What is gone on the server stays here: nothing new takes its name. All that are listed have a say in each name, so
     # that a run that was broken off ends with the same names as one that was not.

@@ -140,7 +140,7 @@ class ProjectFolder:
                 for line in file:
                     try:
                         entry = Entry(**json.loads(line))
-                    except (ValueError, TypeError):
+                    except (ValueError, TypeError, RecursionError):
                         continue
                     found[entry.id] = entry
         except FileNotFoundError:
@@ -254,7 +254,7 @@ class ProjectFolder:
         try:
             data = self.inside(relative).read_bytes()
             return json.loads(data), hashlib.sha256(data).hexdigest()
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:  # the last: nested without end
             raise BadFolder(f"{relative} cannot be read: {error}") from None
 
     def project(self) -> dict[str, Any]:
@@ -274,7 +274,7 @@ def _read_object(path: Path) -> dict[str, Any] | None:
         found = json.loads(path.read_bytes())
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BadFolder(f"{path} cannot be read: {error}") from None
     if not isinstance(found, dict):
         raise BadFolder(f"{path} cannot be read: it holds no record")

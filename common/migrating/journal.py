@@ -56,7 +56,7 @@ class Journal:
                 for line in file:
                     try:
                         self._take(json.loads(line))
-                    except (ValueError, TypeError, KeyError, AttributeError):
+                    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
                         continue  # torn by a crash
         except FileNotFoundError:
             return

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,10 +89,10 @@ def media_path(client: Client, project_id: str, media: Media) -> str:
 
 def list_media(client: Client, project_id: str, dataset_id: str) -> Iterator[Media]:
     """Every image and video of a dataset, each once. Raises WebError."""
-    with ThreadPoolExecutor(1, thread_name_prefix="listing") as aside:  # the answers take their time
-        videos = aside.submit(lambda: list(_list_kind(client, project_id, dataset_id, "video")))
+    # Side by side: the answers take their time.
+    with client.beside("listing", lambda: list(_list_kind(client, project_id, dataset_id, "video"))) as videos:
         yield from _list_kind(client, project_id, dataset_id, "image")
-        yield from videos.result()
+        yield from videos()
 
 
 def _list_kind(client: Client, project_id: str, dataset_id: str, kind: Kind) -> Iterator[Media]:

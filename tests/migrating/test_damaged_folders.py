@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import requests
 from rights import like_anybody, rights
 
 import sc_migrate
@@ -20,6 +21,8 @@ from common.migrating.upload import upload_project
 from common.migrating.verify import verify_files
 from common.sc.projects import list_projects
 from common.waiting import StopSignal
+from common.web import errors
+from common.web.answers import answer_text, json_of
 from tests.migrating.conftest import contents, get, small
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -160,3 +163,26 @@ def test_a_folder_that_may_not_be_looked_into_does_not_hide_the_others(tmp_path)
         )
     # It is tried like the others, and fails by itself.
     assert done.stdout == "a closed z\n", done.stderr
+
+
+DEEP = "[" * 100_000
+
+
+@pytest.mark.parametrize(
+    "name", ["project.json", "manifest.json", "configuration.json", "media.jsonl", "annotations/alone.json"]
+)
+def test_json_that_is_nested_without_end_stops_no_other_project(downloaded, capsys, name):
+    _, folder = downloaded
+    (folder / name).write_text(DEEP)
+    assert sc_migrate.main(["verify", str(folder), str(folder)]) in (Exit.NOTHING_WORKED, Exit.SOME_FAILED)
+    said = capsys.readouterr()
+    assert "fault of the program" not in said.err and "unexpected" not in said.out
+
+
+def test_an_answer_that_is_nested_without_end_is_no_json():
+    response = requests.Response()
+    response.request = requests.Request("GET", "https://geti.example.com/x").prepare()
+    response._content = DEEP.encode()
+    with pytest.raises(errors.NotJson):
+        json_of(response)
+    assert answer_text(response)[1] is None
