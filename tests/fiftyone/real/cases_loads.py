@@ -8,6 +8,7 @@ from copy import deepcopy
 from typing import Any
 
 import fiftyone as fo
+from bson import ObjectId
 
 from common.fiftyone.worker import records, task_merge
 from tests.fiftyone.real.cases_images import TYPES, only, sent
@@ -232,7 +233,7 @@ def _killed(holder: Any, name: str, after: bool, nth: int) -> None:
         if calls[0] == nth and not after:
             raise Killed
         if calls[0] == nth and name == "_write":  # half of it reached the database
-            real(arguments[0], dict(list(arguments[1].items())[:1]))
+            real(arguments[0], dict(list(arguments[1].items())[:1]), *arguments[2:])
             raise Killed
         result = real(*arguments)
         if calls[0] == nth and after:
@@ -259,6 +260,51 @@ def _killed(holder: Any, name: str, after: bool, nth: int) -> None:
     while room.undo()["undone"]:
         pass
     assert changed(before, room.raw()) == [], (name, after, nth, changed(before, room.raw()))
+
+
+def case_undo_leaves_what_somebody_changed_after_the_load() -> None:
+    room = sent("dets", samples=2)
+    for sample in room.dataset:
+        room.shape(sample.dets.detections[0])["points"][0] += 4
+    before = room.values("dets", 1)
+    room.load()
+    sample = room.dataset.first()
+    sample.dets.detections[1]["reviewed"] = "yes"
+    sample.save()
+    mine = room.values("dets")
+    told = room.undo()
+    assert (told["put_back"], told["changed_count"]) == (1, 1), told
+    assert told["changed_since"] == [{"sample": sample.filepath, "field": "dets"}]
+    assert room.values("dets") == mine and room.values("dets", 1) == before
+    assert len((room.folder / told["saved"]).with_suffix(".present.jsonl").read_text().splitlines()) == 1
+    assert room.undo()["undone"] is None
+
+
+def case_what_is_written_in_the_middle_of_a_load_is_merged_and_stays() -> None:
+    room = sent("dets", samples=2)
+    before = room.raw()
+    edit(room)
+    room.shape(room.dataset.last().dets.detections[0])["points"][0] += 4
+    real, calls = task_merge.TaskMerge._write, [0]
+
+    def meanwhile(*arguments: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == 1:
+            one = {"_id": ObjectId(room.dataset.last().id)}
+            room.dataset._sample_collection.update_one(one, {"$set": {"dets.detections.1.reviewed": "yes"}})
+        return real(*arguments)
+
+    task_merge.TaskMerge._write = meanwhile
+    try:
+        told = room.load()["fields"]["dets"]
+    finally:
+        task_merge.TaskMerge._write = real
+    assert (told["changed"], told["removed"], told["added"]) == (2, 1, 1), told
+    assert calls[0] == 2 and room.values("dets", 1)["detections"][1]["reviewed"] == "yes"
+    assert room.values("dets", 1)["detections"][0] != before[str(room.dataset.last().id)]["dets"]["detections"][0]
+    room.undo()
+    was = before[str(room.dataset.last().id)]["dets"]["detections"]
+    assert room.values("dets", 1)["detections"] == [was[0], {**was[1], "reviewed": "yes"}, *was[2:]]
 
 
 def case_an_undo_killed_half_way_is_run_again() -> None:
