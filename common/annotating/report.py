@@ -61,6 +61,9 @@ def print_load(result: Mapping[str, Any]) -> None:
             print(f"UNEXPECTED     {name}: {printable(str(kind), 60)} ({shown(count)})")
         for kind, count in (each.get("not_supported") or {}).items():
             print(f"NOT SUPPORTED  {name}: {printable(str(kind), 60)} ({shown(count)}), left as it is")
+    for was, name in (result.get("renamed") or {}).items():
+        told = f"class {printable(was, 60)!r} is called {printable(name, 60)!r} in CVAT by now"
+        print(f"RENAMED        {told}: labels keep theirs")
     deleted = result.get("deleted_frames") or []
     _print_some([f"DELETED FRAME  {shown(each)}: its labels were kept as they were" for each in deleted], len(deleted))
     missing = [f"MISSING        {shown(each)}" for each in result.get("missing") or []]

@@ -40,7 +40,7 @@ def load(request: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
     """Merges the tasks named in the request, one after the other. Nothing is changed that was not saved before.
 
     Returns {"fields": {field: counts}, "deleted_frames": […], "missing": […], "missing_count", "not_placed" and "not_held"
-    ({task: how many edits are in CVAT only}), "saved": file or null}.
+    ({task: how many edits are in CVAT only}), "renamed": {class: its new name in CVAT}, "saved": file or null}.
     Raises BadRequest, UnexpectedRefused, FieldRefused, and what the database raises.
     """
     folder = Path(request["folder"])
@@ -51,8 +51,10 @@ def load(request: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
         _refuse_unexpected(replace(run, counts=Counts([])), folder, wanted)
     records.begin()
     done = 0
+    renamed: dict[str, str] = {}
     for merge in _merges(run, folder, wanted):
         run.counts.task = merge.task
+        renamed |= merge.renamed
         merge.apply()
         done += 1  # noqa: SIM113 - enumerate would hold on to the last one
         tell("task_loaded", task=merge.task, done=done, of=len(wanted))
@@ -65,6 +67,7 @@ def load(request: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
         "missing": run.counts.missing,
         "missing_count": run.counts.missing_count,
         **run.counts.left_behind(),
+        "renamed": renamed,
         "saved": str(saved.relative_to(folder)) if saved else None,
     }
 

@@ -15,7 +15,7 @@ from typing import Any
 from bson import ObjectId
 from pymongo import UpdateOne
 
-from common.fiftyone.changes import Addition, Change, Outcome, Redrawn, compare
+from common.fiftyone.changes import DELETED, Addition, Change, Outcome, Redrawn, Touch, compare
 from common.fiftyone.naming import label_id
 from common.fiftyone.permissions import Permissions
 from common.fiftyone.schema import FAMILIES, SCALAR, SEGMENTATION, Field
@@ -106,8 +106,8 @@ class TaskMerge:
         self.frames = {frame.number: frame for frame in frames}
         baseline, current = content
         self.deleted = {int(number) for number in (current.get("meta") or {}).get("deleted_frames") or []}
-        held = read_task(current)
-        self.specs = held.specs
+        held = read_task(current, baseline)
+        self.specs, self.renamed = held.specs, held.renamed
         self.outcome: Outcome = compare(
             read_task(baseline), held, self._originals(), run.fields, max(self.frames, default=-1), between
         )
@@ -122,6 +122,8 @@ class TaskMerge:
     def apply(self) -> None:
         """Saves, changes and remembers; can be killed at any moment and run again."""
         self._tell_deleted()
+        for name, _ in self.outcome.unknown:
+            self.run.counts.not_supported(name, "class that the field does not have")
         work = self._work()
         for number, path in sorted(key for key in work if key[0] not in self.frames and key[0] % self.step == 0):
             self.run.counts.miss(
@@ -150,7 +152,7 @@ class TaskMerge:
             empty = Work(by_name[name], run.infos[name], run.permissions[name], name)
             return found.setdefault((number, run.targets[name]), empty)
 
-        for change in self.outcome.changes:
+        for change in self._wanted():
             at(change.original.frame, change.original.field).changes.append(change)
         for (name, number), redrawn in self.outcome.redrawn.items():
             at(number, name).redrawn = redrawn
@@ -171,6 +173,13 @@ class TaskMerge:
                 elif "family" in memory:
                     found.setdefault((int(told), path), self._extra(path, str(memory["family"])))
         return {key: one for key, one in found.items() if key[0] not in self.deleted}
+
+    def _wanted(self) -> list[Change]:
+        """The changes, but for deletions of labels that became things which are ignored: those are still there."""
+        if self.run.unexpected == KEEP:
+            return self.outcome.changes
+        spared = {one.instead_of for one in self.outcome.additions if not one.expected}
+        return [one for one in self.outcome.changes if one.touches != {Touch(DELETED)} or one.original not in spared]
 
     def _unexpected(self, addition: Addition, found: dict[tuple[int, str], Work]) -> None:
         run, thing = self.run, addition.thing

@@ -145,6 +145,22 @@ def case_things_that_no_field_expects() -> None:
     assert room.dataset.first().keypoints.keypoints[0].label == "car"
 
 
+def case_classes_renamed_and_added_in_cvat_take_no_label_from_its_field() -> None:
+    for unexpected in ("keep", "ignore"):
+        room = sent("dets", samples=1)
+        was = room.values("dets")["detections"]
+        room.task["labels"].append({"id": 9999, "name": "truck", "attributes": []})
+        next(one for one in room.task["labels"] if one["name"] == "cat")["name"] = "kitten"
+        room.shape(str(was[0]["_id"])).update(label_id=9999, attributes=[])
+        room.shape(str(was[1]["_id"])).update(type="polyline")
+        room.add("kitten", [32.0, 24.0, 64.0, 48.0])
+        told = room.load(unexpected=unexpected)
+        now = room.values("dets")["detections"]
+        spared = [was[1]] if unexpected == "ignore" else []
+        assert now[1:-1] == [*spared, was[2]] and now[-1]["label"] == "cat"
+        assert now[0] == {**was[0], "label": "truck"} and told["renamed"] == {"cat": "kitten"}, now[0]
+
+
 def case_a_copied_shape_is_a_new_label() -> None:
     room = sent("dets")
     shape = deepcopy(room.shape(room.dataset.first().dets.detections[0]))
