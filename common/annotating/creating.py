@@ -13,13 +13,11 @@ from common.cvat.errors import CvatError
 from common.exits import Exit, RunEnds, Trouble
 from common.fiftyone.process import WorkerFailed
 from common.run import say
-from common.text import iso, now, parse_time, plural, printable
+from common.text import iso, now, plural, printable
 from common.waiting import Stopped
 
 # A request that was under way when the worker was killed may be carried out after we have looked (seconds).
 LATE_SECONDS = 1.0
-# FiftyOne's record of a run is ours when it is not older than the round; clocks of two machines may differ (seconds).
-CLOCKS_SECONDS = 600.0
 
 
 def create(run: SyncRun) -> int:
@@ -205,9 +203,9 @@ def _finish(desk: Desk, state: Round, result: dict[str, Any]) -> None:
         project.created_date = str(client.get(f"/api/projects/{project.id}").get("created_date") or "")
     desk.folder.write(state)  # with the dates by which they are known again when they have lost the mark
     for made in state.tasks:
-        client.change("PATCH", f"/api/tasks/{made.id}", {"name": made.name}, repeat=True)
+        server.change(client, f"/api/tasks/{made.id}", {"name": made.name})
     if project is not None and project.made_by_us:
-        client.change("PATCH", f"/api/projects/{project.id}", {"name": project.name}, repeat=True)
+        server.change(client, f"/api/projects/{project.id}", {"name": project.name})
     state.seen_at = {str(made.id): server.changed_at(client, made.id) for made in state.tasks}
     desk.folder.seal(state)
     state.phase, state.created_at = "created", iso(now())
@@ -233,7 +231,7 @@ def _assign(desk: Desk, state: Round, number: int, made: Made) -> None:
     for at, job in enumerate(server.jobs_of(desk.client, made.id), first):
         name = names[at % len(names)]
         if name in known:
-            desk.client.change("PATCH", f"/api/jobs/{job['id']}", {"assignee": known[name]}, repeat=True)
+            server.change(desk.client, f"/api/jobs/{job['id']}", {"assignee": known[name]})
 
 
 def _undo(desk: Desk, state: Round, error: BaseException) -> None:
@@ -264,8 +262,7 @@ def clear_away(desk: Desk, state: Round) -> None:
         for number in projects:
             if server.delete(desk.client, f"/api/projects/{number}"):
                 log.get().info("project_removed", project=number)
-    since = parse_time(state.began_at).timestamp() - CLOCKS_SECONDS
-    desk.worker.ask({"do": "forget", "dataset": state.dataset, "anno_key": state.anno_key, "since": since})
+    desk.forget_record(state)
     shutil.rmtree(desk.folder.path)
 
 

@@ -87,6 +87,7 @@ class Round:
     left_behind: dict[str, int] = field(default_factory=dict)
     # Name in the round's folder: SHA-256 of what never changes after create. Rounds of older versions have none.
     files: dict[str, str] = field(default_factory=dict)
+    removing: list[int] = field(default_factory=list)  # tasks that a cleanup has set about to remove
     cleaned_at: str = ""
     version: int = VERSION
 

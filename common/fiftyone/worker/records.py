@@ -25,6 +25,7 @@ from typing import Any
 
 from bson import encode, json_util
 
+from common.fiftyone.protocol import STATE, Failed
 from common.files import publish, sync_folder
 
 # A question to MongoDB holds 16 MB, the new values among them: very large ones are not compared.
@@ -35,10 +36,13 @@ State = dict[str, dict[str, dict[str, Any]]]
 
 
 def read_json(path: Path, default: Any) -> Any:
+    """What a file holds; `default` when there is none. Raises Failed for one that is damaged."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return default
+    except ValueError as error:
+        raise Failed(STATE, f"{path} is damaged ({error})") from None
 
 
 def write_json(path: Path, content: Any) -> None:

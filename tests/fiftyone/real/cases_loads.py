@@ -8,9 +8,12 @@ from copy import deepcopy
 from typing import Any
 
 import fiftyone as fo
+import fiftyone.utils.cvat as fouc
 from bson import ObjectId
 
 from common.fiftyone.worker import records, task_merge
+from common.fiftyone.worker.forget import forget
+from common.fiftyone.worker.marks import moment_of, with_marked_record
 from tests.fiftyone.real.cases_images import TYPES, only, sent
 from tests.fiftyone.real.room import Room, W, changed, image
 
@@ -321,6 +324,30 @@ def case_what_is_written_in_the_middle_of_a_load_is_merged_and_stays() -> None:
     room.undo()
     was = before[str(room.dataset.last().id)]["dets"]["detections"]
     assert room.values("dets", 1)["detections"] == [was[0], {**was[1], "reviewed": "yes"}, *was[2:]]
+
+
+def case_only_the_record_of_the_round_is_forgotten() -> None:
+    room = sent("dets")
+    at = moment_of(room.dataset.get_annotation_info("key"))
+    told = {"dataset": room.dataset.name, "anno_key": "key", "marker": "fiftyone_sync 12", "recorded_at": 0.0}
+    for wrong in ({}, {"recorded_at": at - 0.1}, {"recorded_at": at + 0.1}):
+        assert forget({**told, **wrong}, print) == {"forgotten": False}
+    assert forget({**told, "recorded_at": at, "look": True}, print) == {"forgotten": True}
+    assert room.dataset.has_annotation_run("key")
+    assert forget({**told, "recorded_at": at}, print) == {"forgotten": True}
+    assert not room.dataset.has_annotation_run("key")
+
+
+def case_a_record_is_known_by_its_mark() -> None:
+    real, mark = fouc.CVATBackend.register_run, "fiftyone_sync 12"
+    fouc.CVATBackend.register_run = with_marked_record(real, mark)
+    try:
+        room = sent("dets")
+    finally:
+        fouc.CVATBackend.register_run = real
+    told = {"dataset": room.dataset.name, "anno_key": "key", "recorded_at": 0.0}
+    assert forget({**told, "marker": "fiftyone_sync 13"}, print) == {"forgotten": False}
+    assert forget({**told, "marker": mark}, print) == {"forgotten": True}
 
 
 def case_an_undo_killed_half_way_is_run_again() -> None:
