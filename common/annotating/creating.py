@@ -23,14 +23,18 @@ LATE_SECONDS = 1.0
 def create(run: SyncRun) -> int:
     """Sends the samples. Raises RunEnds, Stopped, CvatError."""
     desk = Desk(run)
+    run.when_stopped = "The next create begins anew."
     with desk.folder.held("create", run.patience):
         _clear_former(desk)
         schema, findings, facts, seen = look(desk)
         report.print_findings(findings.problems, findings.warnings)
         if findings.problems:
+            made = (
+                f", but for the dataset, which was made of {desk.settings.media_dir} and stays" if seen["made"] else ""
+            )
             say(
-                f"{plural(len(findings.problems), 'problem')} found beforehand; nothing was created. Correct the settings "
-                "(FIFTYONE_SYNC_…) or the dataset."
+                f"{plural(len(findings.problems), 'problem')} found beforehand; nothing was created{made}. Correct the "
+                "settings (FIFTYONE_SYNC_…) or the dataset."
             )
             return Exit.BAD_CONFIGURATION
         state = new_round(desk.server, desk.settings.dataset, desk.settings.anno_key)
@@ -55,6 +59,8 @@ def create(run: SyncRun) -> int:
 def _clear_former(desk: Desk) -> None:
     """What a killed `create` of this key left is removed. Raises RunEnds when the key is in use."""
     former = desk.folder.read()
+    if desk.folder.is_orphaned:
+        say(f"run.json is missing in {desk.folder.path}: what lies there of an earlier round is put aside.")
     if former is None or former.phase == "cleaned":
         return
     name = f"dataset {former.dataset!r}, key {former.anno_key!r}"
@@ -71,9 +77,10 @@ def _clear_former(desk: Desk) -> None:
 
 
 def look(
-    desk: Desk,
+    desk: Desk, build: bool = True
 ) -> tuple[dict[str, dict[str, Any]], checks.Findings, checks.ServerFacts, dict[str, Any]]:
-    """Makes the dataset when it is to be made, and finds what stands against a `create`. Raises RunEnds, CvatError."""
+    """Makes the dataset when it is to be made (with `build`), and finds what stands against a `create`. Raises RunEnds,
+    CvatError."""
     settings = desk.settings
     client = desk.client  # the credentials first: nothing else takes so little time
     if settings.where:
@@ -81,7 +88,8 @@ def look(
     if settings.access_token is not None:
         log.get().info("token_not_used", detail="FiftyOne signs in with user and password; so does this script")
     tls_remark(desk)
-    if settings.media_dir is not None:
+    built: dict[str, Any] = {}
+    if settings.media_dir is not None and build:
         built = desk.worker.ask(
             {"do": "build", "dataset": settings.dataset, "media_dir": str(settings.media_dir)}, heard
         )
@@ -111,7 +119,7 @@ def look(
         else (),
         unknown_users=tuple(sorted(wanted - set(known))),
     )
-    return schema, checks.check(settings, schema, seen, facts), facts, dict(seen)
+    return schema, checks.check(settings, schema, seen, facts), facts, dict(seen) | {"made": bool(built.get("made"))}
 
 
 def tls_remark(desk: Desk) -> None:

@@ -102,7 +102,8 @@ def test_a_create_that_is_stopped_clears_away_and_ends_its_children(
     process = subprocess.Popen([sys.executable, str(SCRIPT), "create"], stderr=subprocess.PIPE, text=True)
     child = next(line for line in process.stderr if '"hanging"' in line)
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
+    _, said = process.communicate(timeout=60)
+    assert said.rstrip().endswith("Stopped. The next create begins anew.")
     assert process.returncode == 128 + signal.SIGTERM
     assert names(server) == ([], [])
     assert state(tmp_path) is None
