@@ -58,6 +58,7 @@ class Run(Generic[SettingsType]):
     id: str = field(default_factory=lambda: new_run_id(os.environ))
     started_at: datetime = field(default_factory=now)
     exit_code: int | None = None
+    when_stopped: str = "What was finished is saved; the next run goes on from here."
 
     @property
     def patience(self) -> Patience:
@@ -158,7 +159,7 @@ def _guarded(
     try:
         return body(run)
     except Stopped:
-        say("Stopped. What was finished is saved; the next run goes on from here.")
+        say(f"Stopped. {run.when_stopped}")
         return 128 + (stop.signal_number or signal.SIGTERM)
     except Locked as error:
         say(f"{error}. Nothing was done.")
