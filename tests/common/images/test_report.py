@@ -99,7 +99,9 @@ def test_a_dry_run_says_what_would_come(tmp_path: Path, names: list[str], here: 
 
 def test_where_no_name_fits_the_column_is_asked_about(tmp_path: Path):
     report = ended(tmp_path, ["car", "dog", "cat", "cow"], ["1.jpg", "2.jpg"], "x/", csv_column="label")
-    assert report.last_words(stopped=False)[-1] == "None of the 4 names (car, dog, cat, …) fits any of 2 objects under x/."
+    assert (
+        report.last_words(stopped=False)[-1] == "None of the 4 names (car, dog, cat, …) fits any of 2 objects under x/."
+    )
     report.first_row = ("id", "filename", "label")
     line = "None of the 4 names (car, dog, cat, …) fits any of 2 objects under x/. Is column label the right one "
     line += "(--csv-column)? The first line has: id, filename, label."
@@ -112,7 +114,10 @@ def test_speeds_and_times_that_say_nothing_are_left_out(tmp_path: Path):
     assert "time" not in analysis(tmp_path, ["a"], ["a"])
     report = ended(tmp_path, ["a"], ["a"])
     report.downloaded, report.bytes, report.seconds = 2, 10_000, 5.0
-    assert "(2.0 kB/s)" in report.last_words(stopped=False)[1] and f"All are in {tmp_path}" in report.last_words(stopped=False)[1]
+    assert (
+        "(2.0 kB/s)" in report.last_words(stopped=False)[1]
+        and f"All are in {tmp_path}" in report.last_words(stopped=False)[1]
+    )
     report.downloaded = 10
     assert "(2.0 kB/s, 2 files/s)" in report.last_words(stopped=False)[1]
 
