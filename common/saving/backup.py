@@ -75,10 +75,26 @@ def save_backup(desk: Desk, candidate: Candidate, watch: Watch) -> Record:
             work.warnings.append("it was deleted on the server while it was saved")
         _note_tasks_without_data(before, work)
         work.warnings += restore_warnings(work.contents, desk.server_version, work.path.stat().st_size)
+        if not changed and work.lacking and _is_saved_already(candidate, before, work):
+            desk.store.tidy(source, "backup")
+            raise PartlySaved(f"the archive that CVAT made is still incomplete: {'; '.join(work.lacking)}", None)
         record = _commit(desk, before, got, work, started_at, changed=changed, compared=compared is not None)
     if work.lacking:
         raise PartlySaved(f"the archive that CVAT made is incomplete: {'; '.join(work.lacking)}", record)
     return record
+
+
+def _is_saved_already(candidate: Candidate, look: Look, work: _Work) -> bool:
+    """Whether the newest backup lacks no more than this archive: what is lost for good would fill the disk with copies."""
+    newest = candidate.newest
+    return (
+        newest is not None
+        and newest.verified.result == "incomplete"
+        and newest.fingerprint == look.state.fingerprint
+        and not newest.changed_while_exporting
+        and all(text in newest.warnings for text in work.lacking)
+        and newest.verified.media_files >= sum(task.media_files for task in work.contents.tasks.values())
+    )
 
 
 def _has_images(task: TaskState) -> bool:
@@ -168,6 +184,9 @@ def _mend(desk: Desk, look: Look, work: _Work, stale: list[Difference], rewritte
         watch.phase("rewriting")
         require_room(rewritten.parent, work.path.stat().st_size, desk.reserve_bytes)
         mended(work.path, rewritten, drop=drop, replace=replacements, between=desk.stop.check)
+    for index in sorted(drop - failed.keys()):
+        name = printable(str(work.contents.tasks[index].raw.get("name", "")), 60)
+        work.alterations.append(f"task_{index} ({name}) was left out: no such task is on the server")
     for index, task in failed.items():
         task_id = ids[index] if index < len(ids) else 0
         reason = "its data upload failed: CVAT refuses to restore a project that holds it"
