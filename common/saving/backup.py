@@ -26,7 +26,7 @@ from common.saving.commit import Finished, commit
 from common.saving.desk import Desk, PartlySaved, Watch
 from common.saving.obtain import Damaged, Obtained, obtain
 from common.sources import Source, TaskContents, TaskState
-from common.text import now, printable
+from common.text import now, plural, printable
 from common.transfer import PartFile, require_room
 
 
@@ -51,18 +51,22 @@ def save_backup(desk: Desk, candidate: Candidate, watch: Watch) -> Record:
     before = look_at(desk.client, source)
     part = desk.store.part(source, "backup")
     order = ExportOrder(source.kind, source.id)
-    got = _obtain(desk, before, order, source.name, part, watch)
+    got = _obtain(desk, before, order, before.state.source.name, part, watch)
     with _room_for_mending(part) as rewritten:
         work = _Work(got.part.path, got.seen)
         after, server = _look_again(desk, source, before)
         changed = after is None or after.state.fingerprint.digest != before.state.fingerprint.digest
         # What changed while it was exported is not stale but newer; the next run saves it again.
-        compared = None if changed else server
+        hidden = _hidden(before)
+        compared = None if changed or hidden else server
         ids = [task.id for task in before.tasks]
         stale = [] if compared is None else compare(compared, ids, _described(work.contents))
         _mend(desk, before, work, stale, rewritten, watch)
         if compared is None:
-            work.lacking += misfits(before.tasks, (after or before).tasks, _described(work.contents))
+            if hidden:
+                work.warnings.append(f"{plural(hidden, 'task')} of it not shown to this account: it was not compared")
+            else:
+                work.lacking += misfits(before.tasks, (after or before).tasks, _described(work.contents))
             work.lacking += missing_media(work.contents)
         else:
             places = {task_id: index for index, task_id in enumerate(sorted(ids))}
@@ -95,6 +99,13 @@ def _is_saved_already(candidate: Candidate, look: Look, work: _Work) -> bool:
         and all(text in newest.warnings for text in work.lacking)
         and newest.verified.media_files >= sum(task.media_files for task in work.contents.tasks.values())
     )
+
+
+def _hidden(look: Look) -> int:
+    """How many tasks of a project exist that we are not shown: with them N of `task_N/` says nothing to us."""
+    told = look.raw.get("tasks")
+    number = told.get("count") if look.state.source.kind == "project" and isinstance(told, dict) else None
+    return max(0, number - len(look.tasks)) if isinstance(number, int) else 0
 
 
 def _has_images(task: TaskState) -> bool:

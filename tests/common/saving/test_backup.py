@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from common.cvat import listing
 from common.saving.crew import save_one
 from sandbox.cvat import Fault
 from sandbox.cvat.http import Response
@@ -172,6 +173,17 @@ def test_what_is_lost_for_good_fails_every_night_and_piles_up_no_copies(
     assert again().record.verified.result == "incomplete"  # it lacks more: this is kept too
     download("projects/1", lambda own: own)
     assert again().record.verified.result == "good"
+
+
+def test_a_project_of_which_the_account_is_shown_a_part_is_kept_whole_and_not_mended(
+    server, saved, folder, monkeypatch
+):
+    everything = listing.items
+    shown = lambda *given: (item for item in everything(*given) if item.get("task_id", item["id"]) != 1)  # noqa: E731
+    monkeypatch.setattr(listing, "items", shown)
+    record = saved().record
+    assert (record.verified.result, record.verified.tasks, record.alterations) == ("good with warnings", 2, ())
+    assert "1 task of it not shown to this account" in record.warnings[0] and not record.verified.compared_with_server
 
 
 def test_a_busy_project_is_no_excuse_for_the_archive_of_another(server, saved, download):
