@@ -102,6 +102,10 @@ def frame(
             put("\n".join(shown(loaded)))
         except BrokenPipeError:  # `--print-config | head`
             give_up_stdout()
+            return 128 + signal.SIGPIPE
+        except Trouble as error:
+            say(f"{error}.")
+            return Exit.NOTHING_WORKED
         return Exit.ALL_GOOD
     return _guarded(loaded, arguments, body)
 

@@ -182,13 +182,14 @@ def test_the_usage_names_the_scripts_own_flags_and_not_every_setting(capsys):
     assert "--concurrency" in rest
 
 
-def test_settings_that_nobody_reads_to_their_end_are_no_fault(monkeypatch):
+@pytest.mark.parametrize(("error", "code"), [(BrokenPipeError(32, "x"), 128 + signal.SIGPIPE), (OSError(28, "x"), 1)])
+def test_settings_that_nobody_takes_are_no_fault_of_the_program(monkeypatch, error, code):
     def gone(_text):
-        raise BrokenPipeError(32, "x")
+        raise error
 
     monkeypatch.setattr(sys.stdout, "write", gone)
     monkeypatch.setattr("common.run.give_up_stdout", lambda: None)
-    assert run(raising(AssertionError("not reached")), ["--print-config"]) == 0
+    assert run(raising(AssertionError("not reached")), ["--print-config"]) == code
 
 
 def test_print_config_shows_the_settings_and_does_nothing_else(capsys, monkeypatch):
