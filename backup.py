@@ -23,7 +23,7 @@ from common.cvat.settings import missing_server_settings
 from common.exits import Exit, RunEnds
 from common.files import disk_full_named
 from common.lock import all_locked, locks_of
-from common.ownership import how_to_make_writable
+from common.ownership import what_to_do, why_refused
 from common.progress import Display
 from common.run import Run, frame, leave
 from common.saving.absent import absent_sources
@@ -156,8 +156,9 @@ def lock_modes(run: Run[BackupSettings], store: Store, modes: Sequence[Mode]) ->
                 locks = [lock for content in contents for lock in locks_of(store.folder, content, shard)]
                 stack.enter_context(all_locked(locks, job, run.patience))
         except OSError as error:
-            remedy = how_to_make_writable(store.folder.parent, "backup.py")
-            raise RunEnds(f"CVAT_BACKUP_DIR cannot be written: {error}", remedy, Exit.BAD_CONFIGURATION) from None
+            folder = store.folder.parent
+            what = f"CVAT_BACKUP_DIR={folder} cannot be written: {why_refused(folder, error)}."
+            raise RunEnds(what, what_to_do(folder, error, "backup.py"), Exit.BAD_CONFIGURATION) from None
         yield
 
 

@@ -29,12 +29,15 @@ def as_it_is() -> Column:
 
 
 class NameColumn(ProgressColumn):
-    """The text that `name_of` gives, as much of it as there is room for: its beginning, or its end."""
+    """The text that `name_of` gives, as much of it as there is room for: its beginning, or its end.
+
+    With `most_columns` it takes so many at most, and what has no limit gives way before it.
+    """
 
     def __init__(
         self, name_of: Callable[[Task], str], *, keep_end: bool = False, most_columns: int | None = None
     ) -> None:
-        super().__init__(table_column=Column(max_width=most_columns))
+        super().__init__(table_column=Column(max_width=most_columns, no_wrap=most_columns is not None))
         self._name_of = name_of
         self._keep_end = keep_end
 

@@ -101,7 +101,8 @@ def set_up(level: str = "INFO", style: str = "auto") -> None:
 
 
 def _configure(level: str, style: str) -> None:
-    text = style == "text" or (style == "auto" and sys.stderr.isatty())
+    is_terminal = sys.stderr.isatty()
+    text = style == "text" or (style == "auto" and is_terminal)
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -114,11 +115,11 @@ def _configure(level: str, style: str) -> None:
 
     def renderer(logger: Any, method: str, event: structlog.typing.EventDict) -> str | bytes:
         sentence = event.pop("sentence", None)
-        if not text:
-            return as_json(logger, method, event)
-        if sentence == "":
+        if sentence is None or not text or not is_terminal:
+            return (as_text if text else as_json)(logger, method, event)
+        if not sentence:
             raise structlog.DropEvent
-        return as_text(logger, method, event) if sentence is None else str(sentence)
+        return str(sentence)
 
     structlog.configure(
         processors=[*shared, renderer],

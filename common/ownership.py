@@ -29,12 +29,23 @@ def path_of(error: OSError) -> Path | None:
     return Path(os.fsdecode(name)) if isinstance(name, str | bytes) else None
 
 
+def why_refused(folder: Path, error: OSError) -> str:
+    """Why a folder refused, in a few words; with the place, where it is another one: one that is there."""
+    there = _nearest(path_of(error) or folder)
+    if error.errno in _IN_THE_WAY and not os.path.isdir(there):  # noqa: PTH112
+        return f"{there} is a file, no folder"
+    return f"{error.strerror or error}" + ("" if there == folder else f" ({there})")
+
+
+def _nearest(path: Path) -> Path:
+    """The path, or what is above it where it could not even be made. Does not raise where it may not look."""
+    return next((each for each in (path, *path.parents) if os.path.exists(each)), path)  # noqa: PTH110
+
+
 def what_to_do(folder: Path, error: OSError, script: str) -> str:
     """What to do about a folder that refused; nothing where only another folder helps."""
     if error.errno in _DENIED:
-        # Where it could not even be made, that above it. Unlike Path's, these two do not raise where they may not look.
-        there = next(path for path in (folder, *folder.parents) if os.path.exists(path))  # noqa: PTH110
-        return how_to_make_writable(there, script)
+        return how_to_make_writable(_nearest(folder), script)
     if error.errno in _IN_THE_WAY:
         return "Move away what is in the way there."
     if error.errno == errno.ELOOP:

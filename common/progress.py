@@ -24,8 +24,6 @@ from common.terminal import draws
 from common.text import printable, size
 
 LOG_EVERY_SECONDS = 30.0
-# What stands beside a name where it is narrow: spinner, "123 of 345, 8.2 MB", time.
-NARROW_REST = 29
 
 
 class ItemProgress:
@@ -82,12 +80,11 @@ class Display:
             console = Console(stderr=True)
             self._narrow = is_narrow(console)
             wide: list[ProgressColumn] = [] if self._narrow else [BarColumn(bar_width=bar_width(console))]
-            longest = max(1, console.width - NARROW_REST) if self._narrow else None
             self._rich = Progress(
                 SpinnerColumn(table_column=as_it_is()),
-                NameColumn(lambda task: task.description, most_columns=longest),
+                NameColumn(lambda task: task.description),
                 *wide,
-                NameColumn(lambda task: str(task.fields["detail"])),
+                NameColumn(lambda task: str(task.fields["detail"]), most_columns=console.width // 2),
                 TimeElapsedColumn(table_column=as_it_is()),
                 console=console,
                 transient=True,

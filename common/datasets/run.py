@@ -35,6 +35,7 @@ from common.settings import variables
 from common.text import duration, plural, printable, size
 from common.waiting import Stopped, StopSignal
 
+RULE = "=" * min(80, shutil.get_terminal_size().columns)
 # The eight keys of the predecessor's `-o cvat_download.KEY=VALUE`; all other settings of ours work the same way.
 KEY_PREFIX = "cvat_download."
 MOST_FAILURES_SHOWN = 20
@@ -118,10 +119,6 @@ def _print(line: str) -> None:
         give_up_stdout()
 
 
-def _rule() -> str:
-    return "=" * min(80, shutil.get_terminal_size().columns)
-
-
 class Book:
     """The figures of a run while it goes on, and metrics.json at its end, however it ends."""
 
@@ -197,9 +194,9 @@ class Book:
         metrics = self.metrics.as_json()
         for line in (
             "",
-            _rule(),
+            RULE,
             "CVAT Download Complete",
-            _rule(),
+            RULE,
             f"Total tasks found: {metrics['total_tasks_found']}",
             f"Tasks downloaded: {metrics['tasks_downloaded']}",
             f"Tasks skipped: {metrics['tasks_skipped']}",
@@ -209,7 +206,7 @@ class Book:
             f"Output directory: {self.metrics.output_dir}",
             *([f"Merged dataset: {self.metrics.merged_dir}"] if self.metrics.merged_dir else []),
             self._saved,
-            _rule(),
+            RULE,
         ):
             self.tell(line)
 
@@ -252,7 +249,7 @@ def download_all(book: Book, stop: StopSignal) -> None:
     settings, tell = book.settings, book.tell
     if settings.merge:
         require_mergeable(settings)
-    for line in (_rule(), "Starting CVAT Download Pipeline", _rule(), f"Connecting to CVAT at {settings.url}..."):
+    for line in (RULE, "Starting CVAT Download Pipeline", RULE, f"Connecting to CVAT at {settings.url}..."):
         tell(line)
     slug = settings.organization_slug or settings.organization
     settings = settings.model_copy(update={"organization": slug})

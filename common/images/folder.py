@@ -14,7 +14,7 @@ from common.exits import Exit, RunEnds
 from common.files import DiskFull, disk_full_named, free_bytes
 from common.images.journal import OWN_FOLDER, parts_of
 from common.lock import Patience, locked
-from common.ownership import path_of, try_to_write, what_to_do
+from common.ownership import path_of, try_to_write, what_to_do, why_refused
 
 Doing = Literal["read", "written"]
 # What the system has too little of is no fault of the folder.
@@ -83,9 +83,7 @@ def trouble_named(folder: Path, doing: Doing = "written") -> Iterator[None]:
 
 
 def _refused(folder: Path, doing: Doing, error: OSError) -> RunEnds:
-    path = path_of(error) or folder
-    where = "" if path == folder else f" ({path})"
-    what = f"CVAT_IMAGES_OUTPUT_DIR={folder} cannot be {doing}: {error.strerror or error}{where}."
+    what = f"CVAT_IMAGES_OUTPUT_DIR={folder} cannot be {doing}: {why_refused(folder, error)}."
     remedy = what_to_do(folder, error, "downloader.py")
     remedy = (
         f"{remedy}  (or choose another folder with --output-dir)" if remedy else "Choose another with --output-dir."

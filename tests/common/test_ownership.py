@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
 
 from common import ownership
-from common.ownership import how_to_make_writable, source_of_mount
+from common.ownership import how_to_make_writable, source_of_mount, what_to_do, why_refused
 
 MOUNTINFO = r"""
 621 541 0:47 / / ro,relatime master:200 - overlay overlay ro,lowerdir=/x
@@ -39,3 +41,30 @@ def test_in_a_container_the_command_for_the_host_is_named(monkeypatch: pytest.Mo
 
 def test_outside_of_containers_the_folder_is_named():
     assert str(Path("/backups")) in how_to_make_writable(Path("/backups"), "backup.py")
+
+
+@pytest.mark.parametrize(
+    ("number", "about", "why"),
+    [
+        (errno.EACCES, "out/.download", "Permission denied"),
+        (errno.EACCES, "out/there", "Permission denied (DIR/out/there)"),
+        (errno.ENOTDIR, "out/file/.download/parts", "DIR/out/file is a file, no folder"),
+        (errno.EEXIST, "out/file", "DIR/out/file is a file, no folder"),
+        (errno.EISDIR, "out/there", "Is a directory (DIR/out/there)"),
+        (errno.EROFS, "", "Read-only file system"),
+    ],
+)
+def test_why_a_folder_refused_names_what_is_there_and_not_what_was_to_be_made(tmp_path: Path, number, about, why):
+    folder = tmp_path / "out"
+    (folder / "there").mkdir(parents=True)
+    (folder / "file").touch()
+    error = (
+        OSError(number, os.strerror(number), str(tmp_path / about)) if about else OSError(number, os.strerror(number))
+    )
+    assert why_refused(folder, error) == why.replace("DIR", str(tmp_path))
+
+
+def test_of_a_folder_that_could_not_even_be_made_what_is_above_it_refused(tmp_path: Path):
+    error = OSError(errno.EACCES, "Permission denied", str(tmp_path / "x"))
+    assert why_refused(tmp_path / "x" / "y", error) == f"Permission denied ({tmp_path})"
+    assert str(tmp_path / "x") not in what_to_do(tmp_path / "x" / "y", error, "backup.py")

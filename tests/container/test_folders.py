@@ -16,7 +16,7 @@ def test_a_folder_of_roots_is_named_with_the_command_that_helps(project: Project
     project.set(BACKUPS_VOLUME=str(folder))
     said = project.once("backup.py", "--mode", "p", check=False)
     assert "Traceback" not in said
-    assert "CVAT_BACKUP_DIR cannot be written" in said
+    assert "CVAT_BACKUP_DIR=/backups cannot be written" in said
     [command] = re.findall(r"sudo (chown -R 1000:1000 '.*?')", said)
     subprocess.run(command, shell=True, check=True)
     assert "1 saved" in project.once("backup.py", "--mode", "p")

@@ -170,7 +170,7 @@ def test_a_dry_run_into_what_is_no_folder_says_so(moto, start, tmp_path):
     (tmp_path / "out").write_text("a file")
     dry = start(moto, ["a.jpg"], "--dry-run")
     _, err = dry.communicate(timeout=60)
-    assert dry.returncode == 2 and "out cannot be read: Not a directory" in err, err
+    assert dry.returncode == 2 and "out is a file, no folder" in err, err
 
 
 @pytest.mark.parametrize(

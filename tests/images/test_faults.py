@@ -176,7 +176,7 @@ def test_ctrl_c_ends_soon_with_a_summary_and_the_next_run_goes_on(start, downloa
         began = time.monotonic()
         run = ended(process, tmp_path / "out")
         assert time.monotonic() - began < SOON_SECONDS
-        assert run.code == 130 and len(run.files) == 20 and "Run the same command again" in run.err
+        assert run.code == 130 and len(run.files) == 20 and "20 files left.\nStopped. What" in run.err
         assert run.state["status"] == "stopped"
         never.set()
         asked = server.count("get")
