@@ -110,7 +110,11 @@ def each_of(run: ScRun, verb: str, work: Iterable[tuple[str, Callable[[], Report
                 log.get().warning(
                     "unexpected_error", project=name, reason=f"{type(error).__name__}: {error}", exc_info=True
                 )
-                report = Report(name, "failed", gaps=[f"unexpected answer ({type(error).__name__}: {error})"])
+                report = Report(
+                    name,
+                    "failed",
+                    gaps=[f"something unforeseen in an answer or a file ({type(error).__name__}: {error})"],
+                )
             else:
                 log.get().info("project_over", project=name, outcome=report.outcome, verb=verb, where=report.where)
             reports.append(report)

@@ -186,3 +186,44 @@ def test_an_answer_that_is_nested_without_end_is_no_json():
     with pytest.raises(errors.NotJson):
         json_of(response)
     assert answer_text(response)[1] is None
+
+
+def edited(change):
+    """What gives the JSON of a file, with one change."""
+    return lambda text: json.dumps(change(json.loads(text)))
+
+
+def with_pipeline(**changes):
+    return edited(lambda found: found | {"pipeline": found["pipeline"] | changes})
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        ("project.json", edited(lambda found: found | {"name": None}), "it names no project"),
+        ("project.json", edited(lambda found: found | {"pipeline": None}), "it has no pipeline"),
+        ("project.json", with_pipeline(tasks="x"), "its tasks are not a list"),
+        ("project.json", with_pipeline(tasks=[{"title": "a", "task_type": "b", "labels": [3]}]), "labels of task 'a'"),
+        ("project.json", with_pipeline(connections=None), "its connections are not a list"),
+        ("project.json", edited(lambda found: found | {"datasets": [3]}), "its datasets are not a list"),
+        ("configuration.json", lambda text: '{"global": [{"parameters": [3]}]}', "is not as this program writes it"),
+        ("manifest.json", edited(lambda found: found | {"project": {"name": "x"}}), "it has no pipeline"),
+        ("media.jsonl", lambda text: text.replace('"name": "alone"', '"name": 5'), "a line is not as this program"),
+    ],
+)
+def test_a_file_that_was_edited_wrongly_is_named(downloaded, name, change, said):
+    _, folder = downloaded
+    before = (folder / name).read_text()
+    (folder / name).write_text(change(before))
+    assert (folder / name).read_text() != before
+    with pytest.raises(BadFolder, match=said):
+        open_source(folder)
+
+
+@pytest.mark.parametrize("annotation", [None, '{"shape": 5}', '{"shape": {"type": "X"}, "labels": 5}'])
+def test_annotations_that_are_none_are_named_and_stop_no_other_image(downloaded, annotation):
+    there, folder = downloaded
+    (folder / "annotations" / "alone.json").write_text(f'{{"annotations": [{annotation}]}}' if annotation else "[]")
+    report = upload_project(there, open_source(folder))
+    assert [each for each in report.gaps if "annotations/alone.json is not as this program writes it" in each]
+    assert report.images == 4
