@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import errno
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -31,6 +33,7 @@ from common.migrating.target import NameTaken
 from common.migrating.upload import upload_project
 from common.migrating.upload_job import IfThere
 from common.migrating.verify import verify_files, verify_server
+from common.ownership import path_of, what_to_do
 from common.run import Run
 from common.sc import configuration
 from common.sc.address import server_key
@@ -110,7 +113,11 @@ def each_of(run: ScRun, verb: str, work: Iterable[tuple[str, Callable[[], Report
                 log.get().warning(
                     "unexpected_error", project=name, reason=f"{type(error).__name__}: {error}", exc_info=True
                 )
-                report = Report(name, "failed", gaps=[f"unexpected answer ({type(error).__name__}: {error})"])
+                report = Report(
+                    name,
+                    "failed",
+                    gaps=[f"something unforeseen in an answer or a file ({type(error).__name__}: {error})"],
+                )
             else:
                 log.get().info("project_over", project=name, outcome=report.outcome, verb=verb, where=report.where)
             reports.append(report)
@@ -128,7 +135,16 @@ def _failed(name: str, error: Exception) -> Report:
     remedy = getattr(error, "remedy", "")
     if isinstance(error, DiskFull):
         remedy = "Make room on the disk of SC_DIR, or lower SC_MIN_FREE_GB."
-    return Report(name, outcome, gaps=[str(error)], remedy=remedy)
+    what = str(error)
+    if isinstance(error, OSError) and (path := path_of(error)) is not None:
+        what = f"{path}: {error.strerror}"
+        folder = path if os.path.isdir(path) else path.parent  # noqa: PTH112 - Path's raises where it may not look
+        remedy = (
+            "Nothing can be written there: copy it to a folder that can be written, and name that one."
+            if error.errno == errno.EROFS
+            else what_to_do(folder, error, "sc_migrate.py")
+        )
+    return Report(name, outcome, gaps=[what], remedy=remedy)
 
 
 def chosen_projects(client: Client, names: Iterable[str], everything: bool) -> list[Project]:

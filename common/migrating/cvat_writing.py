@@ -232,7 +232,7 @@ def _write_task(
         for frame in entry.scenes or {}:
             number = int(frame) if is_video else at
             try:
-                scene, sha256 = source.folder.read_json_and_hash(entry.scene_file(frame))
+                scene, sha256 = source.folder.scene(entry.scene_file(frame))
                 if (recorded := (entry.scenes or {})[frame]) and recorded != sha256:
                     written.gaps.append(
                         f"{entry.kind} {entry.name!r}{f' frame {frame}' if frame else ''}: "

@@ -28,6 +28,7 @@ from typing import Any
 from common.exits import Trouble
 from common.files import append_lines, disk_full_named, publish, sync_folder, write_json
 from common.hashing import sha256_of
+from common.migrating.plausible import is_entry, wrong_with_project, wrong_with_scene
 from common.sc.media import Kind
 from common.transfer import PartFile
 
@@ -139,9 +140,12 @@ class ProjectFolder:
             with open(self.ledger_path, encoding="utf-8") as file:
                 for line in file:
                     try:
-                        entry = Entry(**json.loads(line))
+                        row = json.loads(line)
+                        entry = Entry(**row)
                     except (ValueError, TypeError, RecursionError):
                         continue
+                    if not is_entry(row):
+                        raise BadFolder(f"{self.ledger_path}: a line is not as this program writes it")
                     found[entry.id] = entry
         except FileNotFoundError:
             pass
@@ -260,9 +264,17 @@ class ProjectFolder:
     def project(self) -> dict[str, Any]:
         """project.json. Raises BadFolder."""
         found = self.read_json("project.json")
-        if not isinstance(found, dict) or "pipeline" not in found or "name" not in found:
-            raise BadFolder(f"{self.path / 'project.json'} describes no project")
-        return found
+        if wrong := wrong_with_project(found):
+            raise BadFolder(f"{self.path / 'project.json'} describes no project: {wrong}")
+        project: dict[str, Any] = found
+        return project
+
+    def scene(self, relative: str) -> tuple[dict[str, Any], str]:
+        """The annotations of an image or frame, and the SHA-256 of their file. Raises BadFolder."""
+        found, sha256 = self.read_json_and_hash(relative)
+        if wrong := wrong_with_scene(found):
+            raise BadFolder(f"{relative} is not as this program writes it: {wrong}")
+        return found, sha256
 
     def configuration(self) -> dict[str, Any] | None:
         found = _read_object(self.path / "configuration.json")

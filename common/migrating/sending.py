@@ -138,7 +138,7 @@ def _taken_all_the_same(job: UploadJob, entry: Entry, dataset: str) -> Media | N
 
 
 def _send_scene(job: UploadJob, entry: Entry, media: Media, frame: str) -> list[str]:
-    scene, sha256 = job.source.folder.read_json_and_hash(entry.scene_file(frame))
+    scene, sha256 = job.source.folder.scene(entry.scene_file(frame))
     where = f"{entry.kind} {entry.name!r}" + (f" frame {frame}" if frame else "")
     count = len(scene.get("annotations") or [])
     if not count:

@@ -9,6 +9,7 @@ from typing import Any
 
 from common.migrating.folder import BadFolder, Entry, ProjectFolder
 from common.migrating.legacy import read_legacy
+from common.migrating.plausible import wrong_with_project
 from common.sc import configuration
 
 
@@ -38,7 +39,11 @@ def open_source(path: Path) -> Source:
         raise BadFolder(f"{path} is not a folder")
     described = folder.project()
     stored = folder.configuration()
-    settings = configuration.normal_form(stored) if stored else None
+    try:
+        settings = configuration.normal_form(stored) if stored else None
+        list(configuration.parameters(settings or {}))
+    except (LookupError, TypeError, ValueError, AttributeError):
+        raise BadFolder(f"{path / 'configuration.json'} is not as this program writes it") from None
     manifest = folder.manifest()
     if manifest is None and folder.begun() is not None:
         raise BadFolder(f"{path} holds an unfinished download: run the download again first")
@@ -61,6 +66,8 @@ def open_source(path: Path) -> Source:
             if each.scenes is None
         ]
         project = manifest.get("project") or described
+        if wrong := wrong_with_project(project):
+            raise BadFolder(f"{folder.manifest_path} is not as this program writes it: {wrong}")
         made = manifest.get("generation") == "dataset"
         return Source(folder, described, project, entries, bool(manifest["normalised"]), settings, gaps, False, made)
     legacy = read_legacy(folder)

@@ -73,7 +73,7 @@ def _readable(source: Source, entry: Entry) -> list[str]:
     wrong = [] if (source.folder.path / entry.file).stat().st_size else [f"{entry.file} is empty"]
     for frame in entry.scenes or {}:
         try:
-            source.folder.read_json(entry.scene_file(frame))
+            source.folder.scene(entry.scene_file(frame))
         except BadFolder as error:
             wrong.append(str(error))
     return wrong
@@ -209,7 +209,7 @@ def _differences(pair: _Pair, entry: Entry, media: Media) -> list[str]:
     normalised = pair.client.generation.normalised
     for frame in entry.scenes or {}:
         at = where + (f" frame {frame}" if frame else "")
-        scene = pair.source.folder.read_json(entry.scene_file(frame))
+        scene, _ = pair.source.folder.scene(entry.scene_file(frame))
         size = (media.width or entry.width, media.height or entry.height)
         wanted = translate(scene, pair.labels, size, from_normalised=pair.source.normalised, to_normalised=normalised)
         if not wanted.annotations:

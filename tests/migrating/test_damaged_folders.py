@@ -31,8 +31,8 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture
 def downloaded(sc, signed_in, tmp_path):
     """A client of an empty server, and the folder of a project."""
-    assert get(signed_in(small(sc(samples="none"))), tmp_path / "x").gaps == []
-    return signed_in(sc(samples="none")), tmp_path / "x"
+    assert get(signed_in(small(sc(samples="none", tls=False))), tmp_path / "x").gaps == []
+    return signed_in(sc(samples="none", tls=False)), tmp_path / "x"
 
 
 def test_a_record_that_lost_lines_is_a_gap_of_the_upload_and_of_verify(downloaded):
@@ -168,15 +168,15 @@ def test_a_folder_that_may_not_be_looked_into_does_not_hide_the_others(tmp_path)
 DEEP = "[" * 100_000
 
 
-@pytest.mark.parametrize(
-    "name", ["project.json", "manifest.json", "configuration.json", "media.jsonl", "annotations/alone.json"]
-)
-def test_json_that_is_nested_without_end_stops_no_other_project(downloaded, capsys, name):
+def test_json_that_is_nested_without_end_stops_no_other_project(downloaded, capsys):
     _, folder = downloaded
-    (folder / name).write_text(DEEP)
-    assert sc_migrate.main(["verify", str(folder), str(folder)]) in (Exit.NOTHING_WORKED, Exit.SOME_FAILED)
-    said = capsys.readouterr()
-    assert "fault of the program" not in said.err and "unexpected" not in said.out
+    for name in ("project.json", "manifest.json", "configuration.json", "media.jsonl", "annotations/alone.json"):
+        before = (folder / name).read_text()
+        (folder / name).write_text(DEEP)
+        assert sc_migrate.main(["verify", str(folder)]) in (Exit.NOTHING_WORKED, Exit.SOME_FAILED)
+        said = capsys.readouterr()
+        assert "fault of the program" not in said.err and "unforeseen" not in said.out
+        (folder / name).write_text(before)
 
 
 def test_an_answer_that_is_nested_without_end_is_no_json():
@@ -186,3 +186,45 @@ def test_an_answer_that_is_nested_without_end_is_no_json():
     with pytest.raises(errors.NotJson):
         json_of(response)
     assert answer_text(response)[1] is None
+
+
+def edited(change):
+    """What gives the JSON of a file, with one change."""
+    return lambda text: json.dumps(change(json.loads(text)))
+
+
+def with_pipeline(**changes):
+    return edited(lambda found: found | {"pipeline": found["pipeline"] | changes})
+
+
+WRONG_EDITS = (
+    ("project.json", edited(lambda found: found | {"name": None}), "it names no project"),
+    ("project.json", edited(lambda found: found | {"pipeline": None}), "it has no pipeline"),
+    ("project.json", with_pipeline(tasks="x"), "its tasks are not a list"),
+    ("project.json", with_pipeline(tasks=[{"title": "a", "task_type": "b", "labels": [3]}]), "labels of task 'a'"),
+    ("project.json", with_pipeline(connections=None), "its connections are not a list"),
+    ("project.json", edited(lambda found: found | {"datasets": [3]}), "its datasets are not a list"),
+    ("configuration.json", lambda text: '{"global": [{"parameters": [3]}]}', "is not as this program writes it"),
+    ("manifest.json", edited(lambda found: found | {"project": {"name": "x"}}), "it has no pipeline"),
+    ("media.jsonl", lambda text: text.replace('"name": "alone"', '"name": 5'), "a line is not as this program"),
+)
+
+
+def test_a_file_that_was_edited_wrongly_is_named(downloaded):
+    _, folder = downloaded
+    for name, change, said in WRONG_EDITS:
+        before = (folder / name).read_text()
+        (folder / name).write_text(change(before))
+        assert (folder / name).read_text() != before
+        with pytest.raises(BadFolder, match=said):
+            open_source(folder)
+        (folder / name).write_text(before)
+
+
+def test_annotations_that_are_none_are_named_and_stop_no_other_image(downloaded):
+    there, folder = downloaded
+    for wrong in ("[]", '{"annotations": [{"shape": 5}]}', '{"annotations": [{"shape": {"type": "X"}, "labels": 5}]}'):
+        (folder / "annotations" / "alone.json").write_text(wrong)
+        report = upload_project(there, open_source(folder))
+        assert [each for each in report.gaps if "annotations/alone.json is not as this program writes it" in each]
+        assert report.images == 4
