@@ -95,10 +95,12 @@ def undo(request: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
         done, missing = done + found, missing + len(values) - found - len(others)
         changed_since += others
         tell("values_put_back", done=done)
-    for task, state in states.items():
-        records.keep_state(task, state)
-    fields_kept = [path for path in newest["fields_made"] if not dataset_fields.unmake(dataset, path)]
-    records.forget(newest)
+    fields_kept: list[str] = []
+    if done or not changed_since:  # else it still stands as a whole, and can be taken back later
+        for task, state in states.items():
+            records.keep_state(task, state)
+        fields_kept = [path for path in newest["fields_made"] if not dataset_fields.unmake(dataset, path)]
+        records.forget(newest)
     told = {"undone": newest["stamp"], "put_back": done, "missing": missing, "saved": newest["saved"]}
     told |= {"changed_since": changed_since[:MISSING_TOLD], "changed_count": len(changed_since)}
     return {**told, "fields_kept": fields_kept}

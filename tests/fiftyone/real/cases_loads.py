@@ -299,6 +299,17 @@ def case_undo_leaves_what_somebody_changed_after_the_load() -> None:
     assert room.undo()["undone"] is None
 
 
+def case_an_undo_that_can_put_nothing_back_can_be_repeated() -> None:
+    room = sent("dets", samples=1)
+    before, one = room.values("dets"), {"_id": ObjectId(room.dataset.first().id)}
+    room.shape(room.dataset.first().dets.detections[0])["points"][0] += 4
+    room.load()
+    room.dataset._sample_collection.update_one(one, {"$set": {"dets.detections.1.reviewed": "yes"}})
+    assert room.undo()["changed_count"] == 1
+    room.dataset._sample_collection.update_one(one, {"$unset": {"dets.detections.1.reviewed": ""}})
+    assert room.undo()["put_back"] == 1 and room.values("dets") == before
+
+
 def case_what_is_written_in_the_middle_of_a_load_is_merged_and_stays() -> None:
     room = sent("dets", samples=2)
     before = room.raw()
