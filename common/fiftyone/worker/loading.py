@@ -220,7 +220,12 @@ def _run(request: Mapping[str, Any], records: Records) -> Run:
         counts=Counts(names),
     )
     for field in fields:
-        if dataset_fields.holds(dataset, run.targets[field.name], field) is False:
+        holds = dataset_fields.holds(dataset, run.targets[field.name], field)
+        if holds is None and infos[field.name].get("existing_field") and not run.copied(field.name):
+            raise dataset_fields.FieldRefused(
+                f"field {field.name!r} is not in the dataset any more: give it its name back, or set FIFTYONE_SYNC_DEST_FIELD"
+            )
+        if holds is False:
             raise dataset_fields.FieldRefused(
                 f"labels of field {field.name!r} cannot go into {run.targets[field.name]!r}: it is of another type"
             )

@@ -361,6 +361,21 @@ def case_a_record_is_known_by_its_mark() -> None:
     assert forget({**told, "marker": mark}, print) == {"forgotten": True}
 
 
+def case_a_field_that_was_renamed_is_not_made_anew() -> None:
+    room = sent("dets")
+    edit(room)
+    room.dataset.rename_sample_field("dets", "mine")
+    before = room.raw()
+    try:
+        room.load()
+    except ValueError as error:
+        assert "'dets' is not in the dataset any more" in str(error)
+    else:
+        raise AssertionError("loaded")
+    assert changed(before, room.raw()) == []
+    assert room.load(dest_field={"dets": "mine"})["fields"]["dets"]["changed"] == 1
+
+
 def case_an_undo_killed_half_way_is_run_again() -> None:
     room = sent("dets")
     before = room.raw()
