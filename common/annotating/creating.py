@@ -60,7 +60,9 @@ def _clear_former(desk: Desk) -> None:
     """What a killed `create` of this key left is removed. Raises RunEnds when the key is in use."""
     former = desk.folder.read()
     if desk.folder.is_orphaned:
-        say(f"run.json is missing in {desk.folder.path}: what lies there of an earlier round is put aside.")
+        say(
+            f"run.json is missing in {desk.folder.path}: what lies there of an earlier round is put aside by a new one."
+        )
     if former is None or former.phase == "cleaned":
         return
     name = f"dataset {former.dataset!r}, key {former.anno_key!r}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from common import log
@@ -29,7 +30,7 @@ def load(run: SyncRun) -> int:
         _tell_others(gone, [each for each in there if each not in ready])
         if not there:
             say("Nothing to load: none of the tasks is in CVAT any more. The labels in FiftyOne are as they were.")
-            say("fiftyone_sync.py cleanup ends this round.")
+            say("Is this the server that they are on? If they were deleted there: cleanup --discard ends the round.")
             return Exit.NOTHING_WORKED
         if not ready:
             say(f"Nothing to load yet: {plural(len(there), 'task')} not completed. The next run looks again.")
@@ -128,7 +129,7 @@ def _tell_others(gone: list[Made], unfinished: list[Made]) -> None:
     for made in gone:
         log.get().warning("task_gone", task=made.id, name=made.name)
         print(
-            f"GONE           task {made.id} was deleted in CVAT: the labels of its {plural(made.samples, 'sample')} stay"
+            f"GONE           task {made.id} is not in CVAT any more: the labels of its {plural(made.samples, 'sample')} stay"
         )
     for made in unfinished:
         print(f"NOT COMPLETED  task {made.id}: left for a later load")
@@ -165,7 +166,7 @@ def _last_words(result: dict[str, Any], loaded: int, waiting: int, gone: int) ->
     if waiting:
         say(f"{plural(waiting, 'task')} not completed yet.")
     if gone:
-        say(f"{plural(gone, 'task')} deleted in CVAT.")
+        say(f"{plural(gone, 'task')} not in CVAT any more.")
     if result.get("saved"):
         say("What was there before is saved: fiftyone_sync.py undo puts it back.")
     say("load may be repeated; cleanup removes the tasks when all is done.")
@@ -182,26 +183,30 @@ def undo(run: SyncRun) -> int:
         state.loaded, state.loaded_at = {}, ""
         desk.folder.write(state)
         result = desk.worker.ask(request, heard)
-        if not result.get("undone"):
-            state.loaded, state.loaded_at = before
+        if not result.get("undone") or (result.get("changed_count") and not result["put_back"]):
+            state.loaded, state.loaded_at = before  # that load still stands
             desk.folder.write(state)
-            say("There is no load to take back.")
-            return Exit.ALL_GOOD
-        for name in result.get("fields_kept") or ():
-            print(f"FIELD KEPT  {name}: other labels are in it by now")
-        missing, changed = int(result.get("missing") or 0), int(result.get("changed_count") or 0)
-        report.print_changed_since(result)
-        if not result["put_back"] and not missing and not changed:
-            say(f"The load of {result['undone']} had changed nothing; there is nothing to put back.")
-            return Exit.ALL_GOOD
-        say(
-            f"The load of {result['undone']} was taken back: {plural(int(result['put_back']), 'value')} put back."
-            + (f" {plural(missing, 'sample')} of it not there any more." if missing else "")
-        )
-        if changed:
-            say(
-                f"{plural(changed, 'value')} changed after that load (above) left as they are. What they were before it "
-                f"stands in {desk.folder.path / str(result.get('saved')).replace('.jsonl', '.undone.jsonl')}."
-            )
-            return Exit.SOME_FAILED if result["put_back"] else Exit.NOTHING_WORKED
-    return Exit.ALL_GOOD
+        return _words_of_undo(result, desk.folder.path)
+
+
+def _words_of_undo(result: dict[str, Any], folder: Path) -> Exit:
+    if not result.get("undone"):
+        say("There is no load to take back.")
+        return Exit.ALL_GOOD
+    for name in result.get("fields_kept") or ():
+        print(f"FIELD KEPT  {name}: other labels are in it by now")
+    report.print_changed_since(result)
+    missing, changed = int(result.get("missing") or 0), int(result.get("changed_count") or 0)
+    put_back, when = int(result["put_back"]), result["undone"]
+    if changed and not put_back:
+        say(f"Nothing was put back: {plural(changed, 'value')} changed after the load of {when} (above).")
+        return Exit.NOTHING_WORKED
+    if not put_back and not missing:
+        say(f"The load of {when} had changed nothing; there is nothing to put back.")
+        return Exit.ALL_GOOD
+    gone = f" {plural(missing, 'sample')} of it not there any more." if missing else ""
+    say(f"The load of {when} was taken back: {plural(put_back, 'value')} put back.{gone}")
+    if changed:
+        path = (folder / str(result.get("saved"))).with_suffix(".undone.jsonl")
+        say(f"{plural(changed, 'value')} changed after that load (above) left as they are; from before it: {path}")
+    return Exit.SOME_FAILED if changed else Exit.ALL_GOOD

@@ -320,9 +320,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--when", choices=["completed"], help="load: only tasks whose annotation jobs are all in state completed"
     )
-    parser.add_argument(
-        "--discard", action="store_true", help="cleanup: also when something was changed in CVAT and not loaded"
-    )
+    parser.add_argument("--discard", action="store_true", help="cleanup: also what was not loaded, or not found")
 
 
 def what_is_missing(arguments: argparse.Namespace, raw: Mapping[str, str]) -> list[str]:

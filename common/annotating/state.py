@@ -131,7 +131,10 @@ class Folder:
             if error.errno not in _REFUSED:
                 raise
             path = path_of(error) or self.path
-            remedy = what_to_do(path.parent, error, "fiftyone_sync.py") or "Choose another folder as CVAT_STATE_DIR."
+            remedy = (
+                what_to_do(path.parent, error, "fiftyone_sync.py")
+                or "Mount it for writing, or choose another CVAT_STATE_DIR."
+            )
             raise RunEnds(f"{path} cannot be used ({error.strerror}).", remedy) from None
 
     def make(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from common.annotating import report, server
 from common.annotating.desk import Desk, SyncRun
 from common.annotating.state import Made, Round, fingerprint, rounds
-from common.exits import Exit
+from common.exits import Exit, RunEnds
 from common.run import say
 from common.text import plural
 
@@ -34,14 +34,18 @@ def status(run: SyncRun) -> int:
 def _row(desk: Desk, state: Round, made: Made) -> tuple[str, ...]:
     found = server.task_of(desk.client, made)
     if found is None:
-        return (str(made.id), made.name, f"{made.samples:,}", "deleted in CVAT", "", "", "")
+        return (str(made.id), made.name, f"{made.samples:,}", "not there any more", "", "", "")
     jobs = server.jobs_of(desk.client, made.id)
     done = sum(each.get("state") == "completed" for each in jobs)
     people = {str(each["assignee"]["username"]) for each in [found, *jobs] if each.get("assignee")}
-    known = state.loaded.get(str(made.id))
-    baseline = desk.folder.held_by_server("baseline", made.id)
-    before = known or (fingerprint(baseline) if baseline else "")
-    changed = "changed" if fingerprint(server.held(desk.client, made.id)) != before else "unchanged"
+    try:
+        known = state.loaded.get(str(made.id))
+        baseline = None if known else desk.folder.held_by_server("baseline", made.id)
+        before = known or (fingerprint(baseline) if baseline else "")
+        changed = "changed" if fingerprint(server.held(desk.client, made.id)) != before else "unchanged"
+    except RunEnds as error:
+        print(f"NOTE  {error.why}")
+        changed = "cannot be told"
     return (
         str(made.id), str(found.get("name")), f"{made.samples:,}", f"{done} of {len(jobs)} completed",
         ", ".join(sorted(people)), str(found.get("updated_date") or "")[:19], changed,

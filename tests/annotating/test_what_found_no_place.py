@@ -114,6 +114,7 @@ def test_a_task_whose_baseline_is_damaged_is_left_out_and_kept(
     assert sync("load") == Exit.SOME_FAILED
     assert played.requests("load")[-1]["tasks"] == [2]
     assert f"FAILED         task 1: {path}" in capsys.readouterr().out
+    assert sync("status") == Exit.ALL_GOOD
     assert sync("cleanup") == Exit.NOTHING_WORKED
     assert len(server.world.tasks) == 2
     assert sync("cleanup", "--discard") == Exit.ALL_GOOD

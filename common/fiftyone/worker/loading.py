@@ -95,10 +95,12 @@ def undo(request: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
         done, missing = done + found, missing + len(values) - found - len(others)
         changed_since += others
         tell("values_put_back", done=done)
-    for task, state in states.items():
-        records.keep_state(task, state)
-    fields_kept = [path for path in newest["fields_made"] if not dataset_fields.unmake(dataset, path)]
-    records.forget(newest)
+    fields_kept: list[str] = []
+    if done or not changed_since:  # else it still stands as a whole, and can be taken back later
+        for task, state in states.items():
+            records.keep_state(task, state)
+        fields_kept = [path for path in newest["fields_made"] if not dataset_fields.unmake(dataset, path)]
+        records.forget(newest)
     told = {"undone": newest["stamp"], "put_back": done, "missing": missing, "saved": newest["saved"]}
     told |= {"changed_since": changed_since[:MISSING_TOLD], "changed_count": len(changed_since)}
     return {**told, "fields_kept": fields_kept}
@@ -218,7 +220,12 @@ def _run(request: Mapping[str, Any], records: Records) -> Run:
         counts=Counts(names),
     )
     for field in fields:
-        if dataset_fields.holds(dataset, run.targets[field.name], field) is False:
+        holds = dataset_fields.holds(dataset, run.targets[field.name], field)
+        if holds is None and infos[field.name].get("existing_field") and not run.copied(field.name):
+            raise dataset_fields.FieldRefused(
+                f"field {field.name!r} is not in the dataset any more: give it its name back, or set FIFTYONE_SYNC_DEST_FIELD"
+            )
+        if holds is False:
             raise dataset_fields.FieldRefused(
                 f"labels of field {field.name!r} cannot go into {run.targets[field.name]!r}: it is of another type"
             )

@@ -299,6 +299,17 @@ def case_undo_leaves_what_somebody_changed_after_the_load() -> None:
     assert room.undo()["undone"] is None
 
 
+def case_an_undo_that_can_put_nothing_back_can_be_repeated() -> None:
+    room = sent("dets", samples=1)
+    before, one = room.values("dets"), {"_id": ObjectId(room.dataset.first().id)}
+    room.shape(room.dataset.first().dets.detections[0])["points"][0] += 4
+    room.load()
+    room.dataset._sample_collection.update_one(one, {"$set": {"dets.detections.1.reviewed": "yes"}})
+    assert room.undo()["changed_count"] == 1
+    room.dataset._sample_collection.update_one(one, {"$unset": {"dets.detections.1.reviewed": ""}})
+    assert room.undo()["put_back"] == 1 and room.values("dets") == before
+
+
 def case_what_is_written_in_the_middle_of_a_load_is_merged_and_stays() -> None:
     room = sent("dets", samples=2)
     before = room.raw()
@@ -348,6 +359,21 @@ def case_a_record_is_known_by_its_mark() -> None:
     told = {"dataset": room.dataset.name, "anno_key": "key", "recorded_at": 0.0}
     assert forget({**told, "marker": "fiftyone_sync 13"}, print) == {"forgotten": False}
     assert forget({**told, "marker": mark}, print) == {"forgotten": True}
+
+
+def case_a_field_that_was_renamed_is_not_made_anew() -> None:
+    room = sent("dets")
+    edit(room)
+    room.dataset.rename_sample_field("dets", "mine")
+    before = room.raw()
+    try:
+        room.load()
+    except ValueError as error:
+        assert "'dets' is not in the dataset any more" in str(error)
+    else:
+        raise AssertionError("loaded")
+    assert changed(before, room.raw()) == []
+    assert room.load(dest_field={"dets": "mine"})["fields"]["dets"]["changed"] == 1
 
 
 def case_an_undo_killed_half_way_is_run_again() -> None:
