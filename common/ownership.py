@@ -9,9 +9,13 @@ import shlex
 import tempfile
 from pathlib import Path
 
+from common.exits import Exit, RunEnds
+
 MOUNTS = Path("/proc/self/mountinfo")
 _DENIED = (errno.EACCES, errno.EPERM)
 _IN_THE_WAY = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY)
+# What the system has too little of is no fault of a folder.
+_OF_THE_SYSTEM = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 def try_to_write(folder: Path) -> None:
@@ -27,6 +31,24 @@ def path_of(error: OSError) -> Path | None:
     """The file that an error is about; of a rename, the one that it was to become."""
     name = error.filename2 or error.filename
     return Path(os.fsdecode(name)) if isinstance(name, str | bytes) else None
+
+
+def is_refusal(folder: Path, error: OSError) -> bool:
+    """Whether an error is about something in this folder, or the folder itself."""
+    path = path_of(error)
+    return path is not None and path.is_relative_to(folder) and error.errno not in _OF_THE_SYSTEM
+
+
+def refused(setting: str, folder: Path, doing: str, error: OSError, script: str) -> RunEnds:
+    """A folder that a setting names and that a run cannot do without: what it refused, and what to do."""
+    path = path_of(error) or folder
+    where = "" if path == folder else f" ({path})"
+    what = f"{setting}={folder} cannot be {doing}: {error.strerror or error}{where}."
+    remedy = what_to_do(folder, error, script)
+    remedy = (
+        f"{remedy}  (or choose another folder with --output-dir)" if remedy else "Choose another with --output-dir."
+    )
+    return RunEnds(what, remedy, Exit.BAD_CONFIGURATION)
 
 
 def what_to_do(folder: Path, error: OSError, script: str) -> str:

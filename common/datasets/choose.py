@@ -211,6 +211,13 @@ def is_named(name: str, include: Sequence[str], exclude: Sequence[str]) -> bool:
     return (not include or matches(include)) and not matches(exclude)
 
 
+def pattern_without(name: str, exclude: Sequence[str]) -> str:
+    """What CVAT_DOWNLOAD_EXCLUDE must be so that a task of this name is left out, too."""
+    stripped = name.strip()
+    odd = "".join(c if c.isprintable() and c != "," else "?" for c in stripped)
+    return ",".join([*exclude, odd if stripped == name else f"*{odd}*"])
+
+
 def all_jobs(task: Task, name: str, values: Sequence[str]) -> bool:
     """Whether a task has jobs and all of them are in one of these stages or states."""
     return bool(task.own_jobs) and all(job.get(name) in values for job in task.own_jobs)

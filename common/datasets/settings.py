@@ -77,7 +77,9 @@ class DatasetSettings(CvatSettings):
     )
     include_images: bool = Field(False, alias="CVAT_DOWNLOAD_INCLUDE_IMAGES", description="also downloads the images")
     overwrite_existing: bool = Field(
-        False, alias="CVAT_DOWNLOAD_OVERWRITE_EXISTING", description="downloads unchanged tasks again, too"
+        False,
+        alias="CVAT_DOWNLOAD_OVERWRITE_EXISTING",
+        description="downloads unchanged tasks again, too, and replaces folders that are not ours or that somebody changed",
     )
     output_dir: Path = Field(
         ROOT / "outputs", alias="CVAT_DOWNLOAD_OUTPUT_DIR", description="folder of the downloads; default: outputs"

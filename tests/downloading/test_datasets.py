@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shlex
 import shutil
 import signal
 import struct
@@ -98,7 +99,7 @@ def test_every_filter_lets_pass_what_it_says(server, tmp_path, arguments, wanted
     assert done.code == 0, done.said
     assert set(done.outcomes) == set(wanted), done.out
     if not wanted:
-        assert "Nothing matched" in done.err and done.metrics["total_tasks_found"] == 3
+        assert "Nothing was downloaded" in done.err and done.metrics["total_tasks_found"] == 3
 
 
 def test_null_for_all_eight_keys_of_the_document_means_none_any_or_the_default(server, tmp_path):
@@ -205,6 +206,9 @@ def test_what_is_complete_and_unchanged_is_skipped_and_nothing_is_exported(serve
     assert again.metrics["tasks_skipped"] == 3
 
 
+CHANGED_BY_SOMEBODY = ("file changed", "file added", "manifest torn")
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -215,6 +219,7 @@ def test_what_is_complete_and_unchanged_is_skipped_and_nothing_is_exported(serve
         "images",
         "file lost",
         "file changed",
+        "file added",
         "manifest torn",
         "overwrite",
     ],
@@ -227,6 +232,9 @@ def test_whatever_changed_is_downloaded_again_and_nothing_old_stays(server, tmp_
     annotations, manifest = folder / "annotations" / "instances_default.json", folder / ".cvat-download.jsonl"
     if change == "annotations":
         task.updated_date = server.world.now()
+    elif change == "file added":
+        task.updated_date = server.world.now()
+        (folder / "notes.txt").write_text("notes")
     elif change == "job state":
         complete(server, 1, "annotation", "rejected")
     elif change == "deleted frame":
@@ -246,7 +254,25 @@ def test_whatever_changed_is_downloaded_again_and_nothing_old_stays(server, tmp_
         (folder / "notes.txt").write_text("old")
     again = run(server, tmp_path, *arguments)
     assert again.code == 0 and again.outcomes == {1: "downloaded"}, again.said
-    assert again.folders == first.folders
+    others = [each for each in again.folders if each != folder.name]
+    assert len(again.folders) == len(others) + 1
+    # What somebody may have written stays beside it.
+    assert [each.startswith(f"{folder.name}.kept-") for each in others] == [True] * (change in CHANGED_BY_SOMEBODY)
+    if change in CHANGED_BY_SOMEBODY:
+        assert f" is kept as {folder.parent / others[0]}: " in again.out
+        last = again.err.splitlines()[-1]
+        assert last.endswith(f" 1 folder that somebody had changed is kept: {folder.parent / others[0]}.")
+        assert {"file changed": "2", "file added": "notes"}.get(change, "") in tree_of(folder.parent / others[0])[
+            "notes.txt" if change == "file added" else "annotations/instances_default.json"
+        ].decode()
+        assert run(server, tmp_path, *arguments).folders == again.folders
+    said = {
+        "format": ": the folder held COCO 1.0 without images; it is replaced by Datumaro 1.0 without images",
+        "images": ": the folder held COCO 1.0 without images; it is replaced by COCO 1.0 with images",
+        "overwrite": f"Replacing {folder}, as --overwrite-existing says (1 file was added to it)",
+        "annotations": "Task 1 has changed since it was downloaded",
+    }
+    assert said.get(change, "") in again.out
     names = assert_complete(folder)
     assert ("annotations/default.json" in names) == (change == "format")
     assert ("annotations/instances_default.json" in names) == (change != "format")
@@ -264,12 +290,57 @@ def test_a_folder_that_is_not_ours_is_left_alone_unless_it_is_to_be_overwritten(
     assert not (folder / "mine.txt").exists() and assert_complete(folder)
 
 
+def test_a_dataset_folder_that_was_moved_to_another_disk_and_linked_is_skipped_and_its_link_kept(server, tmp_path):
+    name = run(server, tmp_path, *ALL, "--task-ids", "1").folders[0]
+    folder, moved = tmp_path / "outputs" / "cvat_downloads" / name, tmp_path / "moved"
+    folder.rename(moved)
+    folder.symlink_to(moved)
+    assert run(server, tmp_path, *ALL, "--task-ids", "1").outcomes == {1: "skipped"}
+    before = tree_of(moved)
+    server.world.tasks[1].updated_date = server.world.now()
+    done = run(server, tmp_path, *ALL, "--task-ids", "1")
+    [kept] = [each for each in done.folders if each != name]
+    assert done.code == 0 and assert_complete(folder) and not folder.is_symlink() and tree_of(moved) == before
+    assert (folder.parent / kept).readlink() == moved and f": it is a link to {moved}" in done.out
+
+
+@pytest.mark.parametrize("kind", ["file", "dangling link"])
+def test_what_stands_in_a_datasets_place_is_named_before_anything_is_exported(server, tmp_path, kind):
+    final = tmp_path / "outputs" / "cvat_downloads" / run(server, tmp_path, *ALL, "--task-ids", "1").folders[0]
+    shutil.rmtree(final)
+    if kind == "file":
+        final.write_text("precious")
+    else:
+        final.symlink_to(tmp_path / "nowhere")
+    exports = server.log_count("POST .*/export")
+    done = run(server, tmp_path, *ALL, "--task-ids", "1")
+    assert done.code == 1 and f"the {kind.split()[-1]} {final} exists already and was not made by" in done.err
+    assert server.log_count("POST .*/export") == exports
+    assert "Run the same command again" not in done.err and "First do what stands below" in done.err
+    assert run(server, tmp_path, *ALL, "--task-ids", "1", "--overwrite-existing").code == 0 and assert_complete(final)
+
+
+@pytest.mark.parametrize("place", ["cvat_downloads", "cvat_downloads/.staging"])
+def test_an_output_folder_with_something_in_the_way_is_no_fault_of_the_program(server, tmp_path, place):
+    path = tmp_path / "outputs" / place
+    path.parent.mkdir(parents=True)
+    path.write_text("precious")
+    done = run(server, tmp_path, *ALL)
+    assert done.code == 2 and f"CVAT_DOWNLOAD_OUTPUT_DIR={tmp_path / 'outputs'} cannot be written" in done.err
+    assert str(path) in done.err and "Move away what is in the way there." in done.err
+    assert path.read_text() == "precious"
+
+
 def test_a_task_that_was_renamed_does_not_leave_its_old_folder_behind(server, tmp_path):
     run(server, tmp_path, *ALL, "--task-ids", "1")
     task = server.world.tasks[1]
     task.name, task.updated_date = "another name", server.world.now()
     done = run(server, tmp_path, *ALL, "--task-ids", "1")
     assert done.folders == ["another_name"] and assert_complete(done.folder / "cvat_downloads" / "another_name")
+    task.name = "Another  Name"  # the same folder, and no other date
+    done = run(server, tmp_path, *ALL, "--task-ids", "1")
+    assert done.outcomes == {1: "skipped"} and done.folders == ["another_name"]
+    assert assert_complete(done.folder / "cvat_downloads" / "another_name")
 
 
 @pytest.mark.parametrize("change", ["edited", "added to"])
@@ -479,12 +550,31 @@ def test_one_export_that_fails_does_not_stop_the_others(server, tmp_path):
     server.faults.add(Fault("POST /api/tasks/2/dataset/export", "fail", times=None))
     done = run(server, tmp_path, *ALL)
     assert done.code == 3 and done.outcomes == {1: "downloaded", 2: "failed", 3: "downloaded"}
-    assert done.err.splitlines()[-1].startswith("2 tasks downloaded, 0 skipped, 1 FAILED")
+    last = done.err.splitlines()[-1]
+    assert last.startswith("2 tasks downloaded, 0 unchanged, 1 FAILED") and "Run the same command again" not in last
+    name = server.world.tasks[2].name
+    assert f"To go on without this task: --exclude {shlex.quote(name)}" in done.err
+    assert run(server, tmp_path, *ALL, "--exclude", name).code == 0
 
 
 def test_a_download_that_is_cut_goes_on(server, tmp_path):
     server.faults.add(Fault("GET /api/tasks/1/dataset/download", "cut", after_bytes=300, times=2))
     assert run(server, tmp_path, *ALL, "--include-images").code == 0
+    statuses = [each.status for each in server.log if each.line == "GET /api/tasks/1/dataset/download"]
+    assert statuses == [200, 206, 206]
+
+
+def test_that_an_export_begins_is_told_when_it_does(server, tmp_path):
+    server.faults.add(Fault("POST /api/tasks/1/dataset/export", "hang", times=None))
+    with running(begin(server, tmp_path, *ALL, "--task-ids", "1", preexec=os.setpgrp)) as process:
+        said = []
+        while not said or not said[-1].startswith("Exporting dataset in format: "):
+            said.append(process.stdout.readline())
+            assert said[-1], said
+        process.send_signal(signal.SIGTERM)
+        out, _ = process.communicate(timeout=60)
+    assert [line.partition(" task 1")[0] for line in said[-3:-1]] == ["Processing", "Downloading"]
+    assert "Exporting" not in out
 
 
 def test_wrong_credentials_end_with_12_and_metrics_say_why(server, tmp_path):
@@ -517,7 +607,7 @@ def test_a_second_run_in_the_same_folder_is_refused(server, tmp_path):
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM
-    assert "so far: 0 downloaded, 0 skipped, 0 failed. Metrics saved to: " in out, out
+    assert "so far: 0 tasks downloaded, 0 unchanged. Metrics saved to: " in out, out
     assert "the next run goes on from here" in err
     metrics = json.loads((tmp_path / "outputs" / "metrics.json").read_text())
     assert metrics["reason"] == "stopped by a signal"
@@ -546,7 +636,7 @@ def test_metrics_that_cannot_be_written_are_no_good_end(server, tmp_path, alread
     assert "CVAT Download Complete" in done.out and "Metrics saved" not in done.out
     last = done.err.splitlines()[-1]
     assert "All good" not in last
-    assert ("0 tasks downloaded, 3 skipped" if already else "3 tasks downloaded, 0 skipped") in last
+    assert ("0 tasks downloaded, 3 unchanged" if already else "3 tasks downloaded, 0 unchanged") in last
     assert f"Metrics.json could not be written into {tmp_path / 'outputs'}: Is a directory" in last
 
 
