@@ -139,7 +139,7 @@ def download_all(book: Book, stop: StopSignal) -> None:
         chosen = choose(client, settings, tell)
     desk = Desk(client, settings, stop, kept=book.kept)
     book.metrics.total_tasks_found, book.metrics.output_dir = chosen.total, str(desk.downloads)
-    book.saw_nothing = not chosen.total
+    book.saw_nothing, book.nothing_chosen = not chosen.total, chosen.nothing
     for missing in chosen.missing:
         book.metrics.details.append(
             TaskDetail(missing.id, "", "", "", 0, "", "failed", format=dataset_format, reason=missing.reason)

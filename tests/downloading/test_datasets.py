@@ -13,6 +13,7 @@ import threading
 import zipfile
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 import pytest
 from rights import like_anybody, rights
@@ -24,6 +25,9 @@ from common.files import DiskFull
 from sandbox.cvat import CvatSandbox, Fault
 from sandbox.cvat import datasets as written
 from tests.downloading.datasets import assert_complete, begin, run
+
+ALL = ("--required-status", "null")
+SINCE_2020 = '{"and":[{">=":[{"var":"updated_date"},"2020-01-01T08:00:00Z"]}]}'
 
 
 def tree_of(folder: Path) -> dict[str, bytes]:
@@ -48,7 +52,7 @@ def test_completed_tasks_are_downloaded_by_default_and_the_run_tells_what_the_do
     for line in (
         "Starting CVAT Download Pipeline", f"Connecting to CVAT at {server.url}...", "Dataset format: COCO 1.0",
         "Include images: false", "Check image exists: true", "Required status: completed", "Found 3 total tasks",
-        "Filtering tasks with status: 'completed'", "Filtered out 1 tasks not matching status", "Will process 2 tasks",
+        "Filtering tasks with status: 'completed'", "Filtered out 1 task not matching status", "Will process 2 tasks",
         "CVAT Download Complete", "Tasks downloaded: 2", f"Metrics saved to: {done.folder / 'metrics.json'}",
     ):  # fmt: skip
         assert line in done.out.splitlines(), line
@@ -72,34 +76,74 @@ def test_completed_tasks_are_downloaded_by_default_and_the_run_tells_what_the_do
 
 
 @pytest.mark.parametrize(
-    ("arguments", "wanted"),
+    ("arguments", "wanted", "asked"),
     [
-        (["-o", "cvat_download.required_status=null"], {1, 2, 3}),
-        (["-o", "cvat_download.required_status=annotation"], {2, 3}),
-        (["-o", "cvat_download.task_ids=[1,3]", "-o", "cvat_download.required_status=null"], {1, 3}),
-        (["-o", "cvat_download.project_id=2", "-o", "cvat_download.required_status=null"], {2}),
-        (["-o", "cvat_download.organization_slug=null", "-o", "cvat_download.project_id=null"], {1}),
-        (["--required-status", "acceptance"], {1}),
-        (["--required-status", "in progress"], {2}),
-        (["--required-status", "any", "--exclude", "*2*,nothing", "--include", "*"], "names"),
-        (["--required-status", "null", "--jobs-completed"], {1}),
-        (["--required-status", "null", "--subset", "Train"], {3}),
-        (["--required-status", "null", "--updated-since", "2999-01-01"], set()),
-        (["--required-status", "null", "--updated-since", "2020-01-01T08:00"], {1, 2, 3}),
+        (["-o", "cvat_download.required_status=null"], {1, 2, 3}, {}),
+        (["-o", "cvat_download.required_status=annotation"], {2}, {"status": "annotation"}),
+        (["-o", "cvat_download.task_ids=[1,3]", "-o", "cvat_download.required_status=null"], {1, 3}, None),
+        (["-o", "cvat_download.project_id=2", "-o", "cvat_download.required_status=null"], {2}, {"project_id": "2"}),
+        (
+            ["-o", "cvat_download.organization_slug=null", "-o", "cvat_download.project_id=null"],
+            {1},
+            {"status": "completed"},
+        ),
+        (["--required-status", "acceptance"], {1}, {}),
+        (["--required-status", "in progress"], {2}, {}),
+        (["--required-status", "any", "--exclude", "*2*,nothing", "--include", "*"], "names", {}),
+        (["--jobs-completed"], {1, 3}, {}),
+        (["--jobs-completed", "--required-status", "completed"], {1}, {"status": "completed"}),
+        (["--required-status", "null", "--subset", "Train"], {3}, {"subset": "Train"}),
+        (["--required-status", "null", "--updated-since", "2020-01-01T08:00"], {1, 2, 3}, {"filter": SINCE_2020}),
     ],
 )
-def test_every_filter_lets_pass_what_it_says(server, tmp_path, arguments, wanted):
+def test_every_filter_lets_pass_what_it_says_and_the_server_is_asked_for_no_more(
+    server, tmp_path, arguments, wanted, asked
+):
     assert sorted(server.world.tasks) == [1, 2, 3]
     complete(server, 1)
     complete(server, 2, "annotation", "in progress")
+    complete(server, 3, "validation", "completed")
     server.world.tasks[3].subset = "Train"
     if wanted == "names":
         wanted = {task.id for task in server.world.tasks.values() if "2" not in task.name}
     done = run(server, tmp_path, *arguments)
     assert done.code == 0, done.said
     assert set(done.outcomes) == set(wanted), done.out
-    if not wanted:
-        assert "Nothing was downloaded" in done.err and done.metrics["total_tasks_found"] == 3
+    queries = [parse_qs(each.query) for each in server.log if each.line == "GET /api/tasks"]
+    listings = [query for query in queries if query.pop("page_size") != ["1"]]
+    plumbing = {"sort": ["id"]}
+    assert listings == ([] if asked is None else [{name: [value] for name, value in asked.items()} | plumbing])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "3 tasks are on the server, none has status completed (annotation: 2, validation: 1). NULL."),
+        (["--project-id", "2"], "1 task is in project 2, none has status completed (annotation: 1). NULL."),
+        (["--task-ids", "1,2"], "task 1: its status is annotation, not completed; task 2: its status is annotation, not "
+         "completed. NULL."),
+        (["--required-status", "null", "--subset", "x"], "3 tasks are on the server, none is in subset 'x'."),
+        (["--required-status", "null", "--project-id", "2", "--include", "x"], "1 task is in project 2, none has such a name."),
+        (["--required-status", "null", "--updated-since", "2999-01-01"], "3 tasks are on the server, none was updated since "
+         "2999-01-01T00:00:00Z."),
+        (["--required-status", "rejected"], "3 tasks are on the server, none has all its jobs in state 'rejected'."),
+        (["--jobs-completed"], "3 tasks are on the server, none has all its jobs in state completed."),
+    ],
+)  # fmt: skip
+def test_where_nothing_matched_the_last_words_say_which_filter_took_all_of_it(server, tmp_path, arguments, said):
+    complete(server, 3, "validation", "in progress")
+    done = run(server, tmp_path, *arguments)
+    assert done.code == 0 and done.metrics["total_tasks_found"] == 3 and done.outcomes == {}
+    said = said.replace("NULL", "--required-status null takes them as they are")
+    assert done.err.splitlines()[-1] == f"Nothing was downloaded: {said}"
+
+
+def test_a_project_is_told_with_its_labels(server, tmp_path):
+    done = run(server, tmp_path, "--project-id", "2")
+    project = server.world.projects[2]
+    labels = [label.name for label in project.labels]
+    assert f"Project: {project.name} (ID: 2)" in done.out and labels
+    assert f"Project labels: {labels}" in done.out and "Project has 1 total task" in done.out
 
 
 def test_null_for_all_eight_keys_of_the_document_means_none_any_or_the_default(server, tmp_path):
@@ -194,8 +238,6 @@ def test_a_format_that_cannot_be_checked_says_so(server, tmp_path):
 
 
 # --- the cache ----------------------------------------------------------------------------------------------------
-
-ALL = ("--required-status", "null")
 
 
 def test_what_is_complete_and_unchanged_is_skipped_and_nothing_is_exported(server, tmp_path):
