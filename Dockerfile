@@ -47,6 +47,9 @@ ENV PATH=/opt/venv/bin:/app:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     MALLOC_ARENA_MAX=2 \
     CVAT_BACKUP_DIR=/backups \
+    CVAT_DOWNLOAD_OUTPUT_DIR=/downloads \
+    CVAT_IMAGES_OUTPUT_DIR=/downloads/images \
+    SC_DIR=/downloads/sc-projects \
     CVAT_STATE_DIR=/state \
     CVAT_HEALTH_HOST=0.0.0.0
 WORKDIR /app

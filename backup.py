@@ -21,6 +21,7 @@ from common.cvat.compatibility import version_warnings
 from common.cvat.listing import Observer, inventory, nobody
 from common.cvat.settings import missing_server_settings
 from common.exits import Exit, RunEnds
+from common.files import disk_full_named
 from common.lock import all_locked, locks_of
 from common.ownership import how_to_make_writable
 from common.progress import Display
@@ -149,10 +150,11 @@ def lock_modes(run: Run[BackupSettings], store: Store, modes: Sequence[Mode]) ->
     job = f"backup.py --mode {' '.join(modes)}" + ("" if shard.is_whole else f", shard {shard}")
     with contextlib.ExitStack() as stack:
         try:
-            store.prepare()
-            contents = sorted({content_of(mode) for mode in modes})
-            locks = [lock for content in contents for lock in locks_of(store.folder, content, shard)]
-            stack.enter_context(all_locked(locks, job, run.patience))
+            with disk_full_named(store.folder.parent):
+                store.prepare()
+                contents = sorted({content_of(mode) for mode in modes})
+                locks = [lock for content in contents for lock in locks_of(store.folder, content, shard)]
+                stack.enter_context(all_locked(locks, job, run.patience))
         except OSError as error:
             remedy = how_to_make_writable(store.folder.parent, "backup.py")
             raise RunEnds(f"CVAT_BACKUP_DIR cannot be written: {error}", remedy, Exit.BAD_CONFIGURATION) from None

@@ -12,6 +12,8 @@ import os
 import sys
 from collections.abc import Sequence
 
+from common.exits import Exit
+
 MODES = ("datasets", "images")
 
 
@@ -28,7 +30,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         opener = Opener()
     import argparse
 
-    from common.exits import Exit
     from common.run import frame
 
     parser = argparse.ArgumentParser(
@@ -53,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         add_image_arguments(parser)
         return frame(ImageSettings, parser, argv, lambda run: run_images(run, opener), also_check=what_is_missing)
-    parser.parse_args(argv)
+    parser.parse_known_args(argv)  # says what is wrong with the mode; flags are those of a mode
     parser.print_usage(sys.stderr)
     print("configuration: say what to download: --mode datasets, or --mode images --csv-file FILE", file=sys.stderr)
     return Exit.BAD_CONFIGURATION

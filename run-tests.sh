@@ -9,7 +9,7 @@ while [ -L "$self" ]; do # a link to this file may lie anywhere
     link=$(readlink -- "$self")
     case $link in /*) self=$link ;; *) self=$(dirname -- "$self")/$link ;; esac
 done
-here=$(cd -- "$(dirname -- "$self")" && pwd) || exit 2
+here=$(CDPATH='' cd -- "$(dirname -- "$self")" && pwd) || exit 2
 cd "$here" || exit 2
 # shellcheck source=deploy/venv.sh
 . deploy/venv.sh

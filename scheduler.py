@@ -22,16 +22,17 @@ from common.health.health import Health
 from common.health.settings import HealthSettings
 from common.notify.announcer import Announcer, Ending
 from common.notify.settings import NotifySettings, missing_for_alerts
-from common.run import Run, frame, leave, say
+from common.run import Run, frame, leave, put, say
 from common.scheduling.book import Book
+from common.scheduling.cron import zone_of_schedule
 from common.scheduling.daemon import Daemon
 from common.scheduling.record import JobRun
 from common.scheduling.relay import Output
 from common.scheduling.settings import DaemonSettings
-from common.scheduling.show import coming_runs, what_it_holds, zone_of_schedule
+from common.scheduling.show import coming_runs, what_it_holds
 from common.scheduling.signals import Signals
 from common.scheduling.watch import Watch, read_crontab, scripts_in
-from common.settings import ROOT
+from common.settings import ROOT, variables
 from common.text import now
 
 
@@ -45,8 +46,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--check", action="store_true", help="check the crontab, say what is wrong with it, and end")
     parser.add_argument("--health", action="store_true", help="say whether everything is backed up, and end")
-    parser.add_argument("--next", type=int, nargs="?", const=10, metavar="N", help="show the next N runs (10) and end")
+    parser.add_argument(
+        "--next", type=_count, nargs="?", const=10, metavar="N", help="show the next N runs (10) and end"
+    )
     return frame(SchedulerSettings, parser, argv, run_scheduler, also_check=what_is_missing)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of runs: 1 or more")
+    return int(text)
 
 
 def what_is_missing(_arguments: argparse.Namespace, raw: Mapping[str, str]) -> list[str]:
@@ -66,7 +75,9 @@ def run_scheduler(run: Run[SchedulerSettings]) -> int:
     book = Book(settings.state_dir)
     with book.kept():
         output = Output(style_of(settings))
-        daemon = Daemon(settings, ROOT, Watch(settings.crontab, ROOT, zone), signals, output, book)
+        # What stands in flags holds for the jobs, too: the status page must not judge other folders than they use.
+        flags = {name: value for name in variables(SchedulerSettings) if (value := getattr(run.arguments, name, None))}
+        daemon = Daemon(settings, ROOT, Watch(settings.crontab, ROOT, zone), signals, output, book, flags)
         announcer = open_announcer(settings, daemon)
         health = Health(settings, settings.state_dir, run.stop, zone)
         daemon.listeners.changed = health.refresh
@@ -118,7 +129,7 @@ def show(run: Run[SchedulerSettings]) -> int:
     lines = what_it_holds(crontab) if run.arguments.check else []
     if run.arguments.next is not None:
         lines += coming_runs(crontab, run.arguments.next, now())
-    print("\n".join(lines))
+    put("\n".join(lines))
     return Exit.ALL_GOOD
 
 

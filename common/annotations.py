@@ -10,6 +10,7 @@ from typing import Any
 import ijson
 
 from common.sources import Counts
+from common.text import printable
 
 # Up to this size the whole text is parsed at once; beyond it is streamed, since parsed text takes ten times its size
 # in each of several threads.
@@ -22,6 +23,11 @@ _SCALARS = frozenset({"number", "string", "boolean", "null"})
 
 class NotAnnotations(Exception):
     """The text is not complete annotation JSON."""
+
+
+def _plain(error: Exception) -> str:
+    """Parsers quote what they choked on, byte for byte."""
+    return printable(f"{type(error).__name__}: {error}", 200)
 
 
 class AnnotationCounter:
@@ -51,7 +57,7 @@ class AnnotationCounter:
         try:
             parsed = json.loads(bytes(self._held))
         except ValueError as error:
-            raise NotAnnotations(f"the annotations are not complete JSON ({error})") from None
+            raise NotAnnotations(f"the annotations are not complete JSON ({_plain(error)})") from None
         counts = Counts()
         for entry in parsed if isinstance(parsed, list) else [parsed]:
             if not isinstance(entry, dict) or not all(isinstance(entry.get(kind), list) for kind in _KINDS):
@@ -81,7 +87,7 @@ class _Streamed:
             try:
                 self._parser.send(piece[at : at + SLICE_BYTES])
             except ijson.JSONError as error:
-                raise NotAnnotations(f"the annotations are not complete JSON ({error})") from None
+                raise NotAnnotations(f"the annotations are not complete JSON ({_plain(error)})") from None
             for event, value in self._events:
                 # Nearly all events are coordinates, deep inside a shape or track.
                 if event not in _SCALARS or self._depth <= self._key_depth + 1:
@@ -115,7 +121,7 @@ class _Streamed:
         try:
             self._parser.close()
         except ijson.JSONError as error:
-            raise NotAnnotations(f"the annotations are not complete JSON ({error})") from None
+            raise NotAnnotations(f"the annotations are not complete JSON ({_plain(error)})") from None
         if self._depth or self._lacking or not self._objects:
             raise NotAnnotations("the annotations are not tags, shapes and tracks")
         return Counts(*(self._found[kind] for kind in _KINDS))
@@ -172,4 +178,4 @@ def frames_meta(pieces: Iterable[bytes]) -> FramesMeta:
                 single[prefix] = int(value)
         return FramesMeta(single["start_frame"], single["stop_frame"], single["size"], frozenset(deleted))
     except (ijson.JSONError, KeyError) as error:
-        raise NotAnnotations(f"the frames of the task cannot be read ({type(error).__name__}: {error})") from None
+        raise NotAnnotations(f"the frames of the task cannot be read ({_plain(error)})") from None

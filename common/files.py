@@ -17,6 +17,7 @@ from typing import Any
 from common.exits import Trouble
 
 LONGEST_TURN_SECONDS = 10
+_DEVICES = frozenset(("con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in "0123456789¹²³")))
 
 
 class DiskFull(Trouble):
@@ -112,6 +113,14 @@ def disk_full_named(folder: Path) -> Iterator[None]:
 def free_bytes(folder: Path) -> int:
     """Bytes that this user may still write in `folder`'s file system."""
     return shutil.disk_usage(folder).free
+
+
+def is_device(name: str) -> bool:
+    """Whether Windows and its file servers keep this name for a device, whatever follows its first dot.
+
+    https://learn.microsoft.com/windows/win32/fileio/naming-a-file (com0 and lpt0 are refused by some versions)
+    """
+    return name.partition(".")[0].rstrip(" ").casefold() in _DEVICES
 
 
 def slug(name: str, longest_bytes: int = 60) -> str:

@@ -81,7 +81,7 @@ def all_locked(paths: Sequence[Path | Shared], job: str, patience: Patience = AT
 @contextlib.contextmanager
 def _held(lock: Path | Shared, job: str) -> Iterator[None]:
     path, how = (lock.path, fcntl.LOCK_SH) if isinstance(lock, Shared) else (lock, fcntl.LOCK_EX)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    descriptor = _open(path)
     try:
         try:
             fcntl.flock(descriptor, how | fcntl.LOCK_NB)
@@ -100,6 +100,17 @@ def _held(lock: Path | Shared, job: str) -> Iterator[None]:
         os.close(descriptor)
 
 
+def _open(path: Path) -> int:
+    """The descriptor of a lock file, which is made if need be. Raises OSError, also for a link, which leads elsewhere."""
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    except OSError as error:
+        if error.errno != errno.ELOOP or not path.is_symlink():
+            raise
+        # As of a file that may not be written, which is what every script can explain.
+        raise PermissionError(errno.ELOOP, f"this lock file is a link to {path.readlink()}", str(path)) from None
+
+
 def locks_of(folder: Path, content: str, shard: Shard = WHOLE) -> list[Path | Shared]:
     """What a run must hold that writes one kind of content of one server's folder. Raises OSError.
 
@@ -110,7 +121,7 @@ def locks_of(folder: Path, content: str, shard: Shard = WHOLE) -> list[Path | Sh
     if shard.is_whole:
         return [everything]
     own = folder / f".lock-{content}{shard.ending}"
-    own.touch()  # before the look: of two divisions that begin at the same moment, at least one sees the other
+    os.close(_open(own))  # before the look: of two divisions that begin at the same moment, at least one sees the other
     others = [
         path for path in sorted(folder.glob(f".lock-{content}.*of*")) if not path.name.endswith(f"of{shard.count}")
     ]

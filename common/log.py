@@ -1,6 +1,7 @@
 """Logging: structlog, readable on a terminal, one JSON object a line elsewhere, no secret in either.
 
-Event names are fixed words (`backup_saved`, `export_failed`); what happened to what stands in the fields.
+Event names are fixed words (`backup_saved`, `export_failed`); what happened to what stands in the fields. A line with a
+field `sentence` is that sentence for the person at a terminal (an empty one: nothing), and the rest for everybody else.
 """
 
 from __future__ import annotations
@@ -108,11 +109,17 @@ def _configure(level: str, style: str) -> None:
         structlog.processors.format_exc_info,
         _mask_secrets,
     ]
-    renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer(colors=has_colours(), pad_event_to=22, sort_keys=False)
-        if text
-        else structlog.processors.JSONRenderer(ensure_ascii=False, default=str)
-    )
+    as_text = structlog.dev.ConsoleRenderer(colors=has_colours(), pad_event_to=22, sort_keys=False)
+    as_json = structlog.processors.JSONRenderer(ensure_ascii=False, default=str)
+
+    def renderer(logger: Any, method: str, event: structlog.typing.EventDict) -> str | bytes:
+        sentence = event.pop("sentence", None)
+        if not text:
+            return as_json(logger, method, event)
+        if sentence == "":
+            raise structlog.DropEvent
+        return as_text(logger, method, event) if sentence is None else str(sentence)
+
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),

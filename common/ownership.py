@@ -59,6 +59,8 @@ def what_to_do(folder: Path, error: OSError, script: str) -> str:
         return how_to_make_writable(there, script)
     if error.errno in _IN_THE_WAY:
         return "Move away what is in the way there."
+    if error.errno == errno.ELOOP:
+        return "Delete the link (not what it leads to)."
     return ""
 
 

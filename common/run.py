@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import difflib
 import io
 import os
 import re
@@ -31,6 +32,7 @@ from common.settings import (
     SettingsType,
     add_flags,
     flag_name,
+    has_no_flag,
     is_secret,
     load,
     shown,
@@ -95,9 +97,13 @@ def frame(
         return Exit.BAD_CONFIGURATION
     log.set_up(loaded.settings.log_level, loaded.settings.log_format)
     if arguments.print_config:
-        print("\n".join(shown(loaded)))
-        return Exit.ALL_GOOD
+        return _guarded(loaded, arguments, lambda run: _show(loaded))
     return _guarded(loaded, arguments, body)
+
+
+def _show(loaded: Loaded[SettingsType]) -> int:
+    put("\n".join(shown(loaded)))
+    return Exit.ALL_GOOD
 
 
 def _not_understood(unknown: Sequence[str], cls: type[Settings]) -> str:
@@ -109,7 +115,19 @@ def _not_understood(unknown: Sequence[str], cls: type[Settings]) -> str:
     for variable, setting in variables(cls).items():
         if is_secret(setting) and flag_name(variable) == name:
             return f"unrecognized argument: {name} (a secret has no flag: set {variable}, or {variable}_FILE)"
-    return f"unrecognized argument: {name}"
+    flags = [
+        flag_name(variable)
+        for variable, setting in variables(cls).items()
+        if not (is_secret(setting) or has_no_flag(setting))
+    ]
+    meant = _flags_like(name, flags)
+    return f"unrecognized argument: {name}" + (f" (did you mean {' or '.join(meant)}?)" if meant else "")
+
+
+def _flags_like(name: str, flags: Sequence[str]) -> list[str]:
+    """Flags that have this one's word among theirs, as --csv-file has --csv; else those spelled much like it."""
+    word = name.removeprefix("--")
+    return [flag for flag in flags if word in flag.split("-")][:3] or difflib.get_close_matches(name, flags, 2, 0.7)
 
 
 def _set_up_streams(*, restart: bool) -> None:

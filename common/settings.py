@@ -196,6 +196,13 @@ def joined_from(field: FieldInfo, environ: Mapping[str, str]) -> str | None:
     return "/".join(parts) if parts and parts[0] else None
 
 
+def does_without(field: FieldInfo) -> tuple[str, ...]:
+    """The settings in whose place this one stands: where all are set equally high, it is the one that counts."""
+    extra = field.json_schema_extra
+    names = extra.get("does_without", ()) if isinstance(extra, dict) else ()
+    return tuple(str(name) for name in names) if isinstance(names, list) else ()
+
+
 def flag_name(variable: str) -> str:
     """The command-line flag of a variable: CVAT_BACKUP_DIR and SC_DIR are --dir, CVAT_URL is --url."""
     for prefix in ("CVAT_BACKUP_", "CVAT_DOWNLOAD_", "CVAT_IMAGES_", "CVAT_", "SC_", "FIFTYONE_SYNC_"):
@@ -260,6 +267,7 @@ def load(
     for variable, field in known.items():
         if variable not in raw and (joined := joined_from(field, environ)) is not None:
             raw[variable], origins[variable] = joined, "environment"
+    _let_the_higher_win(known, raw, origins, [origin for origin, _ in layers])
     for check in also_check:
         problems.extend(check(raw))
     settings = None
@@ -270,6 +278,20 @@ def load(
     if problems or settings is None:
         raise SettingsError(problems)
     return Loaded(settings, origins, unknown_variables(layers, known))
+
+
+def _let_the_higher_win(
+    known: Mapping[str, FieldInfo], raw: dict[str, str], origins: dict[str, str], order: Sequence[str]
+) -> None:
+    """A token of .env.local does not stand in the place of a user who was named above it, by a flag for instance."""
+    for variable, field in known.items():
+        if variable not in raw:
+            continue
+        others = [each for each in does_without(field) if each in raw]
+        highest = max(others, key=lambda each: order.index(origins[each]), default=variable)
+        if order.index(origins[highest]) > order.index(origins[variable]):
+            del raw[variable]
+            origins[variable] = f"that of {origins[variable]} gives way to {highest} ({origins[highest]})"
 
 
 def _value(variable: str, field: FieldInfo, layer: Mapping[str, str], problems: list[str], base: Path) -> str | None:

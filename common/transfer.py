@@ -32,7 +32,11 @@ SLOWEST_BYTES_PER_SECOND = 1024
 
 
 class Interrupted(Exception):
-    """The connection broke or stalled; what has arrived is kept."""
+    """The connection broke or stalled; what has arrived is kept. `remedy` says what to do about it."""
+
+    def __init__(self, text: str, remedy: str = "The next run goes on where the download broke off.") -> None:
+        super().__init__(text)
+        self.remedy = remedy
 
 
 class Changed(Exception):

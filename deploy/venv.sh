@@ -1,11 +1,11 @@
 # Sourced by the wrappers: ensure_venv FOLDER REQUIREMENTS sets up FOLDER/.venv from pinned requirements, once, and
-# again only when the pins (or the Python beneath) changed. All messages go to standard error.
+# again only when the pins (or the version of the Python beneath) changed. All messages go to standard error.
 # shellcheck shell=bash
 
 ensure_venv() {
     local folder=$1 requirements=$1/$2 venv=$1/.venv stamp=$1/.venv/installed-$2 wanted python
-    wanted=$(cat "$folder/requirements.txt" "$requirements" | cksum)
-    if [ -x "$venv/bin/python" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && "$venv/bin/python" -c '' 2>/dev/null; then
+    wanted="$(cat "$folder/requirements.txt" "$requirements" | cksum) $(version_of "$venv/bin/python")"
+    if [ -x "$venv/bin/python" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then
         return 0
     fi
     python=$(find_python) || return 2
@@ -25,7 +25,8 @@ ensure_venv() {
         return $code
     fi
     echo "Setting up .venv from $2 (once; takes about a minute) ..." >&2
-    if ! "$venv/bin/python" -c '' 2>/dev/null; then
+    # Without pip it was interrupted while it was made, or its packages are those of a Python that was upgraded.
+    if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
         rm -rf "$venv"
         "$python" -m venv "$venv" >&2 || return 2
     fi
@@ -33,7 +34,12 @@ ensure_venv() {
         echo "Installing the packages failed (see above). Is the package index reachable? Nothing else was done." >&2
         return 2
     fi
-    echo "$wanted" >"$stamp"
+    echo "$(cat "$folder/requirements.txt" "$requirements" | cksum) $(version_of "$venv/bin/python")" >"$stamp"
+}
+
+# Nothing for a Python that does not start, which is no version that a stamp holds.
+version_of() {
+    "$1" -c 'import sys; print(*sys.version_info[:2], sep=".")' 2>/dev/null || echo none
 }
 
 find_python() {

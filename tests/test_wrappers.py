@@ -57,13 +57,14 @@ def fake_installation(copy: Path) -> None:
     sums = subprocess.run(
         "cat requirements.txt requirements.txt | cksum", shell=True, cwd=copy, capture_output=True, text=True
     )
+    version = ".".join(str(part) for part in sys.version_info[:2])
     (copy / ".venv").unlink()
     (copy / ".venv" / "bin").mkdir(parents=True)
     # A wrapper around the real interpreter: a symlink would lose the packages of its virtual environment.
     python = copy / ".venv" / "bin" / "python"
     python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n', encoding="utf-8")
     python.chmod(0o755)
-    (copy / ".venv" / "installed-requirements.txt").write_text(sums.stdout, encoding="utf-8")
+    (copy / ".venv" / "installed-requirements.txt").write_text(f"{sums.stdout.strip()} {version}\n", encoding="utf-8")
 
 
 @pytest.mark.parametrize("way", ["wrapper", "python"])
@@ -172,10 +173,47 @@ def test_changed_pins_are_installed_again_and_unchanged_ones_are_not(copy: Path)
     (copy / "requirements.txt").write_text("requests==2.34.2\n", encoding="utf-8")
     first = call(copy, "./run-locally-backup.sh", "--list")
     assert "Setting up .venv" in first.stderr
-    assert "install" in calls.read_text()
+    assert "install" in (asked := calls.read_text())
     second = call(copy, "./run-locally-backup.sh", "--list")
     assert "Setting up" not in second.stderr
-    assert len(calls.read_text().splitlines()) == 1
+    assert calls.read_text() == asked
+
+
+@pytest.mark.parametrize("left", ["while it was made", "of another Python"])
+def test_an_environment_without_its_packages_is_made_anew(copy: Path, tmp_path: Path, left: str):
+    """Ctrl+C before pip is in it; a Python that was upgraded beneath it, for which its packages are none."""
+    fake_installation(copy)
+    stamp = copy / ".venv" / "installed-requirements.txt"
+    if left == "while it was made":
+        stamp.unlink()
+    else:
+        stamp.write_text(stamp.read_text().rsplit(" ", 1)[0] + " 3.10\n")
+    good = (copy / ".venv" / "bin" / "python").read_text()
+    broken = '#!/bin/sh\n[ "$2" = pip ] && echo "No module named pip" >&2 && exit 1\n' + good.split("\n", 1)[1]
+    (copy / ".venv" / "bin" / "python").write_text(broken)
+    (copy / ".venv" / "old").write_text("")
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    new = '#!/bin/sh\n[ "$2" = pip ] && exit 0\n' + good.split("\n", 1)[1]
+    (tmp_path / "new").write_text(new)
+    making = f'mkdir -p "$3/bin" && cp "{tmp_path}/new" "$3/bin/python" && chmod 755 "$3/bin/python" && exit 0'
+    (folder / "python3").write_text(f'#!/bin/sh\n[ "$2" = venv ] && {making}\nexec "{sys.executable}" "$@"\n')
+    (folder / "python3").chmod(0o755)
+    done = call(copy, "./run-locally-sweeper.sh", "--print-config", PATH=f"{folder}:/usr/bin:/bin")
+    assert done.returncode == 0, done.stderr
+    assert not (copy / ".venv" / "old").exists()
+    again = call(copy, "./run-locally-sweeper.sh", "--print-config")
+    assert again.returncode == 0 and "Setting up" not in again.stderr
+
+
+@pytest.mark.parametrize("wrapper", ["run-locally-backup.sh", "run-locally-sweeper.sh"])
+def test_a_wrapper_is_found_through_links_and_whatever_cdpath_says(copy: Path, tmp_path: Path, wrapper: str):
+    fake_installation(copy)
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "it").symlink_to(copy / wrapper)
+    assert "CVAT_" in call(copy, str(tmp_path / "links" / "it"), "--print-config").stdout
+    near = call(copy, f"{copy.name}/{wrapper}", "--print-config", cwd=tmp_path, CDPATH=f".:{tmp_path}")
+    assert near.returncode == 0 and "CVAT_" in near.stdout, near.stderr
 
 
 def test_the_sweepers_wrapper_adds_nothing_to_the_users_settings(copy: Path):

@@ -29,8 +29,8 @@ def cleanup(run: SyncRun) -> int:
         there = [made for made in state.tasks if server.task_of(desk.client, made) is not None]
         changed = [] if run.arguments.discard else [made for made in there if _is_changed(desk, state, made)]
         if changed:
-            say(f"{plural(len(changed), 'task')} changed since the last load; nothing was removed.")
-            say("load brings in what is there now; cleanup --discard throws it away.")
+            say(f"{plural(len(changed), 'task')} with something that is in CVAT only (above); nothing was removed.")
+            say("load brings in what FiftyOne can hold; cleanup --discard throws away what is left.")
             return Exit.NOTHING_WORKED
         if failed := _remove(desk, there):
             say(f"{plural(failed, 'task')} could not be removed; cleanup may be repeated.")
@@ -68,6 +68,9 @@ def _is_changed(desk: Desk, state: Round, made: Made) -> bool:
     name = f"task {made.id} ({printable(made.name, 60)})"
     if _has_unloaded(desk, state, made):
         print(f"NOT LOADED  {name}: annotations or deleted frames are others than at the last load")
+        return True
+    if left := state.left_behind.get(str(made.id)):
+        print(f"NOT LOADED  {name}: {plural(left, 'thing')} that the last load could not bring into FiftyOne")
         return True
     changed_at = server.changed_at(desk.client, made.id)
     if changed_at > state.seen_at.get(str(made.id), changed_at):

@@ -209,6 +209,7 @@ def _finish(desk: Desk, state: Round, result: dict[str, Any]) -> None:
     if project is not None and project.made_by_us:
         client.change("PATCH", f"/api/projects/{project.id}", {"name": project.name}, repeat=True)
     state.seen_at = {str(made.id): server.changed_at(client, made.id) for made in state.tasks}
+    desk.folder.seal(state)
     state.phase, state.created_at = "created", iso(now())
     desk.folder.write(state)
 

@@ -90,6 +90,13 @@ class Desk:
         """The round of this dataset and key, made whole by `create`. Raises RunEnds."""
         state = self.folder.read()
         name = f"dataset {self.settings.dataset!r}, key {self.settings.anno_key!r}"
+        if state is None and self.folder.is_orphaned:
+            raise RunEnds(
+                f"run.json is missing in {self.folder.path}, where the files of {name} still lie.",
+                "Put a copy of it there: it says which tasks these are. Without one, create begins anew (under another "
+                "FIFTYONE_SYNC_ANNO_KEY, while FiftyOne has a record of this one) and puts these files aside.",
+                Exit.BAD_CONFIGURATION,
+            )
         if state is None:
             raise RunEnds(
                 f"Nothing was sent from here for {name}.",

@@ -22,6 +22,7 @@ def load(run: SyncRun) -> int:
     desk = Desk(run)
     with desk.folder.held("load", run.patience):
         state = made_round(desk)
+        desk.folder.require_whole(state)
         tls_remark(desk)
         there, gone = _there(desk.client, state)
         ready = [each for each in there if run.arguments.when is None or is_completed(desk.client, each.id)]
@@ -33,24 +34,42 @@ def load(run: SyncRun) -> int:
         if not ready:
             say(f"Nothing to load yet: {plural(len(there), 'task')} not completed. The next run looks again.")
             return Exit.ALL_GOOD
-        prints, seen_at = _fetch(desk, ready)
+        prints, seen_at = _fetch(desk, state, ready)
         failed = len(ready) - len(prints)
         if not prints:
             say("Nothing was loaded: no task could be read. The labels in FiftyOne are as they were.")
             return Exit.NOTHING_WORKED
         result = desk.worker.ask(_request(desk, state, [int(each) for each in prints]), heard)
-        state.loaded.update(prints)
-        state.seen_at.update(seen_at)
-        state.loaded_at = iso(now())
+        kept_out = _remember(state, result, prints, seen_at)
         desk.folder.write(state)
         report.print_load(result)
-        _last_words(result, len(prints), len(there) - len(ready), len(gone))
+        _last_words(result, len(prints) - len(kept_out), len(there) - len(ready), len(gone))
         if failed:
             say(f"{plural(failed, 'task')} could not be read; load may be repeated.")
-    return Exit.SOME_FAILED if failed else Exit.ALL_GOOD
+        if kept_out and len(kept_out) == len(prints) and not report.written(result):
+            return Exit.NOTHING_WORKED
+    return Exit.SOME_FAILED if failed or kept_out else Exit.ALL_GOOD
 
 
-def _fetch(desk: Desk, tasks: list[Made]) -> tuple[dict[str, str], dict[str, str]]:
+def _remember(state: Round, result: dict[str, Any], prints: dict[str, str], seen_at: dict[str, str]) -> dict[str, int]:
+    """Notes what was loaded. A task of which something found no place in FiftyOne is not: it is in CVAT only. Returns
+    those, with how many things."""
+    kept_out = {task: int(count) for task, count in (result.get("not_placed") or {}).items()}
+    not_held = result.get("not_held") or {}
+    for task, told in prints.items():
+        left = kept_out.get(task, 0) + int(not_held.get(task, 0))
+        state.left_behind.pop(task, None)
+        if left:
+            state.left_behind[task] = left
+        if task in kept_out:
+            state.loaded.pop(task, None)
+        else:
+            state.loaded[task], state.seen_at[task] = told, seen_at[task]
+    state.loaded_at = iso(now())
+    return kept_out
+
+
+def _fetch(desk: Desk, state: Round, tasks: list[Made]) -> tuple[dict[str, str], dict[str, str]]:
     """Writes what CVAT holds of each task to current/; the fingerprints and dates of those that could be read, by id.
 
     The date is asked for first: what somebody does meanwhile is newer. Raises Stopped, DiskFull.
@@ -58,8 +77,12 @@ def _fetch(desk: Desk, tasks: list[Made]) -> tuple[dict[str, str], dict[str, str
     prints, seen_at = {}, {}
     for made in tasks:
         try:
+            desk.folder.require_baseline(state, made.id)
             changed_at = server.changed_at(desk.client, made.id)
             held = server.held(desk.client, made.id)
+        except RunEnds as error:
+            print(f"FAILED         task {made.id}: {error.why} {error.remedy}")
+            continue
         except CvatError as error:
             print(f"FAILED         task {made.id}: {error}")
             continue
@@ -130,6 +153,15 @@ def _last_words(result: dict[str, Any], loaded: int, waiting: int, gone: int) ->
     if sums["ignored"]:
         parts.append(f"{sums['ignored']:,} ignored")
     say(f"Loaded {plural(loaded, 'task')}: {', '.join(parts)}; everything else is as it was.")
+    if lost := int(result.get("missing_count") or 0):
+        say(
+            f"{plural(lost, 'edit')} made in CVAT found no place in FiftyOne (MISSING, above): the dataset, field, sample or "
+            "label is not there any more. Put it back and load again; cleanup --discard gives them up."
+        )
+    if left := sum(int(each) for each in (result.get("not_held") or {}).values()):
+        say(
+            f"{plural(left, 'thing')} in CVAT cannot be a label here (NOT SUPPORTED, above): cleanup asks before they go."
+        )
     if waiting:
         say(f"{plural(waiting, 'task')} not completed yet.")
     if gone:

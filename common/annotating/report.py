@@ -66,8 +66,12 @@ def print_load(result: Mapping[str, Any]) -> None:
         print(f"DELETED FRAME  {shown(each)}: its labels were kept as they were")
     if len(deleted) > MOST_LINES:
         print(f"DELETED FRAME  and {plural(len(deleted) - MOST_LINES, 'more of them', 'more of them')}")
-    for each in (result.get("missing") or [])[:MOST_LINES]:
+    missing = (result.get("missing") or [])[:MOST_LINES]
+    for each in missing:
         print(f"MISSING        {shown(each)}")
+    more = int(result.get("missing_count") or len(missing)) - len(missing)
+    if more > 0:
+        print(f"MISSING        and {plural(more, 'more of them', 'more of them')}")
 
 
 def number(value: Any) -> int:
@@ -101,6 +105,12 @@ def permission_of(kind: str) -> str:
     if name in _PERMISSIONS:
         return f"FIFTYONE_SYNC_ALLOW_{name.upper()} is false"
     return "the settings do not allow it"
+
+
+def written(result: Mapping[str, Any]) -> int:
+    """How many labels a load wrote."""
+    sums = totals(result)
+    return sum(sums[column] for column in ("added", "changed", "removed", "put_back"))
 
 
 def totals(result: Mapping[str, Any]) -> dict[str, int]:

@@ -12,22 +12,26 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import secrets
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from common import log
 from common.exits import RunEnds
 from common.files import slug, write_json
 from common.lock import Patience, locked
+from common.ownership import path_of, what_to_do
 from common.text import iso, now
 
 VERSION = 1
 MARKER = "fiftyone_sync"
+ORIGINALS, FRAMES = "originals.jsonl", "frames.jsonl"
+_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
 Phase = Literal["creating", "created", "cleaned"]
 
 
@@ -79,6 +83,10 @@ class Round:
     loaded: dict[str, str] = field(default_factory=dict)  # task id: hash of the annotations that were loaded
     # Task id: newest date of the task and its jobs at the last load, or when create was through.
     seen_at: dict[str, str] = field(default_factory=dict)
+    # Task id: how many things of it the last load could not bring into FiftyOne; they are in CVAT only.
+    left_behind: dict[str, int] = field(default_factory=dict)
+    # Name in the round's folder: SHA-256 of what never changes after create. Rounds of older versions have none.
+    files: dict[str, str] = field(default_factory=dict)
     cleaned_at: str = ""
     version: int = VERSION
 
@@ -91,7 +99,12 @@ class Round:
         values = {name: value for name, value in content.items() if name in known}
         values["tasks"] = [Made(**each) for each in values.get("tasks", [])]
         values["project"] = Project(**values["project"]) if values.get("project") else None
-        return cls(**values)
+        found = cls(**values)
+        if found.phase not in get_args(Phase):
+            raise ValueError(f"phase {found.phase!r}")
+        if found.phase == "created" and not found.tasks:
+            raise ValueError("it names no task")
+        return found
 
 
 def new_round(server: str, dataset: str, anno_key: str) -> Round:
@@ -113,8 +126,12 @@ class Folder:
             lock = self.path.parent / f".lock-{self.path.name}"
             with locked(lock, f"fiftyone_sync.py {command} of this dataset and key", patience):
                 yield
-        except PermissionError as error:
-            raise RunEnds(f"{error.filename or self.path} cannot be written ({error.strerror}).") from None
+        except OSError as error:
+            if error.errno not in _REFUSED:
+                raise
+            path = path_of(error) or self.path
+            remedy = what_to_do(path.parent, error, "fiftyone_sync.py") or "Choose another folder as CVAT_STATE_DIR."
+            raise RunEnds(f"{path} cannot be used ({error.strerror}).", remedy) from None
 
     def make(self) -> None:
         """A new empty folder; one of an earlier round of the same key is put aside, for what it saved can be undone."""
@@ -129,31 +146,60 @@ class Folder:
 
     def read(self) -> Round | None:
         """run.json; None when there is none. Raises RunEnds when it cannot be read."""
-        path = self.path / "run.json"
         try:
-            return Round.from_json(json.loads(path.read_text(encoding="utf-8")))
+            return read_round(self.path / "run.json")
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise RunEnds(
-                f"{path} cannot be read ({type(error).__name__}: {error}).",
-                "It says what was made on the server. Put a good copy in its place, or remove the tasks by hand and then "
-                "its folder.",
-            ) from None
+
+    @property
+    def is_orphaned(self) -> bool:
+        """Whether files of a round lie here whose run.json is lost."""
+        return any((self.path / name).exists() for name in (ORIGINALS, FRAMES, "loaded.json")) and self.read() is None
 
     def write(self, state: Round) -> None:
         write_json(self.path / "run.json", asdict(state))
 
     def held_by_server(self, which: str, task_id: int) -> dict[str, Any] | None:
-        """What baseline/ or current/ has of a task; None when there is nothing."""
+        """What baseline/ or current/ has of a task; None when there is nothing. Raises RunEnds when it cannot be read."""
+        path = self.path / which / f"{task_id}.json"
         try:
-            found = json.loads((self.path / which / f"{task_id}.json").read_text(encoding="utf-8"))
+            found = json.loads(path.read_text(encoding="utf-8"))
+            if not isinstance(found, dict) or not {"annotations", "labels", "meta"} <= found.keys():
+                raise ValueError("it does not describe a task")
         except FileNotFoundError:
             return None
-        return dict(found)
+        except (OSError, ValueError) as error:
+            raise _not_readable(path, error, "It is what CVAT held of this task.") from None
+        return found
 
     def write_held(self, which: str, task_id: int, content: dict[str, Any]) -> None:
-        write_json(self.path / which / f"{task_id}.json", content, indent=None)
+        path = self.path / which / f"{task_id}.json"
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        write_json(path, content, indent=None)
+
+    def seal(self, state: Round) -> None:
+        """Notes what the files hold that a load works from: nothing changes them any more."""
+        names = [ORIGINALS, FRAMES, *(_baseline(made.id) for made in state.tasks)]
+        state.files = {name: _digest(self.path / name) for name in names if (self.path / name).exists()}
+
+    def require_whole(self, state: Round) -> None:
+        """Raises RunEnds when a file that all tasks need is lost or is another one than after create."""
+        for name in (ORIGINALS, FRAMES):
+            self._require(state, name)
+
+    def require_baseline(self, state: Round, task_id: int) -> None:
+        """The same of one task's baseline. Raises RunEnds."""
+        self._require(state, _baseline(task_id))
+        if not state.files:
+            self.held_by_server("baseline", task_id)
+
+    def _require(self, state: Round, name: str) -> None:
+        path, known = self.path / name, state.files.get(name)
+        try:
+            if known is not None and _digest(path) != known:
+                raise ValueError("it is not as create has written it")
+        except (OSError, ValueError) as error:
+            raise _not_readable(path, error, "Without it, what was done in CVAT cannot be told.") from None
 
 
 def rounds(state_dir: Path) -> list[tuple[Path, Round]]:
@@ -161,9 +207,9 @@ def rounds(state_dir: Path) -> list[tuple[Path, Round]]:
     found = []
     for path in sorted((state_dir / "fiftyone").glob("*/*/run.json")):
         try:
-            found.append((path.parent, Round.from_json(json.loads(path.read_text(encoding="utf-8")))))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            log.get().warning("round_not_readable", path=str(path), reason=f"{type(error).__name__}: {error}")
+            found.append((path.parent, read_round(path)))
+        except (RunEnds, FileNotFoundError) as error:
+            log.get().warning("round_not_readable", path=str(path), reason=str(error))
     return sorted(found, key=lambda each: each[1].began_at, reverse=True)
 
 
@@ -176,6 +222,39 @@ def fingerprint(held: dict[str, Any]) -> str:
     }
     deleted = sorted((held.get("meta") or {}).get("deleted_frames") or [])
     return hashlib.sha256(json.dumps([parts, deleted], sort_keys=True).encode()).hexdigest()
+
+
+def read_round(path: Path) -> Round:
+    """A run.json. Raises FileNotFoundError, and RunEnds when it cannot be read."""
+    try:
+        return Round.from_json(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _not_readable(path, error, "It says what was made on the server.") from None
+
+
+def _not_readable(path: Path, error: Exception, what_it_is: str) -> RunEnds:
+    """What to say of a file of a round: a good file that we may not read must not be replaced or removed."""
+    if isinstance(error, OSError):
+        remedy = what_to_do(path.parent, error, "fiftyone_sync.py") if error.errno in _REFUSED else ""
+        if isinstance(error, FileNotFoundError):
+            remedy = f"{what_it_is} Put a copy of it there; cleanup --discard ends the round without it."
+        return RunEnds(f"{path} cannot be read ({error.strerror}).", remedy or "Look at this disk, then try again.")
+    said = f"{type(error).__name__}: {error}" if not isinstance(error, ValueError) else str(error)
+    end = (
+        "or remove the tasks by hand and then its folder" if path.name == "run.json" else "or end it: cleanup --discard"
+    )
+    return RunEnds(f"{path} is damaged ({said}).", f"{what_it_is} Put a good copy in its place, {end}.")
+
+
+def _baseline(task_id: int) -> str:
+    return f"baseline/{task_id}.json"
+
+
+def _digest(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _name(text: str) -> str:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from common.sources import TaskContents
+from common.sources import TaskContents, TaskState
+from common.text import printable
 
 
 @dataclass(frozen=True)
 class Difference:
     """One task in which archive and server disagree. `index` is N of the archive's `task_N/`.
 
-    `lacks`: the archive has less than the server. `is_another`: the archive has another task in this place, which a
-    cache cannot explain (a task's name touches its project's date): the two do not belong together.
+    `lacks`: the archive has less than the server. `is_another`: the archive has another task in this place, or one
+    where the server has none, which a cache should not explain (both touch the project's date): no place can be trusted.
     """
 
     index: int
@@ -49,20 +50,40 @@ def compare(
     known = {position[task_id] for task_id in server}
     for index, found in archive.items():
         if index not in known:
-            differences.append(Difference(index, None, found.name, "is in the archive, but not on the server"))
+            # In the place of a task without data it is one whose upload never came to an end.
+            another = index >= len(position)
+            what = "is in the archive, but not on the server"
+            differences.append(Difference(index, None, found.name, what, is_another=another))
     return differences
+
+
+def misfits(before: Iterable[TaskState], after: Iterable[TaskState], archive: Mapping[int, TaskContents]) -> list[str]:
+    """Why an archive can be of no moment between two looks at a source that changed meanwhile, one sentence each.
+
+    Only the tasks' names are held against it: what else is in them was on the move.
+    """
+    first, last = {task.id: task for task in before}, {task.id: task for task in after}
+    found = Counter(task.name for task in archive.values())
+    known = Counter(name for key in first | last for name in {look[key].name for look in (first, last) if key in look})
+    both = [(first[key], last[key]) for key in first.keys() & last.keys()]
+    steady = Counter(one.name for one, two in both if one.has_data and two.has_data and one.name == two.name)
+    return [f"task {printable(name, 60)!r} is in the archive, but not on the server" for name in found - known] + [
+        f"task {printable(name, 60)!r} is missing in the archive" for name in steady - found
+    ]
 
 
 def _has_more(wanted: TaskContents, found: TaskContents) -> bool:
     here, there = wanted.counts, found.counts
-    return here.tags > there.tags or here.shapes > there.shapes or here.tracks > there.tracks
+    # Some versions number the frames of a range or a step anew: fewer of them is what counts.
+    fewer_frames = _range(wanted) != _range(found) and found.frames < wanted.frames
+    return fewer_frames or here.tags > there.tags or here.shapes > there.shapes or here.tracks > there.tracks
 
 
 def _differences(wanted: TaskContents, found: TaskContents) -> list[str]:
     said = []
     if wanted.name != found.name:
         said.append(f"is called {wanted.name!r} on the server, {found.name!r} in the archive")
-    if (wanted.start_frame, wanted.stop_frame) != (found.start_frame, found.stop_frame):
+    if _range(wanted) != _range(found):
         said.append(
             f"frames {wanted.start_frame} to {wanted.stop_frame} on the server, "
             f"{found.start_frame} to {found.stop_frame} in the archive"
@@ -79,6 +100,10 @@ def _differences(wanted: TaskContents, found: TaskContents) -> list[str]:
     if _jobs(wanted) != _jobs(found):
         said.append("its jobs have other frames or another status in the archive")
     return said
+
+
+def _range(contents: TaskContents) -> tuple[int, int]:
+    return contents.start_frame, contents.stop_frame
 
 
 def _jobs(contents: TaskContents) -> Counter[tuple[int, int, str]]:

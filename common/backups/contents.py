@@ -12,18 +12,23 @@ import hashlib
 import json
 import re
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from common.annotations import NotAnnotations, count
 from common.backups.archive import Archive, BadArchive, Member, Seen
 from common.sources import Counts, JobRange, Kind, TaskContents
+from common.text import plural, printable
 
 _TASK_MEMBER = re.compile(r"task_(\d+)/(.+)", re.DOTALL)
 # CVAT's own limit for uploads (TUS_MAX_FILE_SIZE), which no environment variable changes.
 UPLOAD_LIMIT_BYTES = 25 * 2**30
+# Files that hold pictures themselves: with one of these in a task, neither names nor numbers of files tell anything.
+_PACKED = frozenset(
+    ".7z .bz2 .cbr .cbz .cpio .gz .iso .jar .lzma .pdf .rar .tar .tbz .tbz2 .tgz .txz .xz .z .zip .zst".split()
+)
 
 
 @dataclass
@@ -38,6 +43,19 @@ class ArchivedTask:
     # Of an image task: how many images its manifest names, and how many of those are not in the archive.
     listed_images: int = 0
     missing_images: int = 0
+    # Whether one of its files is a zip, a PDF or the like, in which images may lie.
+    packed: bool = False
+
+    @property
+    def lies_elsewhere(self) -> bool:
+        """Mounted from a share or in a cloud storage: its images need not be in a backup."""
+        data = self.raw.get("data")
+        return isinstance(data, dict) and data.get("storage") in ("share", "cloud_storage")
+
+    @property
+    def has_file_for_each_image(self) -> bool:
+        # Honeypots are frames that are shown twice: no files of their own.
+        return not (self.packed or self.lies_elsewhere or self.raw["data"].get("validation_layout"))
 
     @property
     def upload_failed(self) -> bool:
@@ -49,6 +67,8 @@ class ArchivedTask:
         """Raises BadArchive when task.json misses what CVAT always writes."""
         try:
             data = self.raw["data"]
+            step = re.fullmatch(r"step=(\d+)", str(data.get("frame_filter") or ""))
+            frames = range(int(data["start_frame"]), int(data["stop_frame"]) + 1, max(1, int(step[1])) if step else 1)
             jobs = tuple(
                 JobRange(
                     str(job.get("type", "annotation")),
@@ -65,8 +85,9 @@ class ArchivedTask:
                 deleted_frames=frozenset(int(frame) for frame in data.get("deleted_frames", ())),
                 jobs=jobs,
                 counts=self.counts,
+                frames=len(frames),
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise BadArchive(
                 f"task_{self.index}/task.json is not as CVAT writes it ({type(error).__name__}: {error})"
             ) from None
@@ -82,6 +103,8 @@ class ArchiveContents:
     tasks: dict[int, ArchivedTask]
     members: int
     bytes: int
+    # Names of the labels of its project.json, or of a task backup's task.json.
+    label_names: frozenset[str] = frozenset()
 
     @property
     def counts(self) -> Counts:
@@ -94,6 +117,7 @@ class _Seen:
     annotations: Member | None = None
     manifest: Member | None = None
     media_bytes: int = 0
+    packed: bool = False
     # A hash of each media file's name: eight bytes a file, however many there are.
     media: array[int] = field(default_factory=lambda: array("Q"))
 
@@ -123,7 +147,8 @@ def inspect(
         labels = top.get("labels")
         if not isinstance(top.get("name"), str) or not isinstance(labels, list):
             raise BadArchive(f"its {kind}.json names no {kind} or no labels")
-        return ArchiveContents(kind, top["name"], len(labels), tasks, archive.count, size_bytes)
+        names = frozenset(str(label.get("name")) for label in labels if isinstance(label, dict))
+        return ArchiveContents(kind, top["name"], len(labels), tasks, archive.count, size_bytes, names)
 
 
 def _layout_of(archive: Archive, kind: Kind) -> _Layout:
@@ -150,6 +175,7 @@ def _layout_of(archive: Archive, kind: Kind) -> _Layout:
             elif not inner.endswith("/"):
                 seen.media.append(_name_hash(inner.removeprefix("data/")))
                 seen.media_bytes += member.size_bytes
+                seen.packed = seen.packed or PurePosixPath(inner.lower()).suffix in _PACKED
     return layout
 
 
@@ -164,7 +190,7 @@ def _task_of(archive: Archive, index: int, seen: _Seen) -> ArchivedTask:
         raise BadArchive(f"task_{index}: {error}") from None
     raw = _json_object(archive, seen.task_json)
     listed, missing = _images(archive, seen)
-    return ArchivedTask(index, raw, counts, len(seen.media), seen.media_bytes, listed, missing)
+    return ArchivedTask(index, raw, counts, len(seen.media), seen.media_bytes, listed, missing, seen.packed)
 
 
 def _name_hash(name: str) -> int:
@@ -190,8 +216,9 @@ def _images(archive: Archive, seen: _Seen) -> tuple[int, int]:
             wanted = _name_hash(f"{row['name']}{row['extension']}")
             at = bisect.bisect_left(have, wanted)
             missing += at == len(have) or have[at] != wanted
-    # Images that were uploaded inside of an archive of their own have other names altogether: nothing can be said.
-    return (listed, missing) if missing < listed else (0, 0)
+    # Images inside of an archive of their own, or as many under names that are written in another way: nothing can be said.
+    is_told = missing < listed or (not seen.packed and len(seen.media) < listed)
+    return (listed, missing) if is_told else (0, 0)
 
 
 def _lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
@@ -213,13 +240,26 @@ def _json_object(archive: Archive, member: Member) -> dict[str, Any]:
     return value
 
 
-def missing_media(contents: ArchiveContents) -> list[str]:
-    """Which tasks lack images that their own manifest names, one sentence each."""
-    return [
-        f"task {task.raw.get('name', '')!r} lacks {task.missing_images:,} of its {task.listed_images:,} images"
-        for task in contents.tasks.values()
-        if task.missing_images
-    ]
+def missing_media(contents: ArchiveContents, images: Mapping[int, int] | None = None) -> list[str]:
+    """Which tasks lack images, one sentence each: all of them, or some that their own manifest names.
+
+    `images` says for each `task_N/` of images how many the server has. It is what a task without a manifest is held
+    against: CVAT writes none for what older versions made.
+    """
+    said = []
+    for index, task in contents.tasks.items():
+        label, wanted = f"task {printable(str(task.raw.get('name', '')), 60)!r}", (images or {}).get(index, 0)
+        # Without jobs its upload never came to an end, whatever else its task.json says.
+        if task.upload_failed or not task.raw.get("jobs"):
+            continue
+        if not task.media_files:
+            if not task.lies_elsewhere:
+                said.append(f"{label} has no images or video in the backup")
+        elif task.missing_images:
+            said.append(f"{label} lacks {task.missing_images:,} of its {task.listed_images:,} images")
+        elif task.has_file_for_each_image and not task.listed_images and task.media_files < wanted:
+            said.append(f"{label} has {plural(task.media_files, 'file')} for its {plural(wanted, 'image')}")
+    return said
 
 
 def restore_warnings(contents: ArchiveContents, server_version: str, size_bytes: int) -> list[str]:
@@ -244,8 +284,6 @@ def restore_warnings(contents: ArchiveContents, server_version: str, size_bytes:
                 warnings.append(
                     f"{label} takes a range of frames from a cloud storage: some CVAT versions cannot restore that"
                 )
-        elif not task.media_files and storage != "share":
-            warnings.append(f"{label} has no images or video in the backup")
     if size_bytes > UPLOAD_LIMIT_BYTES:
         warnings.append("the file is larger than 25 GiB, the most that a CVAT server accepts by default")
     return warnings

@@ -22,7 +22,7 @@ from common import log
 from common.backups.names import folder_key, server_folder, source_folder, source_key, stamp_of
 from common.backups.record import BadRecord, Content, Record, StoredFile, UnreadRecord, read, to_json
 from common.exits import Exit, RunEnds
-from common.files import publish, sync_folder, write_json
+from common.files import disk_full_named, publish, sync_folder, write_json
 from common.sources import Source
 from common.text import iso, now
 from common.transfer import PartFile
@@ -134,12 +134,13 @@ class Store:
         return self._folders.get(source_key(source))
 
     def make_folder(self, source: Source) -> Path:
-        """The folder of a source, made if need be."""
+        """The folder of a source, made if need be. Raises DiskFull, OSError."""
         folder = self.folder_of(source)
         if folder is None:
             folder = self.folder / source_folder(source)
-            folder.mkdir(exist_ok=True)
-            sync_folder(self.folder)
+            with disk_full_named(self.folder):
+                folder.mkdir(exist_ok=True)
+                sync_folder(self.folder)
             self._folders[source_key(source)] = folder
         return folder
 

@@ -21,7 +21,7 @@ from common.cvat.settings import CvatSettings
 from common.exits import Exit, RunEnds
 from common.text import printable
 from common.waiting import Deadline, StopSignal
-from common.web.answers import json_of
+from common.web.answers import json_of, refuse_page
 from common.web.connection import QUESTION_SECONDS, Connection
 from common.web.patience import Patience
 
@@ -139,10 +139,14 @@ class Client(Connection):
             self.stop.check()
             authorization = None if anonymous else self._authorization
             try:
-                return self._once(
+                response = self._once(
                     method, path, authorization, patience.deadline,
                     stream=stream, params=params, headers=headers, **_as_sent(body),
                 )  # fmt: skip
+                if authorization is not None and not stream:
+                    # It knew us a moment ago: a page that a proxy shows for a while. Before, the address may be wrong.
+                    refuse_page(response)
+                return response
             except errors.Unauthorized:
                 if authorization is None:
                     raise
@@ -258,7 +262,12 @@ def connect(settings: CvatSettings, stop: StopSignal) -> tuple[Client, str, Acco
         raise RunEnds(str(error), error.remedy, Exit.BAD_CONFIGURATION) from None
     except errors.Unauthorized as error:
         raise errors.CredentialsRefused(f"CVAT at {settings.url} refused the credentials: {error}") from None
-    account = Account(int(who["id"]), str(who["username"]), bool(who.get("is_superuser")))
+    except errors.NotJson as error:
+        raise _no_cvat(client, str(error)) from None
+    try:
+        account = Account(int(who["id"]), str(who["username"]), bool(who.get("is_superuser")))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise _no_cvat(client, "GET /api/users/self does not say who we are") from None
     return client, version, account
 
 
@@ -268,7 +277,11 @@ def _version_of(client: Client) -> str:
     except errors.Unreachable as error:
         raise RunEnds(f"CVAT at {client.url} cannot be reached ({error}).", error.remedy) from None
     except (*_NO_CVAT, ValueError, KeyError, TypeError) as error:
-        raise RunEnds(
-            f"{client.url} answers, but not like a CVAT server ({printable(str(error), 200)}).",
-            "Check CVAT_URL: it is the address that you open in the browser to use CVAT.",
-        ) from None
+        raise _no_cvat(client, str(error)) from None
+
+
+def _no_cvat(client: Client, why: str) -> RunEnds:
+    return RunEnds(
+        f"{client.url} answers, but not like a CVAT server ({printable(why, 200)}).",
+        "Check CVAT_URL: it is the address that you open in the browser to use CVAT.",
+    )

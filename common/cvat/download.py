@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from common.cvat import errors
 from common.cvat.client import Client
 from common.cvat.exports import ReadyExport, ResultExpired
-from common.transfer import Body, Changed, Opener
+from common.transfer import Body, Changed, Interrupted, Opener
+from common.web.answers import is_page
 from common.web.bodies import AnswerBody, FinishedBody, position
 
 
@@ -17,12 +18,15 @@ def opener(client: Client, ready: ReadyExport) -> Opener:
 
     @contextmanager
     def open_at(offset: int, validator: str) -> Iterator[Body]:
-        headers = {"Accept-Encoding": "identity"}
+        # The address of an export's file is the same every night: a cache on the way could answer with an old one.
+        headers = {"Accept-Encoding": "identity", "Cache-Control": "no-cache"}
         if offset:
             # An ETag is good within one export request only (measured); If-Range makes the server decide.
             headers |= {"Range": f"bytes={offset}-", "If-Range": validator}
         try:
             with client.streaming(ready.path, accept="*/*", headers=headers) as response:
+                if is_page(response):
+                    raise Interrupted("a web page came instead of the file", errors.NotJson.remedy)
                 yield AnswerBody(response, *position(response, offset))
         except errors.NotFound as error:
             raise ResultExpired(f"the server no longer has the exported file ({error})") from None

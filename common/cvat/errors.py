@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from common.text import printable
 from common.web.errors import (
     CredentialsRefused,
     Forbidden,
@@ -25,6 +29,7 @@ __all__ = [
     "CvatError",
     "ExportFailed",
     "Forbidden",
+    "NotAsCvat",
     "NotConnected",
     "NotFound",
     "NotJson",
@@ -37,10 +42,29 @@ __all__ = [
     "TooSlow",
     "Unauthorized",
     "Unreachable",
+    "as_cvat_gives",
     "may_have_happened",
 ]
 
 CvatError = WebError
+
+
+class NotAsCvat(CvatError):
+    """An answer is JSON, but not what CVAT's would be: something is missing, or of another type."""
+
+    remedy = (
+        "Look whether something between us and CVAT changes its answers; otherwise please report this with the log."
+    )
+
+
+@contextmanager
+def as_cvat_gives(what: str) -> Iterator[None]:
+    """Around what takes an answer apart. Raises NotAsCvat when it has another shape."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        why = printable(f"{type(error).__name__}: {error}", 200)
+        raise NotAsCvat(f"{what} is not as CVAT gives it ({why})") from error
 
 
 class ExportFailed(CvatError):

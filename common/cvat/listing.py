@@ -16,7 +16,7 @@ from typing import Any
 from common import log
 from common.cvat.address import server_key
 from common.cvat.client import Client
-from common.cvat.errors import CvatError, Forbidden, NotFound, Refused
+from common.cvat.errors import CvatError, Forbidden, NotFound, Refused, as_cvat_gives
 from common.sources import Fingerprint, Kind, Source, SourceState, TaskState
 from common.text import iso, parse_time
 from common.waiting import Deadline
@@ -132,9 +132,14 @@ def pages(
 
 def _page(client: Client, path: str, query: dict[str, Any]) -> dict[str, Any]:
     answer = client.get(path, query)
-    if not isinstance(answer, dict) or not isinstance(answer.get("results"), list) or "count" not in answer:
+    results = answer.get("results") if isinstance(answer, dict) else None
+    if not (
+        isinstance(results, list)
+        and type(answer.get("count")) is int
+        and all(isinstance(item, dict) and type(item.get("id")) is int for item in results)
+    ):
         raise ListingIncomplete(f"GET {path}: the answer is not a list of CVAT's")
-    return answer
+    return dict(answer)
 
 
 def _numbered_pages(
@@ -171,15 +176,27 @@ def count(client: Client, path: str, params: dict[str, Any] | None = None) -> in
 
 
 def inventory(client: Client, observer: Observer = nobody) -> Inventory:
-    """Every project and every task in no project, with fingerprints, from three server-wide listings."""
+    """Every project and every task in no project, with fingerprints, from three server-wide listings.
+
+    A project that the list leaves out, although one of its tasks is listed and it can be read, is entered all the same.
+    """
+    with as_cvat_gives("the server's list"):
+        return _inventory(client, observer)
+
+
+def _inventory(client: Client, observer: Observer) -> Inventory:
     server = server_key(client.url)
     projects: dict[int, dict[str, Any]] = {}
     gathered: dict[tuple[Kind, int], _Gathered] = {}
-    for item in items(client, "/api/projects"):
+
+    def enter(item: dict[str, Any]) -> None:
         projects[item["id"]] = _kept(item)
         mine = gathered.setdefault(("project", item["id"]), _Gathered())
         mine.see("project", item)
         observer("project", item["id"], "project", item)
+
+    for item in items(client, "/api/projects"):
+        enter(item)
 
     visible = dict.fromkeys(projects, True)
     alone: set[int] = set()
@@ -189,7 +206,11 @@ def inventory(client: Client, observer: Observer = nobody) -> Inventory:
         task_count += 1
         project_id = item.get("project_id")
         if project_id is not None and project_id not in visible:
-            visible[project_id] = _may_see(client, project_id)
+            unlisted = _unlisted(client, project_id)
+            visible[project_id] = unlisted is not None
+            if unlisted is not None:
+                log.get().warning("project_not_listed", project=project_id, detail="it can be read, and is saved")
+                enter(unlisted)
         if project_id is not None and not visible[project_id]:
             # A task that we may see in a project that we may not: it is saved by itself, or nobody would save it.
             project_id = None
@@ -213,13 +234,15 @@ def inventory(client: Client, observer: Observer = nobody) -> Inventory:
     return Inventory(states, len(projects), task_count)
 
 
-def _may_see(client: Client, project_id: int) -> bool:
-    """Whether a project that was not listed is a new one, whose turn is at the next run, or one that is closed to us."""
+def _unlisted(client: Client, project_id: int) -> dict[str, Any] | None:
+    """A project of which only a task was listed: it is new, or the list left it out. None when it is closed to us."""
     try:
-        client.get(f"/api/projects/{project_id}")
+        item = client.get(f"/api/projects/{project_id}")
     except (Forbidden, NotFound):
-        return False
-    return True
+        return None
+    if item["id"] != project_id:
+        raise ValueError(f"project {project_id!r} says that it is {item['id']!r}")
+    return dict(item)
 
 
 def _kept(item: dict[str, Any]) -> dict[str, Any]:
@@ -249,6 +272,11 @@ class Look:
 
 def look_at(client: Client, source: Source, deadline: Deadline | None = None) -> Look:
     """The present state of one source. Raises NotFound when it is gone, also when its id now belongs to another."""
+    with as_cvat_gives(f"GET /api/{source.kind}s/{source.id}"):
+        return _look_at(client, source, deadline)
+
+
+def _look_at(client: Client, source: Source, deadline: Deadline | None) -> Look:
     plural = f"/api/{source.kind}s"
     raw = client.get(f"{plural}/{source.id}", deadline=deadline)
     server = source.server

@@ -81,7 +81,7 @@ class Ledger:
     def see(self, kind: Kind, source_id: int, what: str, item: Item) -> None:
         """Takes down a project, task or job item that passes by, of the source with this kind and id."""
         self._in_organizations |= bool(item.get("organization_id") or item.get("organization"))
-        self._uses_storages |= any((item.get(name) or {}).get("cloud_storage_id") for name in _STORAGES)
+        self._uses_storages |= any(_object(item.get(name)).get("cloud_storage_id") for name in _STORAGES)
         self._add(what, item, (kind, source_id))
 
     def gather(self, client: Client) -> None:
@@ -102,7 +102,7 @@ class Ledger:
             except CvatError as error:
                 self._without(part, str(error))
                 self.unreachable = str(error) if isinstance(error, Unreachable) else ""
-            except (KeyError, TypeError, ValueError) as error:
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
                 self._without(part, f"the listing is not as CVAT gives it ({type(error).__name__}: {error})")
         if self._uses_storages and not self.unreachable:
             self._read_storages(client)
@@ -118,8 +118,9 @@ class Ledger:
 
     def storage(self, value: Item | None) -> Item | None:
         """A storage setting with what tells the cloud storage apart, whose id is another one on another server."""
-        storage = self._storages.get((value or {}).get("cloud_storage_id") or 0, {})
-        return None if value is None else {key: item for key, item in value.items() if key != "id"} | storage
+        told = _object(value)
+        storage = self._storages.get(told.get("cloud_storage_id") or 0, {})
+        return {key: item for key, item in told.items() if key != "id"} | storage if isinstance(value, dict) else None
 
     # --- the listings ---------------------------------------------------------------------------------------------
 
@@ -184,6 +185,11 @@ class Ledger:
                 kept[name] = {key: person.get(key) for key in _PERSON}
         text = json.dumps(kept, ensure_ascii=True, separators=(",", ":"))
         self._table.execute("INSERT OR REPLACE INTO item VALUES (?, ?, ?, ?, ?)", (what, item["id"], *owner, text))
+
+
+def _object(value: Any) -> Item:
+    """A part of an item that should be an object or null; anything else tells nothing."""
+    return value if isinstance(value, dict) else {}
 
 
 def _values(item: Item) -> Item:

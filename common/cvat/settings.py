@@ -28,6 +28,7 @@ class CvatSettings(Settings):
         None,
         alias="CVAT_ACCESS_TOKEN",
         description="used instead of user and password; a read-only token is enough for backups",
+        json_schema_extra={"does_without": ["CVAT_USERNAME", "CVAT_PASSWORD"]},
     )
     organization: str = Field(
         "",
@@ -85,7 +86,9 @@ def missing_server_settings(raw: Mapping[str, str]) -> list[str]:
         )
     if not raw.get("CVAT_ACCESS_TOKEN"):
         if not raw.get("CVAT_USERNAME"):
-            problems.append("CVAT_USERNAME is not set (and neither is CVAT_ACCESS_TOKEN, which would do instead)")
+            problems.append("CVAT_USERNAME is not set: set it and CVAT_PASSWORD, or CVAT_ACCESS_TOKEN in place of both")
         elif not raw.get("CVAT_PASSWORD"):
-            problems.append("CVAT_PASSWORD is not set (and neither is CVAT_ACCESS_TOKEN, which would do instead)")
+            problems.append(
+                "CVAT_PASSWORD is not set: CVAT_USERNAME needs it, or set CVAT_ACCESS_TOKEN in place of both"
+            )
     return problems

@@ -6,12 +6,12 @@ import re
 import unicodedata
 from collections.abc import Mapping
 
+from common.files import is_device
+
 LONGEST_CHARACTERS = 200
 # A file name may take 255 bytes; what is added to a name (`__<id>`) and temporary names need some of them.
 LONGEST_BYTES = 220
 UNNAMED = "unnamed_task"
-# Device names that Windows and SMB shares refuse, also with an ending.
-_RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?", re.DOTALL)
 
 
 def sanitised(name: str) -> str:
@@ -23,7 +23,7 @@ def sanitised(name: str) -> str:
     kept = "".join(c if c in "-." or unicodedata.category(c)[0] in "LNM" else "_" for c in text)
     kept = _tidy(kept)[:LONGEST_CHARACTERS]
     kept = _tidy(kept.encode("utf-8")[:LONGEST_BYTES].decode("utf-8", "ignore"))
-    if _RESERVED.fullmatch(kept):
+    if is_device(kept):
         kept = f"{kept}_" if "." not in kept else kept.replace(".", "_")
     return kept or UNNAMED
 

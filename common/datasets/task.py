@@ -51,7 +51,6 @@ META_IN_MEMORY_BYTES = 1 << 20
 _REMEDIES: tuple[tuple[type[Exception], str], ...] = (
     (DiskFull, "Make room on the disk of CVAT_DOWNLOAD_OUTPUT_DIR, or lower CVAT_DOWNLOAD_MIN_FREE_GB."),
     (TooSlow, "Raise CVAT_DOWNLOAD_REQUEST_TIMEOUT_HOURS, or look why CVAT's export workers are busy."),
-    (Interrupted, "The next run goes on where the download broke off."),
     (Damaged, "Nothing of this archive was kept. Look at the task's export in CVAT's own page."),
     (BadArchive, "Nothing of this archive was kept. Look at the task's export in CVAT's own page."),
 )

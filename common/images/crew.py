@@ -15,13 +15,15 @@ from common.images.fetch import Fetcher, Outcome, Piece
 from common.images.pace import LOOK_EVERY_SECONDS, Pace
 from common.images.plan import Job
 from common.s3.bucket import Bucket
-from common.waiting import Stopped, StopSignal
+from common.waiting import Deadline, Stopped, StopSignal
 
 # So many jobs wait for a worker at most; more would only cost memory.
 MOST_WAITING = 8192
 IDLE_SECONDS = 0.05
 TICK_SECONDS = 0.1
 GATHER_SECONDS = 0.01
+# How long an early end waits for those who are about to give a file its name.
+LAST_SECONDS = 0.2
 
 
 # What a worker has open: a socket, a pipe, a file.
@@ -80,7 +82,9 @@ class Fleet:
         self._done.put(None)
 
     def close(self) -> None:
-        """What `outcomes` began has ended with it."""
+        """Ends what is at work, when `outcomes` was not asked until its end."""
+        if not self._closing:
+            self._last_words()
 
     def count(self, count: int) -> None:
         with self._lock:
@@ -89,7 +93,7 @@ class Fleet:
     def outcomes(self, jobs: Iterator[list[Job]], every: Callable[[], None]) -> Iterator[list[Outcome]]:
         """Works all jobs off; yields what is done, many at a time. `every` is called several times a second.
 
-        Raises Stopped and whatever ends the run; what was done until then has been yielded.
+        Raises Stopped and whatever ends the run; what was done until then has been yielded, and nothing is done after it.
         """
         open_jobs, all_in = 0, False
         batch_of_jobs: Iterator[list[Job]] = jobs
@@ -118,10 +122,23 @@ class Fleet:
             if ending is None and self._stop.is_set:
                 ending = Stopped()
             if ending is not None:
-                self._closing = True
-                self._todo.clear()
-                self._pieces.clear()
+                if last := self._last_words():
+                    yield last
                 raise ending
+
+    def _last_words(self) -> list[Outcome]:
+        """Lets nobody begin anything more, and gives what those at work come to within a moment; the others give it up."""
+        self._closing = True
+        self._todo.clear()
+        self._pieces.clear()
+        patience = Deadline(LAST_SECONDS)
+        for thread in self._threads:
+            thread.join(max(0.0, patience.left_seconds))
+        self._fetcher.closed = True
+        done: list[Outcome] = []
+        while not self._done.empty():
+            done += self._collect(0.0)[0]
+        return done
 
     def _collect(self, patience_seconds: float) -> tuple[list[Outcome], BaseException | None]:
         """What is done by now; waits so long for the first, and then for those that come with it."""
@@ -160,22 +177,20 @@ class Fleet:
             self._threads.append(thread)
 
     def _work(self, number: int) -> None:
-        reader = self._bucket.reader()
         try:
-            while not self._closing and not self._stop.is_set:
-                if number >= self._pace.limit:
-                    time.sleep(IDLE_SECONDS)
-                    continue
-                try:
-                    todo = self._pieces.popleft() if self._pieces else self._todo.popleft()
-                except IndexError:
-                    time.sleep(IDLE_SECONDS)
-                    continue
-                self.name_now = todo.large.job.path if isinstance(todo, Piece) else todo.path
-                outcome = self._fetcher.work(todo, reader)
-                if outcome is not None:
-                    self._done.put(outcome)
+            with contextlib.closing(self._bucket.reader()) as reader:
+                while not self._closing and not self._stop.is_set:
+                    if number >= self._pace.limit:
+                        time.sleep(IDLE_SECONDS)
+                        continue
+                    try:
+                        todo = self._pieces.popleft() if self._pieces else self._todo.popleft()
+                    except IndexError:
+                        time.sleep(IDLE_SECONDS)
+                        continue
+                    self.name_now = todo.large.job.path if isinstance(todo, Piece) else todo.path
+                    outcome = self._fetcher.work(todo, reader)
+                    if outcome is not None:
+                        self._done.put(outcome)
         except BaseException as error:  # noqa: BLE001 - handed to the main thread, which raises it
             self._done.put(error)
-        finally:
-            reader.close()

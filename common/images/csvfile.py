@@ -12,7 +12,7 @@ from typing import IO, TextIO
 
 from common.exits import Exit, RunEnds
 from common.images.layout import Layout, find_layout
-from common.images.rows import Misquoted, Shape, whole_rows
+from common.images.rows import Misquoted, NeverClosed, Shape, whole_rows
 
 __all__ = ("Layout", "layout_of", "names_in", "open_text", "readable_again")
 
@@ -126,7 +126,7 @@ def _of_list(file: TextIO, layout: Layout) -> Iterator[str]:
         name = line.strip()
         if name[:1] == '"':
             if name.count('"') % 2:
-                raise Misquoted(f"a quote that opens in line {number:,} is not closed there")
+                raise NeverClosed(f"a quote that opens in line {number:,} is not closed there")
             if name[-1] == '"':
                 name = name[1:-1].replace('""', '"')
         if begun or not name:
@@ -151,4 +151,7 @@ def _of_table(file: TextIO, layout: Layout, delimiter: str) -> Iterator[str]:
 
 def _misquoted(error: Misquoted, called: Path) -> RunEnds:
     what = f"CVAT_IMAGES_CSV_FILE={called}: {error}."
-    return RunEnds(what, "Look for a quote that is not closed.", Exit.BAD_CONFIGURATION)
+    remedy = "Look for a quote that is not closed."
+    if not isinstance(error, NeverClosed):
+        remedy += " If all are, write each row in one line, or leave the column with long texts out."
+    return RunEnds(what, remedy, Exit.BAD_CONFIGURATION)

@@ -7,6 +7,7 @@ import errno
 import hashlib
 import io
 import os
+import stat
 import threading
 import time
 from collections.abc import Callable
@@ -95,6 +96,8 @@ class Fetcher:
     reserve_bytes: int
     spread: Callable[[list[Piece]], None]
     count: Callable[[int], None]
+    # Set when the books are closed: a file that came now would stand in none of them.
+    closed: bool = False
 
     def work(self, todo: Job | Piece, reader: Reader) -> Outcome | None:
         """Fetches a file or a piece; None when others still work on its file. Raises Stopped, RunEnds."""
@@ -107,7 +110,7 @@ class Fetcher:
                 return self._begin_large(job, reader, began)
             return self._small(job, reader, began)
         except S3Error as error:  # also OtherRegion: the listing came from here, so that is this object's trouble
-            return self._failed(todo, job, began, str(error), error.code)
+            return self._failed(todo, job, began, str(error), error.code, of_no_use=_is_of_no_use(error))
         except OSError as error:
             if error.errno in _ONE_FILE:
                 return self._failed(todo, job, began, f"it cannot be kept under this name: {error.strerror}", "Name")
@@ -125,20 +128,28 @@ class Fetcher:
         remedy = "Make the folder writable, then run the same command again: it goes on from here."
         return RunEnds(f"{self.folder} cannot be written: {error}.", remedy)
 
-    def _failed(self, todo: Job | Piece, job: Job, began: float, reason: str, code: str) -> Outcome | None:
+    def _check(self) -> None:
+        if self.closed or self.stop.is_set:
+            raise Stopped
+
+    def _failed(
+        self, todo: Job | Piece, job: Job, began: float, reason: str, code: str, *, of_no_use: bool = False
+    ) -> Outcome | None:
+        """`of_no_use`: what came of the object so far, which else waits for the next run."""
         if isinstance(todo, Piece):
             with todo.large.lock:
                 if todo.large.settled:
                     return None
                 todo.large.over = todo.large.settled = True
-            _forget(todo.large)
+            if of_no_use:
+                _forget(todo.large)
         return Outcome(job, 0, "", time.monotonic() - began, reason, code)
 
     def _patiently(self, job: Job, action: Callable[[], Any]) -> Any:
         """Repeats what meets transient trouble, with growing pauses."""
         attempt, first_trouble = 0, 0.0
         while True:
-            self.stop.check()
+            self._check()
             try:
                 result = action()
                 self.pace.good()
@@ -162,7 +173,12 @@ class Fetcher:
     def _small(self, job: Job, reader: Reader, began: float) -> Outcome:
         temporary = f"{self.parts}/{job.id}.part"
         head, got = self._patiently(job, lambda: self._once(job, reader, temporary))
-        self._name_it(temporary, job)
+        try:
+            self._name_it(temporary, job)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)  # noqa: PTH108
+            raise
         # Some servers send no ETag with an object: it is what was listed, as its size is the same.
         return Outcome(job, got, head.etag or job.etag, time.monotonic() - began)
 
@@ -192,7 +208,7 @@ class Fetcher:
             nonlocal got
             got += count
             self.count(count)
-            if self.stop.is_set:
+            if self.closed or self.stop.is_set:
                 raise Stopped
 
         try:
@@ -212,15 +228,26 @@ class Fetcher:
             os.close(descriptor)
 
     def _name_it(self, temporary: str | Path, job: Job) -> None:
+        if self.closed:
+            raise Stopped
         final = f"{self.folder}/{job.path}"
-        try:
-            if "/" in job.path:
-                os.makedirs(os.path.dirname(final), exist_ok=True)  # noqa: PTH103, PTH120 - a few microseconds each
-            os.rename(temporary, final)  # noqa: PTH104
-        except OSError:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)  # noqa: PTH108
-            raise
+        if "/" in job.path:
+            self._make_folder(job.path.rpartition("/")[0])
+        os.rename(temporary, final)  # noqa: PTH104
+
+    def _make_folder(self, path: str) -> None:
+        """Makes a folder within ours. Raises KeyFailed when a link is in its place: files do not leave the output folder."""
+        folder = str(self.folder)
+        for part in path.split("/"):
+            folder = f"{folder}/{part}"
+            try:
+                mode = os.lstat(folder).st_mode
+            except FileNotFoundError:
+                os.makedirs(f"{self.folder}/{path}", exist_ok=True)  # noqa: PTH103
+                return
+            if stat.S_ISLNK(mode):
+                leads = f"{folder} is a link to {Path(folder).readlink()}"
+                raise KeyFailed(f"{leads}, and files do not leave the output folder: delete the link", "Link")
 
     def _require_room(self, needed_bytes: int) -> None:
         status = os.statvfs(self.folder)
@@ -245,11 +272,14 @@ class Fetcher:
         try:
             self._get_piece(large, first, reader)
         except (Changed, KeyFailed) as error:
-            _forget(large)
+            if _is_of_no_use(error):
+                _forget(large)
             if isinstance(error, KeyFailed) and error.code != "NoRanges":
                 raise
             # Not what was listed, or a server without ranges: in one go, with whatever the object is now.
-            return self._small(job, reader, began)
+            outcome = self._small(job, reader, began)
+            _forget(large)
+            return outcome
         self.spread([Piece(large, number) for number in sorted(large.waiting) if number != first])
         return self._piece_done(large, first)
 
@@ -267,6 +297,8 @@ class Fetcher:
         count = min(PIECE_BYTES, large.job.size_bytes - first)
 
         def begin(head: Head) -> None:
+            if head.size_bytes != large.job.size_bytes:
+                _require_change(head, large.job)
             if head.size_bytes != large.job.size_bytes or (large.etag and head.etag and head.etag != large.etag):
                 raise Changed("the object changed while it was fetched", "Changed")
             large.encrypted = large.encrypted or head.encrypted
@@ -282,7 +314,7 @@ class Fetcher:
             nonlocal at
             at += count
             self.count(count)
-            if self.stop.is_set:
+            if self.closed or self.stop.is_set:
                 raise Stopped
             if large.over:
                 raise Changed("another piece of this object failed", "Changed")
@@ -327,7 +359,7 @@ class Fetcher:
             large.file.seek(0)
             digest = hashlib.md5(usedforsecurity=False)
             while piece := large.file.read(1 << 20):
-                self.stop.check()
+                self._check()
                 digest.update(piece)
             if digest.hexdigest() != large.etag:
                 _forget(large)
@@ -348,9 +380,9 @@ def _require_change(head: Head, job: Job) -> None:
 
 
 def part_name(job: Job) -> str:
-    """The file that the pieces of a large object are put into; another one for each ETag."""
-    of = hashlib.sha256(f"{job.path}\0{job.key}\0{job.etag}".encode("utf-8", "surrogatepass")).hexdigest()[:32]
-    return f"{of}.big"
+    """The file that the pieces of a large object are put into. Its first half is the object's, the second its ETag's."""
+    halves = (f"{job.path}\0{job.key}", job.etag)
+    return "".join(hashlib.sha256(half.encode("utf-8", "surrogatepass")).hexdigest()[:16] for half in halves) + ".big"
 
 
 def _pieces_done(large: Large) -> set[int]:
@@ -363,6 +395,14 @@ def _pieces_done(large: Large) -> set[int]:
     except OSError:
         return set()
     return {int.from_bytes(noted[at : at + 4], "big") for at in range(0, len(noted) // 4 * 4, 4)}
+
+
+def _is_of_no_use(error: S3Error) -> bool:
+    """Whether what came of an object so far is of no use to a later run.
+
+    A server that fails for a while says nothing about that; nor does a login page, which seems to know no ranges.
+    """
+    return isinstance(error, Changed) or error.code == "NoSuchKey"
 
 
 def _forget(large: Large) -> None:

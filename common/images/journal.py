@@ -1,7 +1,9 @@
 """What is on the disk for good: `.download/journal.jsonl`, one line a file, and the thread that writes it.
 
 A line is written only after the bytes and the names it tells of are durable (one syncfs for a batch of files: a tenth
-of what an fsync for each costs). What a kill leaves without a line is recognised by its MD5 or fetched again.
+of what an fsync for each costs). What a kill leaves without a line is recognised by its MD5 or fetched again. Before a
+file takes the place of another one, a line says that what was noted of that is void: a kill in between must not leave it
+with bytes that are not its own.
 """
 
 from __future__ import annotations
@@ -14,17 +16,21 @@ import queue
 import re
 import threading
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from common.files import append_lines, write_json
+from common.images.listing import LARGEST_BYTES
+from common.s3.address import source_of
 from common.text import iso, now
 
 OWN_FOLDER = ".download"
 VERSION = 1
 # How much a power cut may cost: what was fetched within this time (seconds).
 COMMIT_EVERY_SECONDS = 2.0
+# In the place of a size: what stands in the lines before is no longer so.
+VOID = -1
 # A whole encoder takes ten times as long for a line.
 _quoted = json.encoder.encode_basestring
 
@@ -37,7 +43,7 @@ class Journal:
         self.source = source
 
     def read(self) -> Iterator[tuple[str, str, str, int, bool]]:
-        """All lines, oldest first: path, key, ETag, size, of this source. What a crash tore is passed over."""
+        """All lines, oldest first: path, key, ETag, size (or VOID), of this source. What is damaged is passed over."""
         if not self.path.exists():
             return
         ours = False
@@ -46,11 +52,18 @@ class Journal:
                 try:
                     value: dict[str, Any] = json.loads(line)
                     if "source" in value:
-                        ours = value["source"] == self.source
+                        ours = same_source(str(value["source"])) == self.source
+                        continue
+                    if "void" in value:
+                        known, size_bytes = (str(value["void"]), "", ""), VOID
                     else:
-                        yield str(value["file"]), str(value["key"]), str(value["etag"]), int(value["bytes"]), ours
-                except (ValueError, TypeError, KeyError):
+                        known = str(value["file"]), str(value["key"]), str(value["etag"])
+                        size_bytes = max(0, int(value["bytes"]))
+                    "".join(known).encode()  # half a character is no text
+                except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
                     continue
+                if size_bytes <= LARGEST_BYTES:
+                    yield *known, size_bytes, ours
 
     def begin(self) -> None:
         """Says from here on the lines are of this source. Raises DiskFull, OSError."""
@@ -58,6 +71,16 @@ class Journal:
 
     def add(self, lines: list[str]) -> None:
         append_lines(self.path, lines)
+
+    def void(self, paths: list[str]) -> None:
+        """What was noted of these files holds no longer, from now on and for good. Raises DiskFull, OSError."""
+        self.add([f'{{"void": {_quoted(path)}}}' for path in paths])
+
+
+def same_source(noted: str) -> str:
+    """The source that a journal names, as it is called now: earlier versions noted the address as it was asked."""
+    where, _, bucket = noted.rpartition(" ")
+    return source_of(where, bucket)
 
 
 def line_of(path: str, key: str, etag: str, size_bytes: int) -> str:
@@ -147,23 +170,48 @@ def parts_of(folder: Path) -> Path:
 
 
 # See `common.images.fetch`: small objects, and large ones with the list of the pieces that have come.
-_UNFINISHED = re.compile(r"\d+\.part|[0-9a-f]{32}\.big(\.done)?")
+_SMALL = re.compile(r"\d+\.part")
+_LARGE = re.compile(r"([0-9a-f]{16})[0-9a-f]{16}\.big(\.done)?")
+# Pieces of an object that no run has gone on with for so long are given up (seconds).
+PIECES_KEPT_SECONDS = 30 * 86400.0
 
 
-def clear_parts(folder: Path, keep: Collection[str] = ()) -> None:
-    """Makes the folder of unfinished files, or clears it: of large objects whole pieces may be there; `keep` are their names."""
-    parts = parts_of(folder)
-    parts.mkdir(parents=True, exist_ok=True)
-    for entry in os.scandir(parts):
-        # Nothing goes but what we have named: the folder may turn out to be another than we think.
-        if _UNFINISHED.fullmatch(entry.name) and entry.name.removesuffix(".done") not in keep:
-            with contextlib.suppress(OSError):
+def clear_parts(folder: Path) -> None:
+    """Makes the folder of unfinished files, and clears away small ones, of which nothing can be used."""
+    parts_of(folder).mkdir(parents=True, exist_ok=True)
+    # Nothing goes but what we have named: the folder may turn out to be another than we think.
+    _clear(folder, lambda entry: bool(_SMALL.fullmatch(entry.name)))
+
+
+def clear_pieces(folder: Path, names: Collection[str], *, keep: bool) -> None:
+    """Before large objects are fetched, whose pieces go to files of these `names`: `keep` those that are there.
+
+    What there is of earlier versions of these objects goes. Pieces of others stay: they may be those of another list.
+    """
+    objects = {name[:16] for name in names}
+    long_ago = time.time() - PIECES_KEPT_SECONDS
+
+    def is_over(entry: os.DirEntry[str]) -> bool:
+        if not (found := _LARGE.fullmatch(entry.name)):
+            return False
+        if entry.name.removesuffix(".done") in names:
+            return not keep
+        return found[1] in objects or entry.stat().st_mtime < long_ago
+
+    _clear(folder, is_over)
+
+
+def _clear(folder: Path, is_over: Callable[[os.DirEntry[str]], bool]) -> None:
+    for entry in os.scandir(parts_of(folder)):
+        with contextlib.suppress(OSError):
+            if is_over(entry):
                 os.unlink(entry.path)  # noqa: PTH108
 
 
-def bytes_begun(folder: Path) -> int:
-    """Room that pieces of large objects take already, which their next run goes on with."""
-    parts = parts_of(folder)
-    if not parts.exists():
-        return 0
-    return sum(entry.stat().st_blocks * 512 for entry in os.scandir(parts) if entry.name.endswith(".big"))
+def bytes_begun(folder: Path, names: Iterable[str]) -> int:
+    """Room that pieces of large objects, in files of these names, take already: the run goes on with them."""
+    begun = 0
+    for name in names:
+        with contextlib.suppress(OSError):
+            begun += (parts_of(folder) / name).stat().st_blocks * 512
+    return begun

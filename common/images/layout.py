@@ -17,6 +17,8 @@ TITLES = (
     "object_key s3_path s3_uri path file image img name uri url"
 ).split()
 
+# What differs from name to name: a number, or some of a hash or an UUID.
+_NUMBER = re.compile("[0-9a-f]*[0-9][0-9a-f]*")
 # What Excel writes first, or is told by, when lists are not parted as the country has it.
 _SEPARATOR_LINE = re.compile(r'"?sep=([^\w\s"]|\t)"?\s*\Z', re.IGNORECASE)
 
@@ -26,7 +28,7 @@ class Layout:
     """How a file is read. `column` counts from 0; `delimiter` is None for a plain list, one name a line.
 
     `perhaps_title`: the first name may be a title that we do not know; it is one if no object is called so.
-    `width`: how many cells the first row has. `skip`: so many lines come before it.
+    `width`: how many cells the first row has, `first_row` what they hold. `skip`: so many lines come before it.
     """
 
     delimiter: str | None
@@ -35,6 +37,7 @@ class Layout:
     title: str = ""
     perhaps_title: bool = False
     width: int = 1
+    first_row: tuple[str, ...] = ()
     skip: int = 0
 
 
@@ -61,7 +64,8 @@ def _find(lines: Sequence[str], column: str, separator: str = "") -> Layout:
         return _headed(None, 0, first, texts[1:], is_title=bool(column and column != "1"))
     rows, unclosed = sample(lines, delimiter)
     try:
-        return replace(_of_table(rows, column, delimiter, texts[0]), width=len(rows[0]))
+        first_row = tuple(cell.strip() for cell in rows[0])
+        return replace(_of_table(rows, column, delimiter, texts[0]), width=len(rows[0]), first_row=first_row)
     except ValueError:
         if lines_of(rows[0]) > 1:
             unclosed = unclosed or Misquoted("the first row goes over several lines")
@@ -94,20 +98,21 @@ def _column(rows: list[list[str]], at: int) -> list[str]:
 
 
 def _headed(delimiter: str | None, at: int, first: str, rest: Sequence[str], *, is_title: bool = False) -> Layout:
-    """The layout of a column that begins with these cells."""
+    """The layout of a column that begins with these cells. A cell like those below is a name, and so is one with an extension."""
     if is_title or _is_title(first):
         return Layout(delimiter, at, has_header=True, title=first)
     perhaps = not split_extension(first)[1] and (delimiter is not None or _looks_like_header(first, rest))
+    perhaps = perhaps and not _is_like(first, rest)
     return Layout(delimiter, at, has_header=False, title=first if perhaps else "", perhaps_title=perhaps)
 
 
 def _asked_for(column: str, cells: list[str], lowered: list[str], rows: list[list[str]], delimiter: str) -> Layout:
+    if column.isdecimal() and 1 <= int(column) <= len(cells):  # before titles: a cell may well hold a 3
+        at = int(column) - 1
+        return _headed(delimiter, at, cells[at], _column(rows, at))
     if column.strip().lower() in lowered:
         at = lowered.index(column.strip().lower())
         return Layout(delimiter, at, has_header=True, title=cells[at])
-    if column.isdecimal() and 1 <= int(column) <= len(cells):
-        at = int(column) - 1
-        return _headed(delimiter, at, cells[at], _column(rows, at))
     there = ", ".join(repr(printable(cell, 30)) for cell in cells)
     raise ValueError(f"there is no column {column!r}; the file has {there}")
 
@@ -136,6 +141,16 @@ def _delimiter_of_slips(lines: Sequence[str]) -> str | None:
 
 def _is_title(cell: str) -> bool:
     return cell.strip().lower() in TITLES
+
+
+def _is_like(first: str, rest: Sequence[str]) -> bool:
+    """Whether a cell has the shape of one of these, as id001 has of id002.jpg: they differ in numbers and hashes only."""
+    shape = _shape(first)
+    return "#" in shape and any(_shape(cell) == shape for cell in rest)
+
+
+def _shape(cell: str) -> str:
+    return _NUMBER.sub("#", split_extension(cell.strip().strip('"'))[0].lower())
 
 
 def _looks_like_header(first: str, rest: Sequence[str]) -> bool:

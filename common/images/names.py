@@ -7,15 +7,19 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
+from common.files import is_device
+
 # What counts as an extension: with "anything behind the last dot" the stem of "img.v1" would be "img".
-EXTENSIONS = frozenset(
-    """
+_IMAGES = """
     jpg jpeg jpe jfif png apng gif bmp dib tif tiff webp heic heif avif jp2 j2k jpx jxl svg ico psd exr hdr pbm pgm ppm
-    pnm tga dcm dicom nii fits raw dng cr2 cr3 nef arw orf rw2 raf pef srw eps pdf
-    mp4 m4v mov avi mkv webm mpg mpeg wmv flv ts m2ts 3gp
-    json xml txt csv npy npz pcd ply las laz bin zip gz
-    """.split()
+    pnm tga dcm dicom nii fits raw dng cr2 cr3 nef arw orf rw2 raf pef srw eps
+"""
+_VIDEOS = "mp4 m4v mov avi mkv webm mpg mpeg wmv flv ts m2ts 3gp"
+_OTHERS = "json xml txt csv npy npz pcd ply las laz bin zip gz pdf"
+_KINDS = (
+    dict.fromkeys(_IMAGES.split(), "image") | dict.fromkeys(_VIDEOS.split(), "video") | {e: e for e in _OTHERS.split()}
 )
+EXTENSIONS = frozenset(_KINDS)
 LONGEST_NAME_BYTES = 255
 # In paths, one a line: what canonical() may have to change.
 _PERHAPS_NOT_CANONICAL = re.compile(r"//|\./|\\|\A[/.]|\n[/.]|[/.]\n|[/.]\Z")
@@ -23,8 +27,7 @@ _PERHAPS_NOT_CANONICAL = re.compile(r"//|\./|\\|\A[/.]|\n[/.]|[/.]\n|[/.]\Z")
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"|?*\\/]')
 # What nearly all names are, and what every file system takes as it is: too long for a device, too short to be cut.
 _ORDINARY = re.compile(r"[A-Za-z0-9_-]{5,200}(\.[A-Za-z0-9]{1,8})?")
-_DEVICES = frozenset(("con", "prn", "aux", "nul", *(f"{name}{n}" for name in ("com", "lpt") for n in range(1, 10))))
-RESERVED = frozenset(("logs", ".download", "download_state.json"))
+RESERVED = frozenset(("logs", ".download", "download_state.json", ".download_state.json.tmp"))
 
 
 def canonical(path: str) -> str:
@@ -51,6 +54,11 @@ def split_extension(name: str) -> tuple[str, str]:
     if dot and stem and extension.lower() in EXTENSIONS:
         return stem, dot + extension
     return name, ""
+
+
+def kind_of(path: str) -> str:
+    """What a path is by its extension: an image, a video, or (labels, archives) what only this extension is; "" of none."""
+    return _KINDS.get(split_extension(path[path.rfind("/") + 1 :])[1][1:].lower(), "")
 
 
 def stem_of(path: str) -> str:
@@ -84,7 +92,8 @@ def file_path(stem: str, extension: str, key: str, root: str, *, keep_folders: b
         folders = key.removeprefix(root).split("/")[:-1]
         parts = [safe_part(part) for part in folders if part not in ("", ".", "..")] + parts
     if parts[0].casefold() in RESERVED:
-        parts[0] = _marked(*split_extension(parts[0]), key)
+        # A folder by its own name: all that lies in it stays together.
+        parts[0] = _marked(*split_extension(parts[0]), key if len(parts) == 1 else parts[0])
     return "/".join(parts)
 
 
@@ -96,7 +105,7 @@ def safe_part(stem: str, extension: str = "") -> str:
     extension = _UNSAFE.sub("_", extension)
     if not extension:
         text = text.rstrip(". ") or "_" * max(1, len(text))
-    if text.split(".")[0].casefold() in _DEVICES or text.strip(". ") == "":
+    if is_device(text) or text.strip(". ") == "":
         text = f"_{text}"
     if len((text + extension).encode()) > LONGEST_NAME_BYTES:
         return _marked(text, extension, stem)

@@ -7,6 +7,7 @@ that is gone with the process.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sqlite3
 import stat
@@ -20,7 +21,8 @@ from typing import NamedTuple, TypeVar
 
 from common.images.apart import TABLES, Apart
 from common.images.gathering import MOST_ROWS, Gathering, Groups, NameRow
-from common.images.matching import Rule, matches
+from common.images.journal import VOID
+from common.images.matching import How, Rule, is_stray, matches
 from common.images.names import RESERVED, file_path
 from common.s3.bucket import Listed
 from common.waiting import StopSignal
@@ -52,6 +54,9 @@ class Counts:
 
     Of these there is another file already: of the same object, which has `changed` or which somebody `spoilt`; of another
     object (`of_others`); of nobody knows what (`replaced`). `moved`: those that --keep-folders cannot keep in theirs.
+
+    Names that are found, and not called as their object: asked for in another folder (`elsewhere`), with another extension,
+    or without one (`no_extension`). `taken`: missing names that an object in another folder would fit, which is another's.
     """
 
     wanted: int = 0
@@ -61,6 +66,10 @@ class Counts:
     found: int = 0
     missing: int = 0
     ambiguous: int = 0
+    elsewhere: int = 0
+    other_extension: int = 0
+    no_extension: int = 0
+    taken: int = 0
     by_rule: int = 0
     shared: int = 0
     renamed: int = 0
@@ -96,11 +105,13 @@ class Plan:
         self.keep_folders = keep_folders
         self.rule: Rule = rule
         self.counts = Counts()
+        self.title = ""  # what the first name was, if it was taken for the title of its column
         self._gathering = Gathering(bucket, folder, most_rows)
         self._db = _open(folder)
         self._db.executescript(_TABLES + TABLES)
         self._db.execute("BEGIN")
         self._jobs = 0
+        self._replacing = False
         # Each statement of SQLite lets go of Python's lock, for which the workers queue: what is done is told to it once.
         self._done = array("q")
 
@@ -153,24 +164,27 @@ class Plan:
         """Notes what these names mean. All names of one object, and of one text, are in the same portion."""
         seen: set[str] = set()
         jobs_here: dict[tuple[str, str], int] = {}
-        keep_folders, root, last = self.keep_folders, self.root, self._jobs
-        rows = zip(names, matches(names, groups, root, self.rule), strict=True)
+        keep_folders, root, last, counts = self.keep_folders, self.root, self._jobs, self.counts
+        rows = zip(names, matches(names, groups, root, self.rule, check), strict=True)
         while batch := list(islice(rows, ROWS_AT_ONCE)):
             check()
             found: list[tuple[int, str, str, str | None, int | None]] = []
             jobs: list[tuple[int, str, str, int, str, str]] = []
             repeated = renamed = total = 0
-            for (number, name, _, _, stem), (how, chosen, fitting) in batch:
+            for (number, name, _, asked, stem), (how, chosen, fitting) in batch:
                 if name in seen:
                     repeated += 1
                     continue
                 seen.add(name)
-                note = "\n".join(fitting) if fitting else None
+                note = json.dumps(fitting) if fitting else None
                 if chosen is None:
+                    counts.taken += bool(note) and how == "missing"
                     found.append((number, name, how, note, None))
                     continue
                 key, size, etag, storage, whole = chosen
                 extension = whole[whole.rfind("/") + 1 + len(stem) :]
+                if how != "key":
+                    self._count_inexact(how, asked, len(stem), extension)
                 path = file_path(stem, extension, key, root, keep_folders=keep_folders)
                 job = jobs_here.get((path, key))
                 if job is None:
@@ -179,21 +193,32 @@ class Plan:
                     jobs.append((job, path, key, size, etag, "todo"))
                     total += size
                     if storage in ARCHIVED:
-                        self.counts.archived += 1
+                        counts.archived += 1
                     if not path.startswith(stem, path.rfind("/") + 1):
                         renamed += 1
                     if keep_folders and path.rpartition("/")[0] != key.removeprefix(root).rpartition("/")[0]:
-                        self.counts.moved += 1
+                        counts.moved += 1
                 found.append((number, name, how, note, job))
             apart.note([each[1] for each in jobs])
-            self.counts.repeated += repeated
-            self.counts.renamed += renamed
-            self.counts.bytes_found += total
+            counts.repeated += repeated
+            counts.renamed += renamed
+            counts.bytes_found += total
             self._db.executemany("INSERT INTO found (id, name, how, note, job) VALUES (?, ?, ?, ?, ?)", found)
             self._db.executemany("INSERT INTO job (id, path, key, size, etag, state) VALUES (?, ?, ?, ?, ?, ?)", jobs)
         self._jobs = last
 
-    def forget_title(self) -> bool:
+    def _count_inexact(self, how: How, asked: str, stem: int, extension: str) -> None:
+        """Counts a name that is not what the object is called. `stem`: how long the stem of both is."""
+        own = asked[asked.rfind("/") + 1 + stem :]
+        if is_stray(how, asked):
+            self.counts.elsewhere += 1
+        elif own != extension:
+            if own:
+                self.counts.other_extension += 1
+            else:
+                self.counts.no_extension += 1
+
+    def forget_title(self, title: str) -> bool:
         """The first name was the title of its column, if no object is called so; says whether it was."""
         number, how = self._db.execute("SELECT id, how FROM found ORDER BY id LIMIT 1").fetchone()
         if how != "missing":
@@ -201,25 +226,36 @@ class Plan:
         self._db.execute("DELETE FROM found WHERE id = ?", (number,))
         self.counts.wanted -= 1
         self.counts.missing -= 1
+        self.title = title
         return True
 
     # --- what is there already -----------------------------------------------------------------------------------
 
-    def remember(self, lines: Iterable[tuple[str, str, str, int, bool]]) -> None:
-        """Takes in the journal: path, key, ETag, size, and whether it was of this bucket; later lines win."""
+    def remember(
+        self, lines: Iterable[tuple[str, str, str, int, bool]], check: Callable[[], None] = lambda: None
+    ) -> None:
+        """Takes in the journal: path, key, ETag, size or VOID, and whether it was of this bucket; later lines win."""
         for batch in _batches(iter(lines)):
+            check()
             self._db.executemany("INSERT OR REPLACE INTO before VALUES (?, ?, ?, ?, ?)", batch)
+        self._db.execute("DELETE FROM before WHERE size = ?", (VOID,))
 
     def compare(
-        self, folder: Path, same: Callable[[Path, str], bool], check: Callable[[], None] = lambda: None
+        self,
+        folder: Path,
+        same: Callable[[Path, str], bool],
+        check: Callable[[], None] = lambda: None,
+        *,
+        keep: bool = True,
     ) -> list[Job]:
         """Finds what need not be fetched again; gives the files that are here without the journal knowing of them.
 
         `same` says whether a file has this MD5. A file counts as there when the journal has its key and ETag and its
-        size is right, or when its MD5 is the object's ETag.
+        size is right, or when its MD5 is the object's ETag. Without `keep` none does. Of files in whose place others
+        come, `in_place_of` tells.
         """
         adopted: list[Job] = []
-        if not _holds_files(folder):
+        if not (_holds_files(folder) or self._number("SELECT EXISTS (SELECT 1 FROM before)")):
             self.count_todo()
             return adopted
         # A cursor of its own for each batch: the table is changed between them.
@@ -227,11 +263,13 @@ class Plan:
             check()
             states = []
             for job in jobs:
-                state = self._standing(folder, job, same)
+                state, reason = self._standing(folder, job, same, keep=keep)
                 if state == "adopted":
                     adopted.append(job)
-                if state:
-                    states.append(("there", "", job.id))
+                    state = "there"
+                if state == "there" or reason:
+                    states.append((state, reason, job.id))
+                    self._replacing = self._replacing or bool(reason)
             self._db.executemany("UPDATE job SET state = ?, reason = ? WHERE id = ?", states)
         counts = self.counts
         counts.already = self._number("SELECT count(*) FROM job WHERE state = 'there'")
@@ -243,35 +281,52 @@ class Plan:
         row = self._db.execute("SELECT count(*), coalesce(sum(size), 0) FROM job WHERE state = 'todo'").fetchone()
         self.counts.to_fetch, self.counts.bytes_to_fetch = row
 
-    def _standing(self, folder: Path, job: Job, same: Callable[[Path, str], bool]) -> str:
-        """"there", "adopted", or "" for what must be fetched."""  # fmt: skip
+    def _standing(self, folder: Path, job: Job, same: Callable[[Path, str], bool], *, keep: bool) -> tuple[str, str]:
+        """"there", "adopted", or "todo" for what must be fetched; and in whose place that comes."""  # fmt: skip
         path = f"{folder}/{job.path}"
+        before = self._db.execute("SELECT key, etag, size, ours FROM before WHERE path = ?", (job.path,)).fetchone()
+        as_noted = before and before[3] and before[:2] == (job.key, job.etag)
         try:
             status = os.lstat(path)
         except (OSError, ValueError):
-            return ""
-        before = self._db.execute("SELECT key, etag, size, ours FROM before WHERE path = ?", (job.path,)).fetchone()
-        if not stat.S_ISREG(status.st_mode):
-            return ""
-        as_noted = before and before[3] and before[:2] == (job.key, job.etag)
-        if as_noted and status.st_size == before[2] == job.size_bytes:
-            return "there"
-        if status.st_size == job.size_bytes and is_md5(job.etag) and same(Path(path), job.etag):
-            return "adopted"
-        self._count_again(job, before)
-        return ""
+            return "todo", "" if as_noted or not before else "in place of one that is gone"
+        if stat.S_ISREG(status.st_mode):
+            if as_noted and status.st_size == before[2] == job.size_bytes:
+                return ("there", "") if keep else ("todo", "fetched again")
+            if keep and status.st_size == job.size_bytes and is_md5(job.etag) and same(Path(path), job.etag):
+                return "adopted", ""
+        elif stat.S_ISDIR(status.st_mode):
+            return "todo", ""  # in whose place nothing can come
+        else:
+            before = None  # a link, which no run has made
+        return "todo", self._count_again(job, before)
 
-    def _count_again(self, job: Job, before: tuple[str, str, int, int] | None) -> None:
-        """Counts a file that is there and is fetched all the same, by what it is."""
+    def _count_again(self, job: Job, before: tuple[str, str, int, int] | None) -> str:
+        """Counts a file that is there and is fetched all the same, by what it is, which it gives in words."""
         counts = self.counts
         if before is None:
             counts.replaced += 1
-        elif before[0] != job.key or not before[3]:
+            return "in place of another file of this name"
+        if before[0] != job.key or not before[3]:
             counts.of_others += 1
-        elif before[1] != job.etag:
+            return "in place of the file of another object"
+        if before[1] != job.etag:
             counts.changed += 1
-        else:
-            counts.spoilt += 1
+            return "in place of an older one of this object"
+        counts.spoilt += 1
+        return "in place of one that was not as it was fetched"
+
+    def in_place_of(self) -> Iterator[list[tuple[str, str]]]:
+        """What is to be fetched and takes the place of a file: its path, and of which one in words. In batches."""
+        last = 0
+        while self._replacing and (
+            rows := self._db.execute(
+                "SELECT id, path, reason FROM job WHERE id > ? AND state = 'todo' AND reason <> '' ORDER BY id LIMIT ?",
+                (last, ROWS_AT_ONCE),
+            ).fetchall()
+        ):
+            last = rows[-1][0]
+            yield [(path, reason) for _, path, reason in rows]
 
     # --- reading it out ------------------------------------------------------------------------------------------
 
@@ -324,19 +379,22 @@ class Plan:
     def ambiguous(self) -> Iterator[tuple[str, list[str]]]:
         """Names with the keys that fit them (the first ten of them)."""
         rows = self._db.execute("SELECT name, note FROM found WHERE how = 'ambiguous' ORDER BY id")
-        return ((name, note.split("\n")) for name, note in rows)
+        return ((name, json.loads(note)) for name, note in rows)
 
     def everything(self) -> Iterator[tuple[str, str, str, str, int, str, str, str]]:
-        """For every name: name, state, how found, key, bytes, ETag, file, reason."""
+        """For every name: name, state, how found, key, bytes, ETag, file, reason (or the keys that a rule chose from)."""
         done = sorted(self._done)
         self._done = array("q")
-        self._db.executemany("UPDATE job SET state = 'done', reason = '' WHERE id = ?", ((job,) for job in done))
+        self._db.executemany(
+            "UPDATE job SET state = 'done', reason = coalesce(reason, '') WHERE id = ?", ((job,) for job in done)
+        )
         rows = self._db.execute(
             "SELECT f.name, coalesce(j.state, f.how), f.how, coalesce(j.key, ''), coalesce(j.size, 0), "
-            "coalesce(j.etag, ''), coalesce(j.path, ''), coalesce(j.reason, replace(f.note, char(10), ' | '), '') "
+            "coalesce(j.etag, ''), coalesce(j.path, ''), coalesce(j.reason, ''), coalesce(f.note, '') "
             "FROM found f LEFT JOIN job j ON j.id = f.job ORDER BY f.id"
         )
-        return iter(rows)
+        for *row, reason, note in rows:
+            yield *row, reason or " | ".join(json.loads(note) if note else ())
 
     def _number(self, query: str) -> int:
         return int(self._db.execute(query).fetchone()[0] or 0)

@@ -44,9 +44,10 @@ MEAN_BYTES_OF_SMALL = 256 << 10
 JOBS_FOR_EACH, BYTES_FOR_EACH = 100, 64 << 20
 # What one process is given ahead: enough until its next message, little enough that all end together.
 MOST_AHEAD, MOST_AHEAD_BYTES = 512, 64 << 20
-# How long one may leave a message unread, and how long its end is waited for before it is killed.
+# How long one may leave a message unread, and how long its end is waited for before it is killed: longer than it waits
+# for its own workers (`crew.LAST_SECONDS`).
 DEAF_SECONDS = 60.0
-END_SECONDS = 0.3
+END_SECONDS = 0.4
 KEYS_EVERY_SECONDS = 1.0
 # How often the processes hear whether something came in another one.
 GOOD_EVERY_SECONDS = 0.25

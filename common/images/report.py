@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -38,7 +39,7 @@ class Report:
         self._run_id = run_id
         self._started_at = started_at
         self._began = time.monotonic()
-        self._state_at = 0.0
+        self._state_at = -math.inf
         self._log: TextIO | None = None
         self.log_name = ""  # as the lists' names are: within the output folder
         self.lists: dict[str, str] = {}  # those that this run has written; others may lie there of an earlier one
@@ -49,6 +50,8 @@ class Report:
         self.seconds = 0.0
         self.last_rate = last_rate_in(state_path(folder))
         self.few_failed: list[str] = []
+        self.few_missing: list[str] = []
+        self.first_row: tuple[str, ...] = ()  # of the CSV, if that is a table
         self.retries = self.throttled = 0
 
     # --- the log file --------------------------------------------------------------------------------------------
@@ -108,7 +111,11 @@ class Report:
     def analysis(self, plan: Plan, *, free_bytes: int, lists: bool = True) -> list[str]:
         """What is shown before anything is fetched; the same lines go into the log. `lists`: they are written, too."""
         counts, self.counts, self.analysed = plan.counts, plan.counts, True
-        extra = [f"column {self._facts['csv_column']}"]
+        self.few_missing = list(islice(plan.missing(), 3))
+        if plan.title:
+            self._facts["csv_column"] = plan.title
+        extra = [f"column {printable(self._facts['csv_column'])}"]
+        extra += [f"the first line {printable(plan.title)!r} was taken for a title"] if plan.title else []
         extra += [plural(counts.repeated, "repetition")] if counts.repeated else []
         extra += [plural(counts.empty, "empty line")] if counts.empty else []
         rows = [
@@ -117,9 +124,14 @@ class Report:
                 f"{self._facts['bucket']} at {self._facts['where']}, prefix {self._facts['prefix'] or '(none)'}",
             ),
             ("wanted", f"{plural(counts.wanted, 'name')} in {self._facts['csv_file']}" + _bracketed(extra)),
-            ("in the bucket", plural(counts.listed, "object")),
-            ("found", f"{counts.found:,}" + _bracketed(_notes(counts, lists))),
-            ("missing", f"{counts.missing:,}" + _few(plan.missing(), counts.missing, "logs/missing.txt", lists)),
+            ("listed", f"{plural(counts.listed, 'object')} {self._where}"),
+            ("found", f"{counts.found:,}" + _bracketed([*_ways(counts, lists), *_notes(counts, lists)])),
+            (
+                "missing",
+                f"{counts.missing:,}"
+                + _bracketed(_taken(counts, lists))
+                + _few(plan.missing(), counts.missing, "logs/missing.txt", lists),
+            ),
             (
                 "ambiguous",
                 f"{counts.ambiguous:,}"
@@ -213,20 +225,49 @@ class Report:
             return Exit.ALL_GOOD
         return Exit.SOME_FAILED if self.downloaded or self.counts.already else Exit.NOTHING_WORKED
 
+    @property
+    def _where(self) -> str:
+        return f"under {self._facts['prefix']}" if self._facts["prefix"] else "in the bucket"
+
+    def dry_words(self) -> list[str]:
+        """The closing lines of a dry run."""
+        counts = self.counts
+        found = (
+            plural(counts.found, "name")
+            if counts.found == counts.wanted
+            else f"{counts.found:,} of {counts.wanted:,} names"
+        )
+        come = "would come" if not counts.already else f"would come or are here ({plural(counts.already, 'file')})"
+        rest = _some((counts.missing, "is missing", "are missing"), (counts.ambiguous, "is ambiguous", "are ambiguous"))
+        return [*self._nothing_fits(), f"Dry run: nothing was fetched. {', '.join([f'{found} {come}', *rest])}."]
+
+    def _nothing_fits(self) -> list[str]:
+        """When all names are missing, perhaps they are those of another column."""
+        counts = self.counts
+        if counts.missing < counts.wanted or not counts.wanted:
+            return []
+        names = ", ".join(printable(name, 60) for name in self.few_missing)
+        more = ", …" if counts.missing > len(self.few_missing) else ""
+        line = f"None of the {plural(counts.wanted, 'name')} ({names}{more}) fits any of {plural(counts.listed, 'object')} "
+        line += f"{self._where}."
+        if len(self.first_row) > 1:
+            row = ", ".join(printable(cell, 30) for cell in self.first_row)
+            column = printable(self._facts["csv_column"], 30)
+            line += f" Is column {column} the right one (--csv-column)? The first line has: {row}."
+        return [line]
+
     def last_words(self) -> list[str]:
         """The closing lines of the screen and the log."""
         counts = self.counts
         rate = self.bytes / self.seconds if self.seconds > 0 else 0.0
-        speed = (
-            f" in {duration(self.seconds)} ({size(rate)}/s, {self.downloaded / self.seconds:,.0f} files/s)"
-            if rate
-            else ""
-        )
+        files = f", {self.downloaded / self.seconds:,.0f} files/s" if self.downloaded > self.seconds > 0 else ""
+        speed = f" in {duration(self.seconds)} ({size(rate)}/s{files})" if rate else ""
+        there = f" All are in {self.folder}" if self.downloaded or counts.already else ""
         lines = [
             f"names: {counts.wanted:,} wanted = {counts.found:,} found + {counts.missing:,} missing + "
             f"{counts.ambiguous:,} ambiguous",
             f"{plural(self.downloaded, 'file')} downloaded ({size(self.bytes)}){speed}, {counts.already:,} were here, "
-            f"{self.failed:,} failed. All are in {self.folder}",
+            f"{self.failed:,} failed.{there}",
         ]
         if self.throttled or self.retries:
             lines.append(
@@ -237,7 +278,8 @@ class Report:
             where = self.lists.get("all", self.log_name)  # a run that is stopped takes no time for lists
             lines.append(f"          … {self.failed - len(self.few_failed):,} more in {where}")
         if counts.missing:
-            lines.append(f"MISSING   {plural(counts.missing, 'name')} not in the bucket: logs/missing.txt")
+            lines.append(f"MISSING   {plural(counts.missing, 'name')} not {self._where}: logs/missing.txt")
+        lines += self._nothing_fits()
         if counts.ambiguous:
             lines.append(
                 f"AMBIGUOUS {plural(counts.ambiguous, 'name')} that several objects fit: logs/ambiguous.csv "
@@ -270,6 +312,26 @@ def _notes(counts: Counts, lists: bool) -> list[str]:
     )
 
 
+def _ways(counts: Counts, lists: bool) -> list[str]:
+    """How names were found, if not all are called as their objects."""
+    exactly = counts.found - counts.elsewhere - counts.other_extension - counts.no_extension
+    if exactly == counts.found:
+        return []
+    ways = _some(
+        (exactly, "exactly", "exactly"),
+        (counts.elsewhere, "by its file name in another folder", "by their file names in another folder"),
+        (counts.other_extension, "with another extension", "with another extension"),
+        (counts.no_extension, "by its name without extension", "by their names without extension"),
+    )
+    return [", ".join(ways) + (": found_by in logs/files.csv" if lists else "")]
+
+
+def _taken(counts: Counts, lists: bool) -> list[str]:
+    where = ": reason in logs/files.csv" if lists else ""
+    one = f"is in another folder only, and another name means that file{where}"
+    return _some((counts.taken, one, f"are in other folders only, and other names mean those files{where}"))
+
+
 def _again(counts: Counts) -> list[str]:
     return _some(
         (counts.changed, "changed since it was fetched", "changed since they were fetched"),
@@ -285,7 +347,8 @@ def _some(*notes: tuple[int, str, str]) -> list[str]:
 
 
 def _bracketed(notes: list[str]) -> str:
-    return f" ({', '.join(notes)})" if notes else ""
+    between = "; " if any(", " in note for note in notes) else ", "
+    return f" ({between.join(notes)})" if notes else ""
 
 
 def _few(names: Iterator[str], count: int, where: str, lists: bool) -> str:
@@ -298,10 +361,13 @@ def _few(names: Iterator[str], count: int, where: str, lists: bool) -> str:
 def _estimate(counts: Counts, last_rate: float) -> str:
     if not counts.to_fetch:
         return ""
-    if last_rate > 0:
-        return f"about {duration(counts.bytes_to_fetch / last_rate)} at the speed of the last run ({size(last_rate)}/s)"
     least = counts.to_fetch / OBJECTS_PER_SECOND
-    return ", ".join(f"about {duration(max(least, counts.bytes_to_fetch / rate))} at {line}" for line, rate in LINES)
+    speeds = (
+        [(f"the speed of the last run ({size(last_rate)}/s)", counts.bytes_to_fetch / last_rate)]
+        if last_rate
+        else [(line, max(least, counts.bytes_to_fetch / rate)) for line, rate in LINES]
+    )
+    return ", ".join(f"about {duration(seconds)} at {speed}" for speed, seconds in speeds if seconds >= 1)
 
 
 def _one_line(name: str) -> str:
@@ -334,6 +400,6 @@ def last_rate_in(state: Path) -> float:
             rate = float(value["last_rate"])
         else:  # of an earlier version
             rate = float(value["bytes"]) / seconds if (seconds := float(value["fetch_seconds"])) > 1 else 0.0
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return 0.0
     return rate if 0 < rate < math.inf else 0.0

@@ -21,7 +21,11 @@ _END = "\0\0"
 
 
 class Misquoted(csv.Error):
-    """A quote that is not closed, or not where it was to be."""
+    """Rows that look as if a quote were not closed, or not where it was to be: well-formed ones may look so, too."""
+
+
+class NeverClosed(Misquoted):
+    """A quote that is open where the file ends: it certainly is not closed where it was to be."""
 
 
 class Shape(NamedTuple):
@@ -112,7 +116,7 @@ def _closed(row: Sequence[str], first_line: int) -> bool:
     if row == [_END]:
         return False
     if row and "\0" in row[-1]:
-        raise Misquoted(f"a quote that opens in line {first_line + lines_of(row[:-1]) - 1:,} is never closed")
+        raise NeverClosed(f"a quote that opens in line {first_line + lines_of(row[:-1]) - 1:,} is never closed")
     return True
 
 

@@ -16,8 +16,17 @@ from common.images.crew import Fleet, allow_files
 from common.images.csvfile import Layout, layout_of, names_in, readable_again
 from common.images.fetch import LARGE_BYTES, Fetcher, Outcome, part_name
 from common.images.folder import free_bytes_for, held, look_into_folder, room_for_plans, trouble_named
-from common.images.journal import Journal, Recorder, bytes_begun, clear_parts, line_of, parts_of, state_path
-from common.images.listing import listed
+from common.images.journal import (
+    Journal,
+    Recorder,
+    bytes_begun,
+    clear_parts,
+    clear_pieces,
+    line_of,
+    parts_of,
+    state_path,
+)
+from common.images.listing import listed, nothing_listed
 from common.images.pace import Pace
 from common.images.plan import Plan
 from common.images.processes import Processes, count_for, processors
@@ -25,11 +34,12 @@ from common.images.report import Report
 from common.images.screen import AnalysisLine, DownloadBar
 from common.images.settings import ImageSettings
 from common.run import Run, put, say
+from common.s3.address import source_of
 from common.s3.bucket import Bucket
 from common.s3.errors import CredentialsRefused
 from common.s3.fast import FastBucket
 from common.s3.reach import Reach
-from common.text import size
+from common.text import printable, size
 from common.waiting import Stopped, StopSignal
 
 # When nothing has come yet and so many keys were denied, the rest will be, too.
@@ -37,6 +47,7 @@ MOST_DENIED = 20
 # How long an end waits for the journal. What it does not hold is recognised by its MD5, or fetched again.
 STOP_SECONDS = 0.6
 END_SECONDS = 600.0
+NO_NAMES = "Name another file, or another column with --csv-column."
 
 
 def run_images(run: Run[ImageSettings], open_bucket: Callable[[Reach], Bucket]) -> int:
@@ -60,9 +71,11 @@ def run_images(run: Run[ImageSettings], open_bucket: Callable[[Reach], Bucket]) 
             report = report_of(run, settings, bucket, layout)
             with plan.breaking_off(run.stop):
                 analyse(run, settings, bucket, layout, plan)
-            look_at_disk(settings, bucket, plan, run.stop)
+                look_at_disk(settings, bucket, plan, run.stop.check)
             free = free_bytes_for(settings.output_dir)
             put("\n".join(report.analysis(plan, free_bytes=free, lists=False)))
+            for words in report.dry_words():
+                say(words)
             return Exit.ALL_GOOD if plan.counts.found else Exit.NOTHING_WORKED
     with (
         held(settings.output_dir, run.patience),
@@ -74,7 +87,7 @@ def run_images(run: Run[ImageSettings], open_bucket: Callable[[Reach], Bucket]) 
 
 
 def with_address(settings: ImageSettings) -> ImageSettings:
-    """--s3-prefix s3://bucket/folder names the bucket too. A leading `/` is no part of a key."""
+    """--s3-prefix s3://bucket/folder names the bucket too. A leading `/`, which people write and keys rarely have, goes."""
     prefix, bucket = settings.s3_prefix, settings.bucket
     if prefix.startswith("s3://"):
         named, _, prefix = prefix.removeprefix("s3://").partition("/")
@@ -103,48 +116,67 @@ def report_of(run: Run[ImageSettings], settings: ImageSettings, bucket: Bucket, 
         "where": bucket.where,
         "prefix": settings.s3_prefix,
         "csv_file": str(run.settings.csv_file),
-        "csv_column": layout.title or str(layout.column + 1),
+        "csv_column": layout.title if layout.has_header else str(layout.column + 1),
         "transport": bucket.transport,
     }
-    return Report(settings.output_dir, run.started_at, run.id, facts)
+    report = Report(settings.output_dir, run.started_at, run.id, facts)
+    report.first_row = layout.first_row
+    return report
 
 
-def analyse(run: Run[ImageSettings], settings: ImageSettings, bucket: Bucket, layout: Layout, plan: Plan) -> None:
-    """Reads the names, lists the prefix once, decides which object each name means."""
+def analyse(
+    run: Run[ImageSettings],
+    settings: ImageSettings,
+    bucket: Bucket,
+    layout: Layout,
+    plan: Plan,
+    every: Callable[[], None] = lambda: None,
+) -> None:
+    """Reads the names, lists the prefix once, decides which object each name means. Calls `every` several times a second."""
     assert settings.csv_file is not None
     with AnalysisLine() as line:
 
+        def show() -> None:
+            line.show()
+            every()
+
         def check() -> None:
             run.stop.check()
-            line.show()
+            show()
 
         line.begin("reading the names", lambda: plan.counts.wanted)
         plan.add_names(names_in(settings.csv_file, layout, run.settings.csv_file), check)
         if not plan.counts.wanted:
             what = f"CVAT_IMAGES_CSV_FILE={run.settings.csv_file} holds no names."
-            raise RunEnds(what, "Name another file, or another column with --csv-column.", Exit.BAD_CONFIGURATION)
+            raise RunEnds(what, NO_NAMES, Exit.BAD_CONFIGURATION)
         began = time.monotonic()
         line.begin("listing the bucket", lambda: plan.counts.listed)
-        for objects in listed(bucket, settings.s3_prefix, run.stop, settings.retry_seconds, line.show):
+        for objects in listed(bucket, settings.s3_prefix, run.stop, settings.retry_seconds, show):
             plan.add_objects(objects)
-            line.show()
+            show()
         seconds = round(time.monotonic() - began, 2)
         log.get().info(
             "bucket_listed", bucket=bucket.name, prefix=settings.s3_prefix, objects=plan.counts.listed, seconds=seconds
         )
+        if not plan.counts.listed:
+            raise nothing_listed(bucket, settings.s3_prefix, run.stop)
         line.begin("matching", lambda: plan.counts.wanted)
         plan.match(check)
-    if layout.perhaps_title and not plan.forget_title():
-        log.get().info("first_line_is_a_name", line=layout.title)
+    if layout.perhaps_title and plan.forget_title(layout.title) and not plan.counts.wanted:
+        what = (
+            f"CVAT_IMAGES_CSV_FILE={run.settings.csv_file} holds no names: its only one, {printable(layout.title)!r}, "
+        )
+        what += "is not in the bucket, and was taken for the title of its column."
+        raise RunEnds(what, NO_NAMES, Exit.BAD_CONFIGURATION)
 
 
-def look_at_disk(settings: ImageSettings, bucket: Bucket, plan: Plan, stop: StopSignal) -> list[str]:
-    """Finds what is there already; gives journal lines for files that were recognised by their MD5."""
+def look_at_disk(settings: ImageSettings, bucket: Bucket, plan: Plan, check: Callable[[], None]) -> list[str]:
+    """Finds what is there already; gives journal lines for files that were recognised by their MD5.
+
+    Calls `check` several times a second, which may end it.
+    """
     assert settings.output_dir is not None
-    if not settings.resume:
-        plan.count_todo()
-        return []
-    plan.remember(Journal(settings.output_dir, source_of(bucket)).read())
+    plan.remember(Journal(settings.output_dir, source_of(bucket.where, bucket.name)).read(), check)
     counts = plan.counts
     with contextlib.ExitStack() as screen:
         bar: DownloadBar | None = None
@@ -160,13 +192,13 @@ def look_at_disk(settings: ImageSettings, bucket: Bucket, plan: Plan, stop: Stop
 
             def each(count: int) -> None:
                 nonlocal bytes_read
-                stop.check()
+                check()
                 bytes_read += count
                 shown.show(files, bytes_read, 0, path.name)
 
             return has_md5(path, md5, each)
 
-        adopted = plan.compare(settings.output_dir, same, stop.check)
+        adopted = plan.compare(settings.output_dir, same, check, keep=settings.resume)
     return [line_of(job.path, job.key, job.etag, job.size_bytes) for job in adopted]
 
 
@@ -197,10 +229,6 @@ def reason_of(ending: BaseException) -> str:
     return str(ending) if isinstance(ending, RunEnds | Trouble) else f"{type(ending).__name__}: {ending}"
 
 
-def source_of(bucket: Bucket) -> str:
-    return f"{bucket.where} {bucket.name}"
-
-
 def _can_ask() -> bool:
     return bool(sys.stdin and sys.stdin.isatty())
 
@@ -217,17 +245,20 @@ class Download:
         self.bucket = bucket
         self.plan = plan
         self.report = report
+        report.counts = plan.counts
         self.folder = settings.output_dir
 
     def whole(self, layout: Layout) -> int:
         """Analysis, question, download, end."""
         log.get().info("log_file", path=str(self.report.open_log()))
         with self._early_end_kept():
+            self._tell_state()
             journal, adopted = self._analysed(layout)
             if self.plan.counts.to_fetch and not self._wanted():
                 self._keep("declined", "the question was not answered with yes")
                 say("Nothing was fetched: the question was not answered with yes.")
                 return Exit.NOTHING_WORKED
+            self._make_way(journal)
             fleet = self._fleet()
         with contextlib.closing(fleet):
             recorder = Recorder(self.folder, journal)
@@ -251,6 +282,11 @@ class Download:
                 self._keep(status_of(error), reason_of(error))
             raise
 
+    def _tell_state(self) -> None:
+        """To be called often. Before there is a recorder, as that has a thread."""
+        if state := self.report.state_if_due():
+            write_json(state_path(self.folder), state)
+
     def _keep(self, status: str, reason: str) -> None:
         self.report.note("declined" if status == "declined" else "ended", reason)
         self.report.flush()
@@ -258,20 +294,38 @@ class Download:
 
     def _analysed(self, layout: Layout) -> tuple[Journal, list[str]]:
         """What is to be fetched, told and with room for it; and journal lines of files that were recognised."""
-        report, plan, stop = self.report, self.plan, self.run.stop
-        with plan.breaking_off(stop):
-            analyse(self.run, self.settings, self.bucket, layout, plan)
-        # Only now: the listing may have moved us to the bucket's own region, and with it to another address.
-        journal = Journal(self.folder, source_of(self.bucket))
-        journal.begin()
-        adopted = look_at_disk(self.settings, self.bucket, plan, stop)
-        clear_parts(self.folder, {part_name(job) for job in plan.large_jobs(LARGE_BYTES)})
-        free = free_bytes(self.folder)
-        put("\n".join(report.analysis(plan, free_bytes=free)))
-        report.write_lists(plan, everything=False)
+        report, plan = self.report, self.plan
+
+        def check() -> None:
+            self.run.stop.check()
+            self._tell_state()
+
+        with plan.breaking_off(self.run.stop):
+            analyse(self.run, self.settings, self.bucket, layout, plan, self._tell_state)
+            # Only now: the listing may have moved us to the bucket's own region, and with it to another address.
+            journal = Journal(self.folder, source_of(self.bucket.where, self.bucket.name))
+            journal.begin()
+            adopted = look_at_disk(self.settings, self.bucket, plan, check)
+            clear_parts(self.folder)
+            free = free_bytes(self.folder)
+            put("\n".join(report.analysis(plan, free_bytes=free)))
+            report.write_lists(plan, everything=False)
         if plan.counts.to_fetch:
             self._require_room(free)
         return journal, adopted
+
+    def _make_way(self, journal: Journal) -> None:
+        """Before files are replaced: which ones, for the log, and that what the journal says of these is void.
+
+        And pieces go that nothing can be made of any more.
+        """
+        for files in self.plan.in_place_of():
+            self.run.stop.check()
+            for path, what in files:
+                self.report.note("replaces", path, it_comes=what)
+            journal.void([path for path, _ in files])
+        pieces = set(map(part_name, self.plan.large_jobs(LARGE_BYTES)))
+        clear_pieces(self.folder, pieces, keep=self.settings.resume)
 
     def _fleet(self) -> Fleet | Processes:
         """Who fetches: workers in this process, or processes with workers of their own. To be made before any thread."""
@@ -302,7 +356,8 @@ class Download:
         return make(self.bucket, self.run.stop)
 
     def _require_room(self, free: int) -> None:
-        needed = max(0, self.plan.counts.bytes_to_fetch - bytes_begun(self.folder))
+        begun = bytes_begun(self.folder, map(part_name, self.plan.large_jobs(LARGE_BYTES)))
+        needed = max(0, self.plan.counts.bytes_to_fetch - begun)
         reserve = int(self.settings.min_free_gb * 1e9)
         if free < needed + reserve:
             what = f"{size(needed)} are to be fetched, {size(free)} are free in {self.folder}"
@@ -337,8 +392,6 @@ class Download:
                 if report.denied >= MOST_DENIED and not (fleet.bytes_done or report.downloaded or plan.counts.already):
                     what = f"{report.denied} files from all over the list were all denied."
                     raise CredentialsRefused(what, "The credentials need s3:GetObject on these keys.")
-        if not report.failed:
-            clear_parts(self.folder)
 
     def _take(self, outcomes: list[Outcome], recorder: Recorder) -> None:
         report = self.report
@@ -351,13 +404,15 @@ class Download:
 
     def _end(self, recorder: Recorder, ending: BaseException | None) -> int:
         """Closes the books, says how it went, and raises what ended the run."""
-        report, stopped = self.report, isinstance(ending, Stopped)
+        report = self.report
         try:
-            if not stopped:
+            if not isinstance(ending, Stopped):
                 recorder.commit()  # becomes durable while the lists are written
-                report.write_lists(self.plan, everything=True)
-        except (OSError, DiskFull) as error:
+                with self.plan.breaking_off(self.run.stop):
+                    report.write_lists(self.plan, everything=True)
+        except (OSError, DiskFull, Stopped) as error:
             ending = ending or error
+        stopped = isinstance(ending, Stopped)
         try:
             recorder.state(report.state(status_of(ending)))
             if not recorder.close(STOP_SECONDS if stopped else END_SECONDS):
@@ -376,9 +431,11 @@ class Download:
         code = report.exit_code
         if code == Exit.ALL_GOOD and ending is not None:
             code = Exit.SOME_FAILED  # the files are here, the books are not
+        if isinstance(ending, RunEnds) and (
+            code == Exit.NOTHING_WORKED or ending.exit_code == Exit.CREDENTIALS_REFUSED
+        ):
+            code = ending.exit_code
         self.run.exit_code = code
-        if isinstance(ending, CredentialsRefused):
-            self.run.exit_code = Exit.CREDENTIALS_REFUSED
         if ending is not None:
             raise ending
         return code

@@ -30,7 +30,7 @@ class ImageSettings(S3Settings):
     csv_column: str = Field(
         "",
         alias="CVAT_IMAGES_CSV_COLUMN",
-        description="column with the names: its title or number (1 = first); empty = found out",
+        description="column with the names: its number (1 = first) or title; empty = found out",
     )
     auto_confirm: bool = Field(
         False, alias="CVAT_IMAGES_AUTO_CONFIRM", description="true goes on after the analysis without asking"

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import lzma
 import time
 import zipfile
+import zlib
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from common.exits import Trouble
 from common.files import publish, write_json
+from common.hashing import PIECE_BYTES, sha256_of
 from common.lock import locked
 from common.migrating.names import project_folder
 from common.migrating.report import Report
@@ -17,10 +21,10 @@ from common.progress import Display
 from common.sc import archives
 from common.sc.address import server_key
 from common.sc.client import Client
-from common.sc.projects import Project, list_projects
+from common.sc.projects import Project, get_project, list_projects
 from common.text import iso, now, parse_time
 from common.transfer import PartFile
-from common.waiting import Deadline
+from common.waiting import Deadline, StopSignal
 from common.web import errors
 
 # A server's own archive shows the project as it was when its job ran: an older one is made anew.
@@ -29,6 +33,27 @@ FRESH = timedelta(hours=24)
 
 class BadArchive(Trouble):
     """The file is no archive that a server made."""
+
+
+def require_replaceable(file: Path, is_ours: bool, remedy: str) -> None:
+    """Raises BadArchive where a file of this name is there that this program did not write."""
+    if file.exists() and not is_ours:
+        raise BadArchive(f"{file} is there already, and this program did not write it: {remedy}")
+
+
+def damage_of(file: Path, stop: StopSignal) -> str:
+    """What in a zip is not as it was packed, by its own checksums; "" where nothing is, or where they cannot be read."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            for member in archive.infolist():
+                with archive.open(member) as stream:
+                    while stream.read(PIECE_BYTES):
+                        stop.check()
+    except RuntimeError:
+        return ""  # encrypted, or packed in a way that Python does not know
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError) as error:
+        return str(error) or type(error).__name__
+    return ""
 
 
 def export_archive(
@@ -41,6 +66,10 @@ def export_archive(
     final = folder / f"{project_folder(str(project['id']), str(project['name']))}.zip"
     report = Report(str(project["name"]), where=str(final))
     begun = final.with_name(f".{final.name}.job")
+    record = _record_of(final)
+    # A run that was killed between the file and its record has left the note of its job.
+    is_ours = begun.exists() or (final.exists() and record.get("size_bytes") == final.stat().st_size)
+    require_replaceable(final, is_ours, "move it away, or choose another --into")
     with (
         locked(final.with_name(f".{final.name}.lock"), "sc_migrate.py", client.patience_with_runs),
         Display(f"exporting {project['name']}", 1) as display,
@@ -54,9 +83,12 @@ def export_archive(
         part = PartFile(final.with_name(f".{final.name}.part"))
         item.phase("downloading")
         fetched = archives.fetch_archive(client, job, part, job_id, reserve_bytes, item.bytes)
-        if not zipfile.is_zipfile(part.path):
+        item.phase("testing")
+        damage = damage_of(part.path, client.stop) if zipfile.is_zipfile(part.path) else "it is no zip archive"
+        if damage:
             part.discard()
-            raise BadArchive("what arrived is no zip archive")
+            begun.unlink(missing_ok=True)  # the next run has the server make another one
+            raise BadArchive(f"what the server exported is damaged ({damage}): run the same command again")
         publish(part.path, final)
         part.discard()
         write_json(
@@ -101,6 +133,7 @@ def import_archive(client: Client, file: Path, name: str, hours: float) -> Repor
         raise BadArchive(f"{file} is not there")
     if not zipfile.is_zipfile(file):
         raise BadArchive(f"{file} is no zip archive")
+    _require_sound(file, client.stop)
     name = name or _name_of(file)
     report = Report(name, where=client.url)
     marker = file.with_name(f".{file.name}.import")
@@ -123,20 +156,51 @@ def import_archive(client: Client, file: Path, name: str, hours: float) -> Repor
             raise
         item.close()
         display.advance()
-    made = (job.get("metadata") or {}).get("project") or {}
     marker.unlink(missing_ok=True)
-    report.where = f"{client.url} {made.get('id', '')}"
+    report.project_id = _made(client, (job.get("metadata") or {}).get("project"), name)
+    report.where = f"{client.url} {report.project_id}"
     report.bytes = file.stat().st_size
     report.seconds = time.monotonic() - began
     return report
 
 
-def _name_of(file: Path) -> str:
+def _record_of(file: Path) -> dict[str, Any]:
+    """What was written down of an archive when it was exported; nothing where there is no such record."""
     try:
-        record = json.loads(file.with_name(file.name + ".json").read_text(encoding="utf-8"))
-        return str(record["project"]["name"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return file.stem
+        found = json.loads(file.with_name(file.name + ".json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _name_of(file: Path) -> str:
+    project = _record_of(file).get("project")
+    return str(project["name"]) if isinstance(project, dict) and project.get("name") else file.stem
+
+
+def _require_sound(file: Path, stop: StopSignal) -> None:
+    """Raises BadArchive where a file is not what was exported: by its record, else by its own checksums."""
+    record = _record_of(file)
+    if record.get("sha256"):
+        if record.get("size_bytes") != file.stat().st_size or record["sha256"] != sha256_of(file, stop.check):
+            raise BadArchive(f"{file} is damaged: it is not what {file.name}.json says. Export it again")
+    elif damage := damage_of(file, stop):
+        raise BadArchive(f"{file} is damaged ({damage})")
+
+
+def _made(client: Client, project: Any, name: str) -> str:
+    """The id of the project that an import made. Raises JobFailed where it made none, WebError."""
+    identity = str(project.get("id") or "") if isinstance(project, dict) else ""
+    if not identity:  # no other of this name was there when it began
+        identity = next((str(each["id"]) for each in list_projects(client) if each.get("name") == name), "")
+    try:
+        return str(get_project(client, identity)["id"]) if identity else _made_nothing(name)
+    except errors.NotFound:
+        return _made_nothing(name)
+
+
+def _made_nothing(name: str) -> str:
+    raise archives.JobFailed(f"the server's import finished, and there is no project {name!r}")
 
 
 def _state(marker: Path, client: Client, name: str, file: Path) -> dict[str, str]:

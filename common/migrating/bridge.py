@@ -21,13 +21,14 @@ from common.exits import Exit, RunEnds, Trouble
 from common.files import publish, write_json
 from common.hashing import sha256_of
 from common.lock import Patience, locked
+from common.migrating.archives import require_replaceable
 from common.migrating.commands import PROJECT_TYPES, ScRun, chosen_projects, each_of, if_there, known_folder, wanted
 from common.migrating.cvat_reading import plan_of, read_backup
 from common.migrating.cvat_writing import Written, write_backup
 from common.migrating.download import download_project
 from common.migrating.folder import ProjectFolder
 from common.migrating.making import Order as Amount
-from common.migrating.making import make_folder
+from common.migrating.making import left_behind, make_folder
 from common.migrating.names import project_folder, safe_name
 from common.migrating.report import Report, told
 from common.migrating.source import Source, open_source
@@ -143,8 +144,7 @@ def _laid_down(
             require_room(folder, contents.media_bytes, int(run.settings.min_free_gb * 1e9))
         pictures = contents.pictures(plan, folder / ".unpacked", run.stop.check)
         lost = make_folder(pictures, plan, contents.name, folder, _EVERYTHING, origin, run.stop, run.patience)
-        # An image that stays behind is missing; a shape that no task has a place for has no counterpart.
-        missing = Counter({text: n for text, n in lost.items() if text.startswith(_STAYS_BEHIND)})
+        missing = left_behind(lost)
         laid = {
             "origin": origin,
             "name": contents.name,
@@ -156,7 +156,6 @@ def _laid_down(
 
 
 _EVERYTHING = Amount(only_labelled=False)
-_STAYS_BEHIND = ("an image that cannot", "an image of a kind")
 
 
 def _project_of(cvat: CvatClient, text: str) -> CvatSource:
@@ -242,7 +241,7 @@ def _to_cvat(run: ScRun, client: Client | None, target: Target | None, text: str
         gaps += download_project(client, str(project["id"]), folder, wanted(run)).gaps
     source = open_source(folder)
     name = run.arguments.name or source.name
-    final = base / f"{safe_name(folder.name)}.zip"
+    final = base / f"{safe_name(folder.name)}.cvat.zip"  # export-archive has its own name in the same folder
     base.mkdir(parents=True, exist_ok=True)
     with locked(base / f".{safe_name(folder.name)}.lock", "sc_migrate.py", run.patience):
         written = _written(run, source, name, final)
@@ -270,6 +269,7 @@ def _written(run: ScRun, source: Source, name: str, final: Path) -> Written:
         **{each: _hash(source.folder.path / each) for each in ("project.json", "manifest.json", "media.jsonl")},
     }
     record = _record_of(final)
+    require_replaceable(final, _is_ours(record, final), "move it away, or choose another --into")
     try:
         known = json.loads(record.read_text(encoding="utf-8"))
         written = Written(**{**known["written"], "lost": Counter(known["written"]["lost"])})
@@ -277,11 +277,20 @@ def _written(run: ScRun, source: Source, name: str, final: Path) -> Written:
             return written
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    record.unlink(missing_ok=True)  # first: it must never tell of another file
     require_room(final.parent, sum(each.size_bytes for each in source.entries), int(run.settings.min_free_gb * 1e9))
+    write_json(record, {"begun": VERSION})  # first: it must never tell of another file
     written = write_backup(source, name, final, run.stop.check)
     write_json(record, {"made_of": made_of, "written": vars(written)})
     return written
+
+
+def _is_ours(record: Path, final: Path) -> bool:
+    """Whether the file is one that this program wrote, or was writing when it was killed."""
+    try:
+        known = json.loads(record.read_text(encoding="utf-8"))
+        return "begun" in known or bool(final.stat().st_size == known["written"]["bytes"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _hash(path: Path) -> str:

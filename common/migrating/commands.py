@@ -21,7 +21,7 @@ from common.lock import Locked
 from common.migrating.archives import export_archive, import_archive
 from common.migrating.download import Wanted, download_project
 from common.migrating.folder import project_folders
-from common.migrating.making import Order, make_folder
+from common.migrating.making import Order, fingerprint_of, left_behind, make_folder, require_apart
 from common.migrating.names import project_folder, safe_id, safe_name
 from common.migrating.pictures import plan_for
 from common.migrating.reading import NoDataset, read_dataset
@@ -82,6 +82,8 @@ def wrong_arguments(arguments: argparse.Namespace) -> list[str]:
         problems.append("--name fits one project only")
     if command == "create-from-dataset" and not arguments.project_type:
         problems.append("create-from-dataset needs --type")
+    if arguments.images < 0:
+        problems.append(f"--images is a number of images, not {arguments.images}")
     if command == "configure" and any("=" not in each for each in given[1:]):
         problems.append("configure takes NAME=VALUE after the project")
     return problems
@@ -380,18 +382,22 @@ def project_from_dataset(
     order: Order, if_there: IfThere = "refuse", auto_training: bool | None = None,
 ) -> Report:  # fmt: skip
     """Makes a project of a dataset: read, laid down as a folder below `base`, uploaded. Raises Trouble."""
+    folder = base / (safe_name(name) or "project")
+    require_apart(dataset, folder)
     read = read_dataset(dataset, data_format)
     try:
         plan = plan_for(project_type, read.labels, labels, read.keypoints)
     except ValueError as error:
         raise NoDataset(str(error)) from None
-    origin = {"dataset": str(dataset), "type": project_type, "labels": labels, "order": dataclasses.asdict(order)}
-    folder = base / (safe_name(name) or "project")
+    origin = {
+        "dataset": str(dataset), "fingerprint": fingerprint_of(dataset, client.stop), "type": project_type,
+        "labels": labels, "order": dataclasses.asdict(order),
+    }  # fmt: skip
     lost = make_folder(read.pictures(), plan, name, folder, order, origin, client.stop, client.patience_with_runs)
     report = upload_project(client, open_source(folder), name, if_there, auto_training=auto_training)
-    report.notes += told(lost)
-    if read.without_media:
-        report.notes.append(f"{read.without_media:,} entries of the dataset have no image file")
+    missing = left_behind(lost)
+    report.gaps += told(missing)
+    report.notes += told(lost - missing)
     if not report.images:
         report.gaps.append("the dataset has no image with these labels")
     return report.settle()

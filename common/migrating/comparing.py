@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from common import log
+from common.migrating.claiming import is_double
 from common.migrating.folder import Entry
 from common.migrating.upload_job import UploadJob
 from common.sc.media import delete, list_media
@@ -13,22 +14,32 @@ from common.text import plural
 
 
 def remove_doubles(job: UploadJob) -> None:
-    """Deletes what arrived twice: a file whose answer was lost, sent again, and taken both times."""
-    if not job.journal.doubted:
-        return
-    by_id = {entry.id: entry for entry in job.source.entries}
-    doubted = {
-        (job.journal.datasets[entry.dataset], entry.kind, entry.name)
-        for entry in (by_id.get(each) for each in job.journal.doubted)
-        if entry is not None
-    }
-    claimed = set(job.journal.media.values())
-    for dataset in {each[0] for each in doubted}:
-        others = set(job.journal.already.get(dataset, []))
-        for media in list(list_media(job.client, job.project_id, dataset)):
-            if (dataset, media.kind, media.name) in doubted and media.id not in claimed | others:
-                log.get().warning("double_deleted", media=media.id, name=media.name)
-                delete(job.client, job.project_id, media)
+    """Deletes what arrived twice: a file whose answer was lost, sent again, and taken both times. What may be somebody
+    else's is listed in its place. A doubt that is settled never comes up again: what comes later is not ours.
+    """
+    # Of what has not arrived yet the doubt stays open.
+    doubted = [each for each in job.source.entries if each.id in job.journal.doubted and each.id in job.journal.media]
+    for dataset in dict.fromkeys(job.journal.datasets[each.dataset] for each in doubted):
+        there = {each.id: each for each in list_media(job.client, job.project_id, dataset)}
+        foreign = set(job.journal.media.values()) | set(job.journal.already.get(dataset, []))
+        for entry in (each for each in doubted if job.journal.datasets[each.dataset] == dataset):
+            sent, unsure = there.get(job.journal.media[entry.id]), False
+            if sent is None:
+                continue
+            for media in [each for each in there.values() if each.id not in foreign]:
+                verdict = is_double(job, entry, sent, media)
+                if verdict:
+                    log.get().warning("double_deleted", media=media.id, name=media.name)
+                    delete(job.client, job.project_id, media)
+                    del there[media.id]
+                elif verdict is None:
+                    unsure = True
+                    job.report.gaps.append(
+                        f"{entry.kind} {entry.name!r} may be there twice; its second one ({media.id}) may also be somebody "
+                        "else's and was left alone: look at it, and delete one of them"
+                    )
+            if not unsure:
+                job.journal.write(settled=entry.id)
 
 
 def compare(job: UploadJob) -> None:

@@ -19,7 +19,7 @@ from common.migrating.folder import BadFolder, Entry, ProjectFolder
 from common.migrating.names import dataset_folders, safe_id, safe_name, stems_of
 from common.migrating.picture_size import NoPicture, size_of_picture
 from common.migrating.report import Report
-from common.migrating.wholeness import compare, sum_up
+from common.migrating.wholeness import compare, settle_vanished, sum_up
 from common.progress import Display
 from common.sc import configuration, models
 from common.sc.address import server_key
@@ -57,6 +57,7 @@ class _Job:
     datasets: dict[str, Dataset] = field(default_factory=dict)
     reuse_scenes: bool = False
     unfinished: bool = False
+    vanished: dict[str, Entry] = field(default_factory=dict)  # as they were when they had annotations that are gone now
 
 
 def download_project(client: Client, project_id: str, path: Path, wanted: Wanted, display_name: str = "") -> Report:
@@ -96,6 +97,7 @@ def _download(client: Client, project_id: str, folder: ProjectFolder, wanted: Wa
             entries[identity] = replace(entry, gone=True)
     _fetch_models(job, report)
     counted = {each.id: statistics(client, project_id, each.id) for each in datasets}
+    entries |= settle_vanished(folder, job.datasets, job.vanished, listed, entries, counted, report)
     compare(job.datasets, listed, entries, counted, report)
     sum_up(entries.values(), report)
     report.seconds = time.monotonic() - began
@@ -195,7 +197,8 @@ def _fetch(job: _Job, media: Media, stem: str, old: Entry | None, display: Displ
             entry = _with_predictions(job, media, entry)
         except errors.WebError as error:
             gaps.append(f"predictions of {media.kind} {media.name!r} ({media.id}): {error}")
-    job.folder.note(entry)
+    if media.id not in job.vanished:  # that is believed at the end only
+        job.folder.note(entry)
     return entry, gaps
 
 
@@ -309,12 +312,15 @@ def _with_scenes(job: _Job, media: Media, entry: Entry) -> Entry:
             for frame, scene in video_scenes(job.client, project_id, media):
                 scenes[str(frame)] = job.folder.write_small(entry.scene_file(str(frame)), scene)
                 shapes += len(scene["annotations"])
-        if found := video_ranges(job.client, project_id, media):
+        found = video_ranges(job.client, project_id, media)
+        if found is None and entry.ranges:
+            raise errors.ServerError("the server no longer answers for the labels of stretches, which it had")
+        if found:
             ranges = job.folder.write_small(entry.ranges_file, found)
-    for vanished in set(entry.scenes or {}) - set(scenes):
-        job.folder.inside(entry.scene_file(vanished)).unlink(missing_ok=True)  # deleted on the server since
-    if entry.ranges and not ranges:
-        job.folder.inside(entry.ranges_file).unlink(missing_ok=True)
+    if media.surely_annotated and not scenes and not ranges:
+        raise errors.ServerError("the server lists it as annotated, and answers that it has no annotations")
+    if set(entry.scenes or {}) - set(scenes) or (entry.ranges and not ranges):
+        job.vanished[media.id] = entry
     return replace(entry, scenes=scenes, shapes=shapes, ranges=ranges)
 
 

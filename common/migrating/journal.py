@@ -43,6 +43,7 @@ class Journal:
         self.media: dict[str, str] = {}  # source id -> target id
         self.scenes: dict[tuple[str, str], str] = {}  # (source id, frame) -> hash of what was sent
         self.sending: set[str] = set()
+        self.sent_at: dict[str, list[str]] = {}  # source id -> when it was sent, each time
         self.doubted: set[str] = set()
         self.auto_training: dict[str, bool] | None = None
         self.done = False
@@ -72,9 +73,11 @@ class Journal:
                 case "already":
                     self.already[value[0]] = value[1]
                 case "sending":
-                    self.sending.add(value)
+                    self._note_sending(value, str(line.get("at") or ""))
                 case "doubt":
                     self.doubted.add(value)
+                case "settled":
+                    self.doubted.discard(value)
                 case "media":
                     self.media[value[0]] = value[1]
                 case "scene":
@@ -85,6 +88,10 @@ class Journal:
                     self.auto_training = value
                 case "done":
                     self.done = bool(value)
+
+    def _note_sending(self, source_id: str, at: str) -> None:
+        self.sending.add(source_id)
+        self.sent_at.setdefault(source_id, []).append(at)
 
     def forget_scenes(self, source_id: str) -> None:
         """All of this image or video are sent once more."""

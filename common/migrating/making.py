@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -23,6 +24,12 @@ from common.text import iso, now
 from common.version import VERSION
 from common.waiting import StopSignal
 
+# What is left out and is missing then, as opposed to what no task has a place for.
+CANNOT_BE_OPENED = "an image that cannot be opened"
+WRONG_KIND = "an image of a kind that the server does not take"
+WITHOUT_FILE = "an entry of the dataset without an image file"
+_STAYS_BEHIND = ("an image that cannot", WRONG_KIND, WITHOUT_FILE)
+
 
 @dataclass(frozen=True)
 class Order:
@@ -31,6 +38,57 @@ class Order:
     images: int = 0
     annotated: int = 0
     only_labelled: bool = True
+
+
+def fingerprint_of(dataset: Path, stop: StopSignal) -> str:
+    """What tells whether a dataset has changed: the names, sizes and times of its files (or of its only one)."""
+    files = [dataset] if dataset.is_file() else []
+    for root, folders, names in os.walk(dataset):
+        stop.check()
+        folders[:] = sorted(each for each in folders if not each.startswith("."))
+        files += [Path(root, each) for each in sorted(names) if not each.startswith(".")]
+    digest = hashlib.sha256()
+    for path in files:
+        try:
+            there = path.stat()
+        except OSError:
+            continue  # a link to nowhere: no image comes of it
+        line = f"{path.relative_to(dataset)}\0{there.st_size}\0{there.st_mtime_ns}\n"
+        digest.update(line.encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
+
+
+def require_apart(dataset: Path, folder: Path) -> None:
+    """Raises BadFolder where the folder of the project would lie in the dataset, or the dataset in it."""
+    there, ours = dataset.resolve(), folder.resolve()
+    if there == ours or there in ours.parents or ours in there.parents:
+        raise BadFolder(
+            f"the dataset {dataset} and the folder that its project is made in, {folder}, lie within each other: "
+            "set SC_DIR to another folder, or choose another --name"
+        )
+
+
+def _require_ours(path: Path, folder: ProjectFolder, source: Mapping[str, Any]) -> None:
+    """Raises BadFolder unless all that lies in the folder is what a run of the same origin left behind."""
+    begun = folder.begun()
+    if begun is not None and all(begun.get(key) == source.get(key) for key in ("server", "dataset")):
+        return
+    if begun is not None or any(not each.name.startswith(".") for each in path.iterdir()):
+        raise BadFolder(f"{path} is not empty and was not begun for this: choose another --name, or move it away")
+
+
+def _require_same(path: Path, manifest: Mapping[str, Any], source: Mapping[str, Any]) -> None:
+    """Raises BadFolder where a folder that is whole was made of something else, or of the dataset as it was once."""
+    made_of = dict(manifest.get("source") or {})
+    wanted = {key: value for key, value in source.items() if key != "fingerprint" or key in made_of}
+    if made_of == wanted:
+        return
+    if {**made_of, "fingerprint": wanted.get("fingerprint")} == wanted:
+        raise BadFolder(
+            f"{source.get('dataset')} has changed since {path} was made of it: choose another --name for a new project; or "
+            "remove that folder and say --resume, which finds what was sent by its name and sends the rest"
+        )
+    raise BadFolder(f"{path} was made of something else: remove it, or choose another --name")
 
 
 def described(name: str, plan: Plan) -> dict[str, Any]:
@@ -69,8 +127,8 @@ def make_folder(
 ) -> Counter[str]:
     """Writes the folder of a project; one that is there already of the same origin is kept. What was left out, counted.
 
-    Pictures are taken one by one: memory holds what the record says of each, and no annotations. Raises BadFolder,
-    DiskFull.
+    Pictures are taken one by one: memory holds what the record says of each, and no annotations. Nothing is deleted but
+    what an earlier run of the same origin left unfinished. Raises BadFolder, DiskFull.
     """
     path.mkdir(parents=True, exist_ok=True)
     with locked(path / ".lock", "sc_migrate.py", patience):
@@ -78,9 +136,9 @@ def make_folder(
         manifest = folder.manifest()
         source = {"server": "dataset", "project_id": "", **origin}
         if manifest is not None:
-            if manifest.get("source") != source:
-                raise BadFolder(f"{path} was made of something else: remove it, or choose another --name")
+            _require_same(path, manifest, source)
             return Counter(manifest.get("left_out") or [])  # once it was a list
+        _require_ours(path, folder, source)
         for part in (*MEDIA_FILES, "annotations"):  # of a run that was broken off, perhaps with other settings
             shutil.rmtree(path / part, ignore_errors=True)
         folder.begin({**source, "begun_at": iso(now())})
@@ -109,6 +167,11 @@ def make_folder(
         return lost
 
 
+def left_behind(lost: Counter[str]) -> Counter[str]:
+    """What of all that was left out is missing: images. A shape that no task has a place for has no counterpart."""
+    return Counter({text: count for text, count in lost.items() if text.startswith(_STAYS_BEHIND)})
+
+
 def _kind(picture: Picture) -> Literal["image", "video"]:
     return "image" if picture.frames is None else "video"
 
@@ -134,13 +197,16 @@ def _chosen(
             count += 1
             yield picture, *picture.size, found
             continue
+        if not picture.path.is_file():
+            lost[WITHOUT_FILE] += 1
+            continue
         if picture.path.suffix.lower() not in IMAGES:
-            lost[f"an image of a kind that the server does not take ({picture.path.suffix})"] += 1
+            lost[f"{WRONG_KIND} ({picture.path.suffix})"] += 1
             continue
         try:
             width, height = size_of_picture(picture.path)
         except (NoPicture, OSError):
-            lost["an image that cannot be opened"] += 1
+            lost[CANNOT_BE_OPENED] += 1
             continue
         annotations, why = annotations_of(picture, plan, width, height)
         lost.update(why)

@@ -8,11 +8,10 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 
+from common.files import is_device
 from common.sc.media import Media
 
 LONGEST_BYTES = 120
-# Names that Windows keeps for devices, whatever their extension.
-_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 # What follows the name of a video in the files of its annotations.
 _FRAME = re.compile(r".*_(frame_\d+|ranges)", re.IGNORECASE)
 
@@ -24,7 +23,7 @@ def safe_name(name: str) -> str:
         for character in unicodedata.normalize("NFC", name)
     )
     clean = clean.encode("utf-8", "replace")[:LONGEST_BYTES].decode("utf-8", "ignore").strip(" .")
-    if _DEVICES.fullmatch(clean):
+    if is_device(clean):
         clean = f"_{clean}"
     return clean
 

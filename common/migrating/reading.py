@@ -33,19 +33,15 @@ class ReadDataset:
     labels: list[str]
     keypoints: Keypoints | None
     _dataset: Any
-    without_media: int = 0
 
     def pictures(self) -> Iterator[Picture]:
-        """Every item that has an image file. Two subsets may hold the same name: both come."""
+        """Every item; of those without an image file the path leads nowhere. Two subsets may hold the same name: both come."""
         import datumaro.components.annotation as forms
 
         for item in self._dataset:
-            path = getattr(item.media, "path", None)
-            if not path or not Path(path).is_file():
-                self.without_media += 1
-                continue
+            path = Path(getattr(item.media, "path", None) or "")
             figures = [made for each in item.annotations for made in _figures(forms, each, self.labels)]
-            yield Picture(Path(path), Path(path).stem, tuple(figures))
+            yield Picture(path, path.stem or str(item.id), tuple(figures))
 
 
 def read_dataset(path: Path, data_format: str = "") -> ReadDataset:

@@ -12,12 +12,14 @@ from dataclasses import replace
 from common import log
 from common.exits import Trouble
 from common.hashing import sha256_of
+from common.migrating.claiming import is_ours
 from common.migrating.crew import side_by_side
 from common.migrating.folder import BadFolder, Entry
 from common.migrating.upload_job import LOOKS, UploadJob
 from common.progress import Display
 from common.sc.media import Media, list_media, upload
 from common.sc.scenes import differences, put_ranges, put_scene, same_ranges, translate, translate_ranges, video_ranges
+from common.text import iso, now
 from common.waiting import growing_pauses
 from common.web import errors
 
@@ -76,7 +78,7 @@ def _send_ranges(job: UploadJob, entry: Entry, media: Media) -> list[str]:
         put_ranges(
             job.client, job.project_id, replace(media, frame_count=media.frame_count or entry.frame_count), wanted
         )
-        stored = video_ranges(job.client, job.project_id, media)
+        stored = video_ranges(job.client, job.project_id, media) or []
     except errors.WebError as error:
         return [*gaps, f"{where}: {error}"]
     if not same_ranges(stored, wanted):
@@ -97,7 +99,9 @@ def _sent_media(job: UploadJob, entry: Entry) -> Media:
     if not size_is_right or (entry.sha256 and sha256_of(path, job.client.stop.check) != entry.sha256):
         raise BadFolder(f"{entry.file} has changed since it was downloaded")
     for attempt in range(2):
-        job.journal.write(sending=entry.id)
+        if entry.id in job.journal.doubted:
+            job.journal.write(doubt=entry.id)  # an earlier run's: there may be two of it from now on
+        job.journal.write(sending=entry.id, at=iso(now()))
         try:
             media = upload(job.client, job.project_id, dataset, entry.kind, path, entry.file_name)
         except errors.OutcomeUnknown as error:
@@ -119,11 +123,15 @@ def _sent_media(job: UploadJob, entry: Entry) -> Media:
 def _taken_all_the_same(job: UploadJob, entry: Entry, dataset: str) -> Media | None:
     """Looks whether the target took a file although its answer did not reach us. Some take a while."""
     pauses = growing_pauses(0.5)
+    strangers: set[str] = set()
     for look in range(LOOKS):
         claimed = set(job.journal.media.values()) | set(job.journal.already.get(dataset, []))
         for media in list_media(job.client, job.project_id, dataset):
-            if media.id not in claimed and (media.kind, media.name) == (entry.kind, entry.name):
+            if media.id in claimed | strangers:
+                continue
+            if is_ours(job, entry, media):
                 return media
+            strangers.add(media.id)
         if look + 1 < LOOKS:
             job.client.stop.sleep(next(pauses))
     return None

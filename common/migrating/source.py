@@ -51,8 +51,15 @@ def open_source(path: Path) -> Source:
         gaps = [f"missing already in the download: {each}" for each in manifest.get("gaps") or []]
         # A line that is damaged or gone is a picture that nobody would miss. A later download that was broken off has
         # added lines: then there is nothing to compare with.
-        if folder.begun() is None and not folder.is_as_recorded(manifest):
+        if folder.begun() is not None:
+            gaps.append("a later download into this folder was broken off: run it again")
+        elif not folder.is_as_recorded(manifest):
             gaps.append("media.jsonl has changed since it was written: what it no longer names is missing")
+        gaps += [
+            f"annotations of {each.kind} {each.name!r} ({each.id}) were not downloaded yet"
+            for each in entries
+            if each.scenes is None
+        ]
         project = manifest.get("project") or described
         made = manifest.get("generation") == "dataset"
         return Source(folder, described, project, entries, bool(manifest["normalised"]), settings, gaps, False, made)

@@ -6,6 +6,7 @@ from collections import defaultdict
 
 from common import log
 from common.exits import Trouble
+from common.migrating.claiming import is_ours
 from common.migrating.folder import Entry
 from common.migrating.journal import Journal, made_by_siblings
 from common.migrating.report import Report
@@ -160,11 +161,11 @@ def look_around(job: UploadJob, if_there: IfThere) -> None:
         for media in there:
             if media.id in claimed:
                 continue
-            # At most one of a name is under way at any time: this is it.
-            doubted = [each for each in pending[(dataset, media.kind, media.name)] if each.id in job.journal.doubted]
-            if doubted:
-                pending[(dataset, media.kind, media.name)].remove(doubted[0])
-                job.journal.write(media=[doubted[0].id, media.id])
+            named = pending[(dataset, media.kind, media.name)]
+            taken = next((each for each in named if each.id in job.journal.doubted and is_ours(job, each, media)), None)
+            if taken is not None:
+                named.remove(taken)
+                job.journal.write(media=[taken.id, media.id])
     gone = [source for source, target in job.journal.media.items() if target not in job.there]
     for source in gone:  # deleted on the target since
         del job.journal.media[source]

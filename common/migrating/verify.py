@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from common.migrating.wholeness import read_again
 from common.progress import Display
 from common.sc.client import Client
 from common.sc.labels import LabelMap, map_labels
-from common.sc.media import Media, list_media, media_path
+from common.sc.media import Media, hash_of, list_media
 from common.sc.projects import Project, datasets_of, get_project, list_projects, portable
 from common.sc.scenes import (
     differences,
@@ -43,8 +42,6 @@ def verify_files(path: Path, stop: StopSignal, workers: int) -> Report:
         )
     else:
         manifest = source.folder.manifest() or {}
-        if source.folder.begun() is not None:
-            report.gaps.append("a later download into this folder was broken off: run it again")
         counts = manifest.get("counts") or {}
         for what, kind in (("images", "image"), ("videos", "video")):
             have = sum(each.kind == kind for each in source.entries)
@@ -195,7 +192,7 @@ def _differences(pair: _Pair, entry: Entry, media: Media) -> list[str]:
     wrong = []
     if entry.width and media.width and {entry.width, entry.height} != {media.width, media.height}:
         wrong.append(f"{where}: another size in pixels")
-    if pair.same_bytes and entry.sha256 and _hash_there(pair, media) != entry.sha256:
+    if pair.same_bytes and entry.sha256 and hash_of(pair.client, str(pair.target["id"]), media) != entry.sha256:
         wrong.append(f"{where}: other bytes than the file's")
     project_id = str(pair.target["id"])
     scenes = {}
@@ -222,16 +219,6 @@ def _differences(pair: _Pair, entry: Entry, media: Media) -> list[str]:
             wrong.append(f"{at}: annotations there that the folder does not have")
     if entry.ranges:
         wanted_ranges, lost = translate_ranges(pair.source.folder.read_json(entry.ranges_file), pair.labels)
-        if lost or not same_ranges(video_ranges(pair.client, project_id, media), wanted_ranges):
+        if lost or not same_ranges(video_ranges(pair.client, project_id, media) or [], wanted_ranges):
             wrong.append(f"{where}: other labels of stretches there")
     return wrong
-
-
-def _hash_there(pair: _Pair, media: Media) -> str:
-    path = media_path(pair.client, str(pair.target["id"]), media)
-    path += "/display/full" if media.kind == "image" else "/display/stream"
-    digest = hashlib.sha256()
-    with pair.client.streaming(path) as response:
-        for piece in pair.client.pieces(response):
-            digest.update(piece)
-    return digest.hexdigest()

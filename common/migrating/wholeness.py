@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from common.hashing import sha256_of
 from common.migrating.folder import Entry, ProjectFolder
@@ -38,6 +40,54 @@ def compare(
                 report.gaps.append(
                     f"dataset {dataset.name!r}: the server counts {said[what]:,} {what.replace('_', ' ')}, {count:,} are here"
                 )
+
+
+def settle_vanished(
+    folder: ProjectFolder,
+    datasets: Mapping[str, Dataset],
+    vanished: Mapping[str, Entry],
+    listed: list[Media],
+    entries: Mapping[str, Entry],
+    counted: Mapping[str, Mapping[str, int] | None],
+    report: Report,
+) -> dict[str, Entry]:
+    """What becomes of annotations that an earlier download has and the server no longer gives. `vanished` are the entries
+    as they were. The entries that get theirs back.
+
+    Where the server counts no more than what came, they were deleted there, and their files go. Where it counts more, the
+    answer was wrong: they stay. Where it does not count, their files are moved aside, to annotations/gone.
+    """
+    kept: dict[str, Entry] = {}
+    for identity, dataset in datasets.items():
+        own = [each for each in vanished if each in entries and entries[each].dataset_id == identity]
+        if not own:
+            continue
+        looked = Report(report.name)
+        compare({identity: dataset}, listed, entries, counted, looked)
+        for each in own:
+            old, new = vanished[each], entries[each]
+            if looked.gaps:
+                scenes = {**(old.scenes or {}), **(new.scenes or {})}
+                shapes = new.shapes if new.scenes else old.shapes
+                kept[each] = replace(new, scenes=scenes, shapes=shapes, ranges=new.ranges or old.ranges)
+                report.gaps.append(
+                    f"annotations of {new.kind} {new.name!r} ({new.id}): the server gives them no longer, and counts more than "
+                    "it gives: those of the earlier download stay"
+                )
+                continue
+            files = [old.scene_file(frame) for frame in set(old.scenes or {}) - set(new.scenes or {})]
+            files += [old.ranges_file] if old.ranges and not new.ranges else []
+            for relative in files:
+                _remove(folder, relative, aside=counted.get(identity) is None)
+    return kept
+
+
+def _remove(folder: ProjectFolder, relative: str, *, aside: bool) -> None:
+    path = folder.inside(relative)
+    if not aside:
+        path.unlink(missing_ok=True)
+    elif path.exists():
+        os.replace(path, folder.folder_for("annotations/gone") / path.name)
 
 
 def sum_up(entries: Iterable[Entry], report: Report) -> None:

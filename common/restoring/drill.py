@@ -50,8 +50,8 @@ def missing_drill_settings(raw: Mapping[str, str]) -> list[str]:
         raw.get("CVAT_DRILL_USERNAME") and raw.get("CVAT_DRILL_PASSWORD")
     ):
         problems.append(
-            "CVAT_DRILL_ACCESS_TOKEN is not set (nor CVAT_DRILL_USERNAME and CVAT_DRILL_PASSWORD): it must be allowed to "
-            "write; the token of backup.py is best read-only"
+            "CVAT_DRILL_ACCESS_TOKEN is not set: set it, or CVAT_DRILL_USERNAME and CVAT_DRILL_PASSWORD in its place. It "
+            "must be allowed to write; the token of backup.py is best read-only"
         )
     return problems
 

@@ -106,12 +106,15 @@ def the_one(groups: Sequence[list[Backup]], kind: Kind | None, text: str) -> lis
         raise NotThere(f"There is no backup of a {what} {text!r}.", f"There are: {listed}{more} (--list shows all).")
     if len(found) > 1:
         said = "; ".join(_told_apart(group[0].record.source, group[0]) for group in found[:MOST_NAMED])
-        raise NotThere(f"{text!r} means {len(found)} sources: {said}.", "Choose one by its id, or with --at FILE.")
+        ids = {(group[0].record.source.kind, group[0].record.source.id) for group in found}
+        # After a reinstall of CVAT the same id is another source's: then only a file tells them apart.
+        by_id = "by its id (project:12 or task:7), or " if len(ids) == len(found) else ""
+        raise NotThere(f"{text!r} means {len(found)} sources: {said}.", f"Choose one {by_id}with --at FILE.")
     return found[0]
 
 
 def _told_apart(source: Source, newest: Backup) -> str:
-    return f"{source}, created {source.created_at[:10]} (newest: {newest.path.name})"
+    return f"{source}, created {source.created_at[:19].replace('T', ' ')} (newest: {newest.path.name})"
 
 
 def moment_of(text: str) -> datetime | None:

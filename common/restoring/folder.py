@@ -7,25 +7,28 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from common.exits import Exit, RunEnds
+from common.files import disk_full_named
 from common.lock import Patience, locked
 from common.ownership import path_of, try_to_write, what_to_do
 
 
 def prepare(folder: Path) -> None:
-    """Makes it, and tries whether it takes files: without a journal nothing is exactly once. Raises RunEnds."""
+    """Makes it, and tries whether it takes files: without a journal nothing is exactly once. Raises RunEnds, DiskFull."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        try_to_write(folder)
+        with disk_full_named(folder.parent):
+            folder.mkdir(parents=True, exist_ok=True)
+            try_to_write(folder)
     except OSError as error:
         raise refused(folder, error) from None
 
 
 @contextlib.contextmanager
 def held(folder: Path, job: str, patience: Patience) -> Iterator[None]:
-    """Keeps other restores into this server out. Raises RunEnds, Locked, Stopped."""
+    """Keeps other restores into this server out. Raises RunEnds, DiskFull, Locked, Stopped."""
     with contextlib.ExitStack() as lock:
         try:
-            lock.enter_context(locked(folder / ".lock-restore", job, patience))
+            with disk_full_named(folder):
+                lock.enter_context(locked(folder / ".lock-restore", job, patience))
         except OSError as error:
             raise refused(folder, error) from None
         yield

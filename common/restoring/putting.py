@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from common import log
-from common.backups.contents import restore_warnings
+from common.backups.contents import missing_media, restore_warnings
 from common.backups.sidecar import Sidecar
 from common.cvat import errors
 from common.exits import RunEnds
@@ -134,7 +134,7 @@ def _carry_out(
     for index, reason in sound.dropped.items():
         name = printable(str(sound.contents.tasks[index].raw.get("name", "")), 60)
         done.remarks.append(f"task {name!r} was left out: {reason}")
-    done.remarks += restore_warnings(sound.contents, target.version, 0)
+    done.remarks += [*missing_media(sound.contents), *restore_warnings(sound.contents, target.version, 0)]
     if sidecar is not None:
         phase("metadata")
         restored = RestoredSource(sound.kind, ids[0])

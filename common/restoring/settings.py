@@ -33,7 +33,10 @@ class RestoreSettings(CvatSettings, RoomSettings):
         "", alias="CVAT_DRILL_URL", description="address of the CVAT server that --drill restores into"
     )
     drill_access_token: SecretStr | None = Field(
-        None, alias="CVAT_DRILL_ACCESS_TOKEN", description="an access token there that may write"
+        None,
+        alias="CVAT_DRILL_ACCESS_TOKEN",
+        description="an access token there that may write",
+        json_schema_extra={"does_without": ["CVAT_DRILL_USERNAME", "CVAT_DRILL_PASSWORD"]},
     )
     drill_username: str = Field("", alias="CVAT_DRILL_USERNAME", description="or a user there")
     drill_password: SecretStr | None = Field(None, alias="CVAT_DRILL_PASSWORD", description="that user's password")

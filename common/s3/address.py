@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 # What botocore takes (botocore.utils.is_valid_endpoint_url), and addresses of IPv6.
 _LABEL = r"(?!-)[a-z0-9-]{1,63}(?<!-)"
+_AWS = re.compile(r"(?:.*\.)?(amazonaws\.com(?:\.cn)?)(?::\d+)?", re.ASCII)
 _HOST = re.compile(rf"(?:{_LABEL}\.)*{_LABEL}\.?|[0-9a-f]*:[0-9a-f:.]+(?:%[\w.-]+)?", re.ASCII)
 
 
@@ -33,3 +34,15 @@ def what_is_wrong_with(address: str) -> str:
     if not _HOST.fullmatch(host) or len(host) > 253 or any(character.isspace() for character in address):
         return "names no host that can be; expected something like https://minio.example.com:9000"
     return ""
+
+
+def source_of(where: str, bucket: str) -> str:
+    """One name for a bucket, however its server is addressed: by botocore or by us, by any way that AWS has to itself.
+
+    There names of buckets are the same in all regions; elsewhere the address counts without the bucket in it.
+    """
+    scheme, _, rest = where.partition("://")
+    host = rest.partition("/")[0].lower().removeprefix(f"{bucket.lower()}.")
+    if aws := _AWS.fullmatch(host):
+        scheme, host = "https", f"s3.{aws[1]}"
+    return f"{scheme}://{host} {bucket}"

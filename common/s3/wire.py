@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import socket
 import ssl
 import struct
@@ -29,6 +30,7 @@ CONNECT_SECONDS = 15.0
 SPLICED_BYTES = 256 << 10
 PIPE_BYTES = 1 << 20
 _CANNOT_SPLICE = frozenset((errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM))
+_CHUNK = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;|\Z)")
 # A body that brings less than this over `timeout_seconds` counts as broken.
 SLOWEST_BYTES_PER_SECOND = 1024
 
@@ -342,7 +344,7 @@ class Connection:
 
     def _chunks(self, use: Callable[[memoryview], None]) -> int:
         total = 0
-        while count := int(self._line().split(b";")[0], 16):
+        while count := _chunk_length(self._line()):
             self._exactly(count, use)
             total += count
             if self._line():
@@ -350,6 +352,13 @@ class Connection:
         while self._line():
             pass
         return total
+
+
+def _chunk_length(line: bytes) -> int:
+    """What stands before a chunk (RFC 9112, 7.1). Raises ValueError; int() alone also takes `-5`, `0x5` and `1_0`."""
+    if not (found := _CHUNK.match(line)):
+        raise ValueError("a chunk has no length")
+    return int(found[1], 16)
 
 
 def _plain(error: Exception) -> str:

@@ -26,13 +26,13 @@ from pathlib import Path
 from typing import IO, Any, TypeVar, cast
 
 from common.annotations import count, frames_meta
-from common.backups.archive import Archive
+from common.backups.archive import Archive, BadArchive
 from common.backups.datasets import DatasetContents, formats_for, inspect_dataset
 from common.backups.names import format_slug
 from common.backups.record import Export, LeftOut, Record, Verified
 from common.cvat.client import Client
 from common.cvat.contents import reading
-from common.cvat.errors import ExportFailed, NotFound, TooSlow
+from common.cvat.errors import CvatError, NotFound
 from common.cvat.exports import ExportOrder
 from common.cvat.listing import Look, items, look_at
 from common.files import disk_full_named
@@ -43,7 +43,7 @@ from common.saving.desk import Desk, PartlySaved, Watch
 from common.saving.obtain import Damaged, Obtained, obtain
 from common.sources import Counts, SourceState, TaskState
 from common.text import now
-from common.transfer import require_room
+from common.transfer import Interrupted, require_room
 
 T = TypeVar("T")
 SPOOL_BYTES = 1 << 20
@@ -86,6 +86,11 @@ def save_annotations(desk: Desk, candidate: Candidate, watch: Watch) -> Record:
             changed = look_at(desk.client, source).state.fingerprint.digest != before.state.fingerprint.digest
         except NotFound:
             changed, warnings = True, [*warnings, "it was deleted on the server while it was saved"]
+        except CvatError as error:
+            if not failures:
+                raise
+            # The server that could make no dataset does not answer any more: the next run looks whether it has changed.
+            changed, warnings = True, [*warnings, f"it could not be looked at again: {error}"]
         if failures and _is_saved_already(candidate, before, export):
             raise PartlySaved("; ".join(failures), None)
         finished = [Finished(api_path, "api", "_api.zip", api_path.stat().st_size, sha256_of(api_path))]
@@ -116,15 +121,18 @@ def _datasets(
 ) -> tuple[dict[str, Obtained[DatasetContents]], list[str]]:
     """The datasets by format, and what is to be said of those that CVAT cannot make.
 
-    Some data cannot be written in some formats at all (a broken mask as COCO, measured): that must not cost the
-    annotations themselves, which the API has already given.
+    Some data cannot be written in some formats at all (a broken mask as COCO, measured), some servers answer 500, some
+    proxies break every download: that must not cost the annotations themselves, which the API has already given.
+    Raises NotFound when the source is gone, DiskFull, Stopped, RunEnds.
     """
     datasets: dict[str, Obtained[DatasetContents]] = {}
     failures: list[str] = []
     for name in export.formats:
         try:
             datasets[name] = _dataset(desk, look, name, export.save_images, watch)
-        except (ExportFailed, TooSlow, Damaged) as error:
+        except (CvatError, Damaged, Interrupted, BadArchive) as error:
+            if isinstance(error, NotFound):
+                look_at(desk.client, look.state.source)  # the source itself may be gone: then nothing is saved of it
             failures.append(f"no dataset as {name!r}: {error}")
     return datasets, failures
 

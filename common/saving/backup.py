@@ -10,10 +10,11 @@ from pathlib import Path
 
 from common import log
 from common.backups.archive import BadArchive
-from common.backups.compare import Difference, compare
+from common.backups.compare import Difference, compare, misfits
 from common.backups.contents import ArchiveContents, inspect, missing_media, restore_warnings
 from common.backups.mend import mended
 from common.backups.record import LeftOut, Original, Record, Verified
+from common.backups.streamed import StreamedCrcs
 from common.cvat.contents import task_contents
 from common.cvat.errors import NotFound, ServerError
 from common.cvat.exports import ExportOrder
@@ -24,8 +25,8 @@ from common.saving.choose import Candidate
 from common.saving.commit import Finished, commit
 from common.saving.desk import Desk, PartlySaved, Watch
 from common.saving.obtain import Damaged, Obtained, obtain
-from common.sources import Source, TaskContents
-from common.text import now
+from common.sources import Source, TaskContents, TaskState
+from common.text import now, printable
 from common.transfer import PartFile, require_room
 
 
@@ -50,10 +51,7 @@ def save_backup(desk: Desk, candidate: Candidate, watch: Watch) -> Record:
     before = look_at(desk.client, source)
     part = desk.store.part(source, "backup")
     order = ExportOrder(source.kind, source.id)
-    got = obtain(
-        desk, order, part, before.state.fingerprint, watch,
-        lambda path, crcs: inspect(path, source.kind, crcs, desk.stop.check),
-    )  # fmt: skip
+    got = _obtain(desk, before, order, source.name, part, watch)
     with _room_for_mending(part) as rewritten:
         work = _Work(got.part.path, got.seen)
         after, server = _look_again(desk, source, before)
@@ -63,10 +61,16 @@ def save_backup(desk: Desk, candidate: Candidate, watch: Watch) -> Record:
         ids = [task.id for task in before.tasks]
         stale = [] if compared is None else compare(compared, ids, _described(work.contents))
         _mend(desk, before, work, stale, rewritten, watch)
-        work.lacking += missing_media(work.contents)
-        for difference in [] if compared is None else compare(compared, ids, _described(work.contents)):
-            lacks = difference.lacks and not difference.is_another
-            (work.lacking if lacks else work.warnings).append(f"differs from the server: {difference}")
+        if compared is None:
+            work.lacking += misfits(before.tasks, (after or before).tasks, _described(work.contents))
+            work.lacking += missing_media(work.contents)
+        else:
+            places = {task_id: index for index, task_id in enumerate(sorted(ids))}
+            images = {places[task.id]: compared[task.id].frames for task in before.tasks if _has_images(task)}
+            work.lacking += missing_media(work.contents, images)
+            for difference in compare(compared, ids, _described(work.contents)):
+                lacks = difference.lacks or difference.is_another
+                (work.lacking if lacks else work.warnings).append(f"differs from the server: {difference}")
         if after is None:
             work.warnings.append("it was deleted on the server while it was saved")
         _note_tasks_without_data(before, work)
@@ -75,6 +79,31 @@ def save_backup(desk: Desk, candidate: Candidate, watch: Watch) -> Record:
     if work.lacking:
         raise PartlySaved(f"the archive that CVAT made is incomplete: {'; '.join(work.lacking)}", record)
     return record
+
+
+def _has_images(task: TaskState) -> bool:
+    return task.has_data and not task.is_video
+
+
+def _obtain(
+    desk: Desk, look: Look, order: ExportOrder, name: str, part: PartFile, watch: Watch
+) -> Obtained[ArchiveContents]:
+    """A sound backup of what is called so. Raises what `obtain` raises: Damaged also when it is a backup of another."""
+
+    def check(path: Path, crcs: StreamedCrcs) -> ArchiveContents:
+        contents = inspect(path, order.kind, crcs, desk.stop.check)
+        # It may have been given another name while it was exported.
+        if contents.name != name and contents.name != _name_now(desk, order):
+            called, wanted = printable(contents.name, 60), printable(name, 60)
+            raise BadArchive(f"it is the backup of a {order.kind} {called!r}, not of {wanted!r}")
+        return contents
+
+    return obtain(desk, order, part, look.state.fingerprint, watch, check)
+
+
+def _name_now(desk: Desk, order: ExportOrder) -> str:
+    answer = desk.client.get(f"/api/{order.kind}s/{order.id}")
+    return str(answer.get("name")) if isinstance(answer, dict) else ""
 
 
 def _look_again(desk: Desk, source: Source, before: Look) -> tuple[Look | None, dict[int, TaskContents] | None]:
@@ -105,27 +134,40 @@ def _mend(desk: Desk, look: Look, work: _Work, stale: list[Difference], rewritte
     """Replaces stale tasks by fresh task backups and leaves out what CVAT could not restore."""
     ids = sorted(task.id for task in look.tasks)
     failed = {index: task for index, task in work.contents.tasks.items() if task.upload_failed}
-    wanted = [each for each in stale if each.task_id is not None and each.index not in failed]
-    if any(each.is_another for each in stale):
-        wanted = []  # the places do not agree: a replacement could overwrite another task
+    wanted = {each.index: each for each in stale if each.task_id is not None and each.index not in failed}
+    drop = set(failed)
+    if moved := any(each.is_another for each in stale):
+        # The places do not agree (a cache that missed a deleted task): every one of them is made anew.
+        what = "the archive has other tasks in these places"
+        wanted = {
+            index: wanted.get(index) or Difference(index, task.id, task.name, what)
+            for index, task in enumerate(sorted(look.tasks, key=lambda task: task.id))
+            if task.has_data
+        }
+        drop, failed = set(work.contents.tasks) - set(wanted), {}
     if look.state.source.kind == "task":
         if failed:
-            raise Damaged("the data upload of this task failed: CVAT could not restore its backup")
+            raise Damaged(
+                "the data upload of this task failed: CVAT could not restore its backup",
+                "Make this task anew in CVAT, with its images, or delete it.",
+            )
         # A task backup is made from the task itself, never from the project cache: nothing fresher can be had.
         return
-    if not (failed or wanted):
+    if not (drop or wanted):
         return
     with contextlib.ExitStack() as parts:
         replacements: dict[int, Path] = {}
-        for difference in wanted:
+        for difference in wanted.values():
             log.get().warning("stale_part_replaced", source=str(look.state.source), detail=str(difference))
             fresh = _fresh_task(desk, look, difference, watch)
             parts.callback(fresh.part.discard)
             replacements[difference.index] = fresh.part.path
+            if moved and fresh.seen.label_names != work.contents.label_names:
+                raise Damaged("the archive is another project's: its tasks and its labels are not this one's")
             work.alterations.append(f"replaced by a fresh task backup: {difference}")
         watch.phase("rewriting")
         require_room(rewritten.parent, work.path.stat().st_size, desk.reserve_bytes)
-        mended(work.path, rewritten, drop=failed.keys(), replace=replacements, between=desk.stop.check)
+        mended(work.path, rewritten, drop=drop, replace=replacements, between=desk.stop.check)
     for index, task in failed.items():
         task_id = ids[index] if index < len(ids) else 0
         reason = "its data upload failed: CVAT refuses to restore a project that holds it"
@@ -142,11 +184,7 @@ def _mend(desk: Desk, look: Look, work: _Work, stale: list[Difference], rewritte
 def _fresh_task(desk: Desk, look: Look, difference: Difference, watch: Watch) -> Obtained[ArchiveContents]:
     assert difference.task_id is not None
     part = desk.store.part(look.state.source, f"backup-task-{difference.task_id}")
-    order = ExportOrder("task", difference.task_id)
-    return obtain(
-        desk, order, part, look.state.fingerprint, watch,
-        lambda path, crcs: inspect(path, "task", crcs, desk.stop.check),
-    )  # fmt: skip
+    return _obtain(desk, look, ExportOrder("task", difference.task_id), difference.name, part, watch)
 
 
 def _note_tasks_without_data(look: Look, work: _Work) -> None:

@@ -88,8 +88,6 @@ def _failure(desk: Desk, candidate: Candidate, error: Exception, seconds: float)
         log.get().warning("source_gone", name=source.name, backups=str(folder) if folder else "none")
         return Result(candidate, "gone", "it was deleted on the server during this run", seconds=seconds)
     remedy = getattr(error, "remedy", "")
-    if isinstance(error, Interrupted):
-        remedy = "The next run goes on where the download broke off."
     log.get().error("backup_failed", name=source.name, reason=str(error), remedy=remedy)
     return Result(candidate, "failed", str(error), remedy, seconds=seconds)
 

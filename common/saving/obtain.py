@@ -50,6 +50,13 @@ class Tools(Protocol):
 class Damaged(Exception):
     """The file arrived, but is not sound, again and again."""
 
+    def __init__(self, text: str, remedy: str = "") -> None:
+        super().__init__(text)
+        self.remedy = remedy or (
+            "Look whether CVAT's own page gives a sound one: if so, something on the way changes it (a proxy?); "
+            "if not, CVAT's disk does."
+        )
+
 
 @dataclass(frozen=True)
 class Obtained(Generic[T]):

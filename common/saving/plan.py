@@ -12,7 +12,7 @@ from common.backups.names import is_drill, source_key
 from common.backups.record import Export
 from common.backups.store import Store
 from common.cvat.client import Account, Client
-from common.cvat.errors import CvatError
+from common.cvat.errors import as_cvat_gives
 from common.cvat.listing import Inventory
 from common.exits import Exit, RunEnds
 from common.ownership import how_to_make_writable
@@ -150,14 +150,12 @@ def require_something(inventory: Inventory, plan: Plan, account: Account, settin
 def offered_formats(client: Client) -> dict[str, str]:
     """The dataset formats that the server exports, by name, with their dimension ("2d" or "3d")."""
     answer = client.get("/api/server/annotation/formats")
-    try:
+    with as_cvat_gives("the list of dataset formats"):
         return {
             str(item["name"]): str(item.get("dimension", "2d")).lower()
             for item in answer["exporters"]
             if item.get("enabled", True)
         }
-    except (KeyError, TypeError) as error:
-        raise CvatError(f"the list of dataset formats is not as CVAT gives it ({error})") from None
 
 
 def known_format(wanted: str, offered: dict[str, str], variable: str = "CVAT_BACKUP_FORMAT") -> str:

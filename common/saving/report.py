@@ -27,7 +27,13 @@ from common.text import duration, iso, now, plural, printable, size
 
 OUTCOMES: tuple[Outcome, ...] = ("saved", "unchanged", "postponed", "without data", "failed", "gone")
 MOST_ROWS = 60
+LONGEST_REASON = 4000
 MODE_WORDS = {"p": "backups", "a": "annotations", "t": "tasks"}
+
+
+def _told(text: str) -> str:
+    """What is said, kept in the journal and read by monitoring: a server's words may be in it, and its escapes."""
+    return printable(log.without_secrets(text), LONGEST_REASON)
 
 
 @dataclass(frozen=True)
@@ -63,8 +69,8 @@ class Tally:
         line = Line(
             result.candidate.state.source,
             result.outcome,
-            log.without_secrets(result.reason),
-            log.without_secrets(result.remedy),
+            _told(result.reason),
+            _told(result.remedy),
             result.record,
             result.exported_bytes,
             result.seconds,
@@ -74,14 +80,14 @@ class Tally:
 
     def refuse(self, state: SourceState, reason: str, remedy: str) -> Line:
         """A source that this run cannot deal with at all."""
-        line = Line(state.source, "failed", log.without_secrets(reason), remedy)
+        line = Line(state.source, "failed", _told(reason), remedy)
         self.lines.append(line)
         return line
 
     def note(self, state: SourceState, outcome: Outcome, reason: str, standing: Record | None = None) -> Line:
         # The others are too many to be held for nothing.
         lacks = standing if standing and (standing.left_out or standing.alterations) else None
-        line = Line(state.source, outcome, log.without_secrets(reason), standing=lacks)
+        line = Line(state.source, outcome, _told(reason), standing=lacks)
         self.lines.append(line)
         return line
 
@@ -287,7 +293,7 @@ def write_last_run(
         "finished_at": iso(finished),
         "seconds": round((finished - started_at).total_seconds(), 3),
         "exit_code": int(code),
-        "ended_because": log.without_secrets(why),
+        "ended_because": _told(why),
         "server": server,
         "listed": tally.listed if tally else None,
         "counts": tally.counts if tally else None,
@@ -299,12 +305,12 @@ def write_last_run(
             if line.outcome == "failed"
         ],
         "warnings": [
-            {"source": asdict(line.source), "warnings": [log.without_secrets(text) for text in line.record.warnings]}
+            {"source": asdict(line.source), "warnings": [_told(text) for text in line.record.warnings]}
             for line in lines
             if line.record and line.record.warnings
         ]
         + [
-            {"source": asdict(source) if source else None, "warnings": [text]}
+            {"source": asdict(source) if source else None, "warnings": [_told(text)]}
             for source, text in (tally.warnings if tally else ())
         ],
     }

@@ -203,7 +203,7 @@ def _due(plan: Plan) -> Iterator[tuple[Tally, Source, bool]]:
 
 
 def _person(item: Item | None) -> sidecar.Person | None:
-    if not item or item.get("id") is None:
+    if not isinstance(item, dict) or item.get("id") is None:
         return None
     name = " ".join(part for part in (item.get("first_name"), item.get("last_name")) if part)
     return sidecar.Person(int(item["id"]), str(item.get("username") or ""), name)

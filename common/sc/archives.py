@@ -98,11 +98,12 @@ def fetch_archive(
             opener(client, path), part, label, client.stop, reserve_bytes=reserve_bytes, on_progress=on_progress,
             stall_seconds=client.server.timeout_seconds,
         )  # fmt: skip
-    except Changed:
-        raise Interrupted("the archive changed while it was fetched") from None
+    except (Changed, Interrupted) as error:
+        reason = str(error) or "it changed while it was fetched"
+        raise errors.Unreachable(f"the archive did not arrive whole: {reason}") from None
     if isinstance(wanted, int) and wanted > 0 and got.size_bytes != wanted:
         part.discard()
-        raise Interrupted(f"{got.size_bytes:,} bytes arrived, the server's job says {wanted:,}")
+        raise errors.Unreachable(f"{got.size_bytes:,} bytes of the archive arrived, the server's job says {wanted:,}")
     return got
 
 

@@ -109,13 +109,18 @@ class Client(Connection):
         deadline: Deadline | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Any:
-        """The JSON answer of any request; None when its body is empty. Raises WebError.
+        """The JSON answer of any request; None when there is nothing (204), or of what changes something an empty body.
+        Raises WebError.
 
         With `repeat` the request says the same however often it is carried out. Without, it is sent again only when it
         surely was not carried out; raises OutcomeUnknown when it may have been.
         """
         response = self.send(method, path, body=body, params=params, repeat=repeat, deadline=deadline, headers=headers)
-        if response.status_code == 204 or not response.content:
+        if response.status_code == 204:
+            return None
+        if not response.content:
+            if method == "GET":  # a proxy's: whoever asks what there is must not take it for "nothing"
+                raise errors.NotJson(f"GET {path.split('?')[0]}: an empty answer")
             return None
         if "html" in response.headers.get("Content-Type", ""):
             raise errors.NotJson(f"{method} {path.split('?')[0]}: a web page came in place of an answer")

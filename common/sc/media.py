@@ -28,7 +28,8 @@ MOST_ATTEMPTS = 5
 class Media:
     """One image or video as a server lists it. Sizes of pictures in pixels; `name` has no extension.
 
-    `annotated` is False only when the server says of every task that there is nothing.
+    `annotated` is False only when the server says of every task that there is nothing; `surely_annotated` is True only
+    when it says of some task that there is something.
     """
 
     id: str
@@ -41,6 +42,7 @@ class Media:
     frame_count: int = 0
     frame_rate: float = 0.0
     annotated: bool = True
+    surely_annotated: bool = False
     uploaded_at: str = ""
 
 
@@ -63,6 +65,7 @@ def media_of(item: Mapping[str, Any], dataset_id: str, kind: Kind) -> Media:
         frame_count=_whole(information.get("frame_count")),
         frame_rate=float(information.get("frame_rate") or 0),
         annotated=not said or any(state != "none" for state in said),
+        surely_annotated=any(state not in ("", "none") for state in said),
         uploaded_at=str(item.get("upload_time") or ""),
     )
 
@@ -174,6 +177,16 @@ def _fetch_once(client: Client, path: str, to: Path) -> Fetched:
     if not size:
         raise errors.ServerError(f"GET {path}: the server sent an empty file")
     return Fetched(size, digest.hexdigest(), 0)
+
+
+def hash_of(client: Client, project_id: str, media: Media) -> str:
+    """The SHA-256 of the stored bytes of an image or video, which are kept nowhere. Raises WebError."""
+    path = media_path(client, project_id, media) + ("/display/full" if media.kind == "image" else "/display/stream")
+    digest = hashlib.sha256()
+    with client.streaming(path) as response:
+        for piece in client.pieces(response):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def fetch_large(

@@ -30,13 +30,24 @@ def frame_scene(client: Client, project_id: str, media: Media, frame: int) -> Sc
 
 
 def _scene(client: Client, path: str) -> Scene | None:
+    answer = _latest(client, path, {})
+    if answer is None:
+        return None
+    if not isinstance(answer, dict) or not isinstance(answer.get("annotations"), list):
+        raise errors.NotJson(f"GET {path}: the server's answer is no annotations")
+    return answer
+
+
+def _latest(client: Client, path: str, params: Mapping[str, Any]) -> Any:
+    """The answer; None where the server says that there are no annotations: 204, or 404 with the code for it. Any other
+    404 is that of a proxy, or of something else that is gone. Raises WebError.
+    """
     try:
-        answer = client.get(path)
+        return client.get(path, params)
     except errors.NotFound as error:
-        if _code(error) in ("", "annotation_not_found"):
+        if _code(error) == "annotation_not_found":
             return None
         raise
-    return answer if isinstance(answer, dict) and "annotations" in answer else None
 
 
 def _code(error: errors.WebError) -> str:
@@ -54,13 +65,12 @@ def video_scenes(client: Client, project_id: str, media: Media) -> Iterator[tupl
         params: dict[str, Any] = {"frameskip": 1}
         if start or media.frame_count:
             params |= {"start_frame": start, "end_frame": max(media.frame_count - 1, start)}
-        try:
-            answer = client.get(path, params)
-        except errors.NotFound as error:
-            if _code(error) in ("", "annotation_not_found"):
-                return
-            raise
-        scenes = answer if isinstance(answer, list) else (answer or {}).get("video_annotations") or []
+        answer = _latest(client, path, params)
+        if answer is None:
+            return
+        scenes = answer.get("video_annotations") if isinstance(answer, dict) else answer
+        if not isinstance(scenes, list) or any(not isinstance(each, dict) for each in scenes):
+            raise errors.NotJson(f"GET {path}: the server's answer is no annotations")
         found = {frame_of(scene): scene for scene in scenes}
         fresh = sorted(frame for frame in found if frame >= start)
         for frame in fresh:
@@ -209,19 +219,24 @@ def differences(sent: Sequence[Mapping[str, Any]], stored: Scene, *, normalised:
     return missing
 
 
-def video_ranges(client: Client, project_id: str, media: Media) -> list[Mapping[str, Any]]:
-    """The labels of whole stretches of a video (classification); none on servers without them. Raises WebError."""
+def video_ranges(client: Client, project_id: str, media: Media) -> list[Mapping[str, Any]] | None:
+    """The labels of whole stretches of a video (classification); None where the server seems to know of no such thing,
+    which a proxy's page looks like, too. Raises WebError.
+    """
     if client.generation.era == "SC":
         return []
     try:
         answer = client.get(f"{media_path(client, project_id, media)}/range_annotation")
     except (errors.NotFound, errors.NotJson):
-        return []
+        return None
     except errors.Refused as error:
         if error.status not in NO_RANGES:  # a lock, say: then there may be some
             raise
+        return None
+    if answer is None:
         return []
-    return list((answer or {}).get("range_labels") or []) if isinstance(answer, dict) else []
+    found = answer.get("range_labels") if isinstance(answer, dict) else None
+    return found if isinstance(found, list) else None
 
 
 def translate_ranges(ranges: Iterable[Mapping[str, Any]], labels: LabelMap) -> tuple[list[dict[str, Any]], list[str]]:

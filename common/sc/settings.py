@@ -37,14 +37,24 @@ class ScSettings(Settings):
     host: str = Field(
         "", alias="SC_HOST", description="address of the SC or Geti server; a pasted page address is understood"
     )
-    token: SecretStr | None = Field(None, alias="SC_TOKEN", description="personal access token (Geti 1.x and 2.x)")
+    token: SecretStr | None = Field(
+        None,
+        alias="SC_TOKEN",
+        description="personal access token (Geti 1.x and 2.x)",
+        json_schema_extra={"does_without": ["SC_USERNAME", "SC_PASSWORD"]},
+    )
     username: str = Field("", alias="SC_USERNAME", description="or a user (the only way for SC 1.1)")
     password: SecretStr | None = Field(None, alias="SC_PASSWORD", description="that user's password")
     workspace: str = Field("", alias="SC_WORKSPACE", description="name or id; needed where there are several")
     ca_bundle: Path | None = Field(None, alias="SC_CA_BUNDLE", description="PEM file with the certificates to trust")
     verify_tls: bool = Field(True, alias="SC_VERIFY_TLS", description="false accepts any certificate: unsafe")
     target_host: str = Field("", alias="SC_TARGET_HOST", description="address of the server that migrate writes to")
-    target_token: SecretStr | None = Field(None, alias="SC_TARGET_TOKEN", description="token there")
+    target_token: SecretStr | None = Field(
+        None,
+        alias="SC_TARGET_TOKEN",
+        description="token there",
+        json_schema_extra={"does_without": ["SC_TARGET_USERNAME", "SC_TARGET_PASSWORD"]},
+    )
     target_username: str = Field("", alias="SC_TARGET_USERNAME", description="or a user there")
     target_password: SecretStr | None = Field(None, alias="SC_TARGET_PASSWORD", description="that user's password")
     target_workspace: str = Field("", alias="SC_TARGET_WORKSPACE", description="name or id of the workspace there")
@@ -142,7 +152,9 @@ def missing_server(raw: Mapping[str, str], prefix: str) -> list[str]:
         )
     if not raw.get(f"{prefix}TOKEN"):
         if not raw.get(f"{prefix}USERNAME"):
-            problems.append(f"{prefix}TOKEN is not set (and neither are {prefix}USERNAME and {prefix}PASSWORD)")
+            problems.append(f"{prefix}TOKEN is not set: set it, or {prefix}USERNAME and {prefix}PASSWORD in its place")
         elif not raw.get(f"{prefix}PASSWORD"):
-            problems.append(f"{prefix}PASSWORD is not set (and neither is {prefix}TOKEN, which would do instead)")
+            problems.append(
+                f"{prefix}PASSWORD is not set: {prefix}USERNAME needs it, or set {prefix}TOKEN in place of both"
+            )
     return problems

@@ -65,7 +65,10 @@ class Book:
     def _status(self) -> dict[str, Any]:
         try:
             status = json.loads(self.status_path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, RecursionError) as error:
+            log.get().error("state_not_read", path=str(self.status_path), reason=str(error))
             return {}
         return status if isinstance(status, dict) and isinstance(status.get("jobs", []), list) else {}
 
@@ -100,16 +103,19 @@ def _later(one: datetime | None, other: datetime | None) -> bool:
 
 
 def _runs(path: Path) -> Iterator[JobRun]:
-    if not path.exists():
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            for line in file:
+                try:
+                    value = json.loads(line)
+                except (ValueError, RecursionError):
+                    continue
+                if (run := job_run(value)) is not None:
+                    yield run
+    except FileNotFoundError:
         return
-    with open(path, encoding="utf-8", errors="replace") as file:
-        for line in file:
-            try:
-                value = json.loads(line)
-            except ValueError:
-                continue
-            if (run := job_run(value)) is not None:
-                yield run
+    except OSError as error:  # how the jobs stand is also told by scheduler.json
+        log.get().error("state_not_read", path=str(path), reason=str(error))
 
 
 def interrupted_runs(status: dict[str, Any]) -> list[tuple[JobRun, int]]:

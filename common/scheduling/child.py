@@ -17,10 +17,13 @@ from common import log
 from common.scheduling.crontab import Entry
 from common.scheduling.relay import Listener, Output
 from common.text import now
+from common.waiting import Deadline
 
 LAUNCHER = Path(__file__).with_name("launch.py")
-# How long the last output of a job that has ended is waited for (seconds).
+# How long the last output of a job that has ended is waited for (seconds), and how long in one go: something that it
+# left behind in a session of its own may hold its output open, and the other jobs must not wait for that.
 LAST_OUTPUT_SECONDS = 5.0
+LISTENING_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class Child:
         self.ping_id = str(uuid.uuid4())
         self.started_at: datetime = now()
         self.was_stopped = False
+        self._output_until: Deadline | None = None
         script, *arguments = order.entry.command
         command = [sys.executable, str(scripts / script), *arguments]
         self._process = subprocess.Popen(  # noqa: S603
@@ -83,7 +87,13 @@ class Child:
 
     @property
     def has_ended(self) -> bool:
-        return self._process.poll() is not None
+        """Whether it has ended and all that it said was heard."""
+        if self._process.poll() is None:
+            return False
+        if self._output_until is None:
+            self.kill()  # whatever it started and left
+            self._output_until = Deadline(LAST_OUTPUT_SECONDS)
+        return self._listener.finish(LISTENING_SECONDS) or self._output_until.is_over
 
     def stop(self) -> None:
         """Asks it to end (SIGTERM, to the whole group)."""
@@ -100,8 +110,8 @@ class Child:
     def finish(self) -> tuple[int, list[str]]:
         """The exit code (128 + n when a signal ended it) and the last lines of one that has ended."""
         code = self._process.wait()
-        self.kill()  # whatever it started and left
-        self._listener.finish(LAST_OUTPUT_SECONDS)
+        self.kill()
+        self._listener.finish((self._output_until or Deadline(LAST_OUTPUT_SECONDS)).left_seconds)
         return (128 - code if code < 0 else code), list(self._listener.tail)
 
 

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo, available_timezones
 
 from cronsim import CronSim, CronSimError
+from tzlocal import get_localzone
 
 FIELDS = {
     "minute": "0-59",
@@ -102,3 +103,15 @@ def time_zone(name: str) -> ZoneInfo:
     nearest = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)
     hint = f"; did you mean {folded[nearest[0]]}?" if nearest else ", for example Europe/Berlin or UTC"
     raise ValueError(f"{name!r} is no time zone{hint}")
+
+
+def zone_of_schedule(setting: str) -> ZoneInfo:
+    """The zone in which the crontab's times are meant: TZ, or the machine's. Raises ValueError."""
+    name = setting.strip().removeprefix(":")
+    if name not in ("", "/etc/localtime"):
+        return time_zone(name)
+    try:
+        zone = get_localzone()
+    except (OSError, LookupError, ValueError):
+        return ZoneInfo("UTC")
+    return zone if isinstance(zone, ZoneInfo) else ZoneInfo("UTC")

@@ -37,6 +37,7 @@ LOOP_SECONDS = 1.0
 BEAT_SECONDS = 10.0
 # A line rung so much later than it was due was missed: the host slept or the daemon was stuck (seconds).
 LATE_SECONDS = 120.0
+_NOT_IN_TIME = "did not end within the grace period (CVAT_STOP_GRACE_SECONDS)"
 
 
 @dataclass
@@ -54,10 +55,18 @@ class Daemon:
     """Use `begin`, then `run`, once."""
 
     def __init__(
-        self, settings: DaemonSettings, scripts: Path, watch: Watch, signals: Signals, output: Output, book: Book
+        self,
+        settings: DaemonSettings,
+        scripts: Path,
+        watch: Watch,
+        signals: Signals,
+        output: Output,
+        book: Book,
+        flags: Mapping[str, str],
     ) -> None:
+        """`flags` are settings of the daemon's command line, which its jobs get as environment variables."""
         self._settings, self._scripts, self._watch = settings, scripts, watch
-        self._signals, self._output, self._book = signals, output, book
+        self._signals, self._output, self._book, self._flags = signals, output, book, flags
         self.listeners = Listeners()
         self._clock = Clock(self._ring)
         self._crontab = Crontab((), ())
@@ -122,19 +131,19 @@ class Daemon:
             if self._running:
                 self._signals.wait(min(LOOP_SECONDS, max(0.0, deadline.left_seconds)))
         killed = sorted(self._running)
+        why = "did not end before a second signal came" if self._signals.is_impatient else _NOT_IN_TIME
         for child in self._running.values():
             log.get().error(
-                "job_killed", job=child.job, run=child.run_id, after_seconds=self._settings.stop_grace_seconds
-            )
+                "job_killed", job=child.job, run=child.run_id, reason=why,
+                after_seconds=round(self._settings.stop_grace_seconds - max(0.0, deadline.left_seconds), 1),
+            )  # fmt: skip
             child.kill()
         while self._running:
             for child in list(self._running.values()):
                 self._ended(child)
         self._write_status()
         if killed:
-            say(
-                f"Stopped; {', '.join(killed)} did not end within the grace period (CVAT_STOP_GRACE_SECONDS) and was killed."
-            )
+            say(f"Stopped; {', '.join(killed)} {why} and was killed.")
             return Exit.SOME_FAILED
         say("Stopped." + (f" {', '.join(jobs)} ended in time; the next start goes on from there." if jobs else ""))
         return Exit.ALL_GOOD
@@ -172,11 +181,13 @@ class Daemon:
     # --- what is due ----------------------------------------------------------------------------------------------
 
     def _order_first_runs(self) -> None:
-        """What @startup says, and what was missed."""
+        """What @startup says, and what was missed. What waits for something that runs now is ordered by the end of that."""
         moment = now()
-        for entry in self._crontab.entries:
+        for entry in sorted(self._crontab.entries, key=lambda entry: entry.after is not None):
             standing = self._book.standing(entry.job)
             predecessor = self._book.standings.get(self._job_of(entry.after)) if entry.after else None
+            if entry.after and any(order.entry.command == entry.after for order in self._waiting):
+                continue
             if entry.at_startup:
                 self._order(Order(entry, "startup"))
             elif self._settings.catch_up and is_missed(entry, standing, moment, predecessor):
@@ -227,6 +238,7 @@ class Daemon:
         run_id = secrets.token_hex(4)
         environment = {
             **os.environ,
+            **self._flags,
             "PYTHONUNBUFFERED": "1",
             "LOG_FORMAT": self._output.style,
             "CVAT_LOCK_WAIT_MINUTES": f"{self._settings.lock_wait_minutes:g}",

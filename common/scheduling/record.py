@@ -135,8 +135,11 @@ def is_missed(entry: Entry, standing: Standing, moment: datetime, predecessor: S
         due = entry.schedule.latest(moment)
         return due is not None and due > (standing.last_success_at or standing.first_seen_at)
     if entry.after is not None and predecessor is not None:
-        succeeded = predecessor.last_partly_at if entry.also_partly else predecessor.last_success_at
-        return succeeded is not None and succeeded > (standing.last_success_at or standing.first_seen_at)
+        # As at the end of a run, its last one decides: an older success is no leave to sweep after a bad night.
+        if predecessor.last_outcome != "good" and not (entry.also_partly and predecessor.last_outcome == "some failed"):
+            return False
+        ended = predecessor.last_ended_at
+        return ended is not None and ended > (standing.last_success_at or standing.first_seen_at)
     return False
 
 

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from common import log
 from common.text import iso, now, printable
+from common.waiting import Deadline
 
 LONGEST_LINE_BYTES = 32_768
 TAIL_LINES = 50
@@ -41,9 +42,11 @@ class Output:
 def as_json(job: str, run_id: str, stream: str, text: str) -> str:
     """One line of a job as a JSON object that names the job."""
     own = _object(text)
-    if own is None:
-        own = {"event": "output", "level": "info", "timestamp": iso(now()), "stream": stream, "line": text}
-    return json.dumps({**own, "job": job, "run": run_id}, ensure_ascii=False)
+    with contextlib.suppress(ValueError):  # NaN, or a number that became infinite: no JSON, though Python reads it
+        if own is not None:
+            return json.dumps({**own, "job": job, "run": run_id}, ensure_ascii=False, allow_nan=False)
+    output = {"event": "output", "level": "info", "timestamp": iso(now()), "stream": stream, "line": text}
+    return json.dumps({**output, "job": job, "run": run_id}, ensure_ascii=False)
 
 
 def readable(text: str) -> str:
@@ -124,7 +127,9 @@ class Listener:
         finally:
             os.close(descriptor)
 
-    def finish(self, seconds: float) -> None:
-        """Waits for what is still in the pipes."""
+    def finish(self, seconds: float) -> bool:
+        """Waits for what is still in the pipes, so long at most; whether that was all."""
+        deadline = Deadline(seconds)
         for thread in self._threads:
-            thread.join(seconds)
+            thread.join(max(0.0, deadline.left_seconds))
+        return not any(thread.is_alive() for thread in self._threads)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import Field, field_validator
 
+from common.scheduling.cron import zone_of_schedule
 from common.settings import ROOT, Settings, absolute
 
 
@@ -43,6 +44,12 @@ class DaemonSettings(Settings):
         le=100_000,
         description="how long a job waits for another one that works on the same backups (minutes)",
     )
+
+    @field_validator("time_zone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        zone_of_schedule(value)
+        return value
 
     @field_validator("crontab", "state_dir")
     @classmethod

@@ -4,28 +4,10 @@ from __future__ import annotations
 
 import shlex
 from datetime import UTC, datetime
-from zoneinfo import ZoneInfo
 
-from tzlocal import get_localzone
-
-from common.exits import Exit, RunEnds
 from common.scheduling.clock import next_runs
-from common.scheduling.cron import time_zone
 from common.scheduling.crontab import AFTER, Crontab
 from common.text import plural
-
-
-def zone_of_schedule(setting: str) -> ZoneInfo:
-    """The zone in which the crontab's times are meant: TZ, or the machine's. Raises RunEnds."""
-    try:
-        if name := setting.strip().removeprefix(":"):
-            return time_zone(name)
-        zone = get_localzone()
-        return zone if isinstance(zone, ZoneInfo) else ZoneInfo("UTC")
-    except ValueError as error:
-        raise RunEnds(f"configuration: TZ: {error}", exit_code=Exit.BAD_CONFIGURATION) from None
-    except (OSError, LookupError):
-        return ZoneInfo("UTC")
 
 
 def what_it_holds(crontab: Crontab) -> list[str]:

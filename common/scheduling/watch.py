@@ -13,6 +13,8 @@ from common.scheduling.crontab import Crontab, Problem, parse
 
 LOOK_EVERY_SECONDS = 2.0
 LARGEST_BYTES = 1_000_000
+# The daemon itself, a service of its own, and a library.
+_NO_JOBS = frozenset(("scheduler.py", "fiftyone_app.py", "sc_client.py"))
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,8 @@ def read_crontab(path: Path, scripts: Collection[str], zone: ZoneInfo) -> Readin
 
 
 def scripts_in(folder: Path) -> frozenset[str]:
-    """What a line may start: the scripts beside scheduler.py."""
-    return frozenset(path.name for path in folder.glob("*.py") if path.name != "scheduler.py")
+    """What a line may start: the scripts beside scheduler.py that do something and end."""
+    return frozenset(path.name for path in folder.glob("*.py")) - _NO_JOBS
 
 
 class Watch:

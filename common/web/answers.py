@@ -86,6 +86,19 @@ def _retry_after(response: requests.Response) -> float:
         return 30.0
 
 
+def is_page(response: requests.Response) -> bool:
+    """Whether a success says that it is a web page, which no API answers with."""
+    return "html" in response.headers.get("Content-Type", "").lower()
+
+
+def refuse_page(response: requests.Response) -> None:
+    """Raises NotJson for a page in place of an answer. An empty answer is none, whatever type it is said to be."""
+    if is_page(response) and response.content.strip():
+        title = answer_text(response)[0]
+        what = f"{response.request.method} {(response.request.path_url or '').split('?')[0]}"
+        raise errors.NotJson(f"{what}: a web page came instead of an answer ({printable(title, 80)})")
+
+
 def json_of(response: requests.Response) -> Any:
     try:
         return response.json()

@@ -45,7 +45,10 @@ def position(response: requests.Response, asked_offset: int) -> tuple[int, int |
     if validator.startswith("W/"):
         validator = ""
     if response.headers.get("Content-Encoding", "identity") != "identity":
-        raise Interrupted("the server sends the file in an encoding that was not asked for")
+        raise Interrupted(
+            "the server sends the file in an encoding that was not asked for",
+            "Switch off compression for downloads in the proxy before the server (/api/…/download).",
+        )
     if response.status_code == 206:
         match = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", response.headers.get("Content-Range", ""))
         if match is None or int(match[1]) != asked_offset:

@@ -66,7 +66,7 @@ class Connection:
         self._local = threading.local()
         self._headers = {**default_headers(), "User-Agent": f"cvat-backups/{VERSION}"}
         self._proxies_of: dict[str, dict[str, str]] = {}
-        self._silence = Silence(server_wait_seconds)
+        self._silence = Silence(server_wait_seconds, f"{self.who} at {url}")
 
     def pieces(self, response: requests.Response, deadline: Deadline | None = None) -> Iterator[bytes]:
         """The body as it arrives, unpacked: large annotations come gzipped, seventy times smaller (measured).
@@ -135,7 +135,9 @@ class Connection:
             if isinstance(error, requests.exceptions.SSLError):
                 self._end_without_tls(error)
             if isinstance(innermost(error), NameResolutionError):
-                raise UnknownHost(f"{what}: the host name in {self.url} is unknown") from None
+                unknown = UnknownHost(f"{what}: the host name in {self.url} is unknown")
+                unknown.remedy = f"Check {self.address_setting}, and whether this machine is in the right network."
+                raise unknown from None
             if isinstance(innermost(error), ConnectTimeoutError):
                 raise errors.NotConnected(f"{what}: {plain_cause(error)}") from None
             raise errors.Unreachable(f"{what}: {plain_cause(error)}") from None

@@ -93,6 +93,8 @@ class ServerError(WebError):
 class NotJson(ServerError):
     """A success whose body is not JSON: another web server, or a page that a proxy put in its place."""
 
+    remedy = "Something between us and the server answers in its place: a sign-in proxy, a maintenance page?"
+
 
 class CredentialsRefused(RunEnds):
     """The user name, password or token is wrong: no other item can work either."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 
@@ -23,8 +24,10 @@ class UnknownHost(errors.NotConnected):
 class Silence:
     """Since when the server answers nobody: all questions share it, so that it is waited for once, not once each."""
 
-    def __init__(self, longest_seconds: float) -> None:
+    def __init__(self, longest_seconds: float, server: str = "the server") -> None:
+        """`server` is what a person calls it: "CVAT at https://cvat.example.com"."""
         self.longest_seconds = longest_seconds
+        self._server = server
         self._lock = threading.Lock()
         self._since: float | None = None
         self._ever_answered = False
@@ -46,8 +49,19 @@ class Silence:
                 longest = min(longest, UNKNOWN_HOST_SECONDS)
             if self._since is None:
                 self._since = time.monotonic()
-                log.get().warning("server_unreachable", reason=str(error), waiting_at_most=duration(longest))
+                log.get().warning(
+                    "server_unreachable",
+                    reason=str(error),
+                    waiting_at_most=duration(longest),
+                    sentence=self._told(error, longest),
+                )
             return self._since + longest - time.monotonic()
+
+    def _told(self, error: errors.Unreachable, longest_seconds: float) -> str:
+        reason = re.sub(r"^[A-Z]+ \S+: ", "", str(error))  # not which question it was
+        server = f"{self._server[:1].upper()}{self._server[1:]}"
+        waiting = f" Trying for {duration(longest_seconds)}; Ctrl+C stops." if longest_seconds else ""
+        return f"{server} cannot be reached ({reason}).{waiting}"
 
 
 class Patience:

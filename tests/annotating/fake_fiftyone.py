@@ -109,6 +109,8 @@ def answer(request: dict[str, Any], made: list[dict[str, Any]]) -> dict[str, Any
         case "describe":
             return DESCRIBED
         case "create":
+            for name in ("originals.jsonl", "frames.jsonl"):
+                (Path(request["folder"]) / name).write_text('{"sample": "a"}\n')
             return {
                 "samples": 4, "originals": 4, "recorded_at": time.time(), "projects": [],
                 "tasks": [{"id": task["id"], "samples": 2} for task in made],

@@ -115,6 +115,16 @@ def test_a_frames_meta_that_is_none_is_refused(text):
         frames_meta([text.encode()])
 
 
+@pytest.mark.parametrize("text", [b'{"size": \x1b[2J\nx}', b"\x1b]0;title\x07", b'{"a": \x9b31m}'])
+def test_what_a_parser_quotes_reaches_no_terminal(monkeypatch, text):
+    for small in (1 << 20, 0):
+        monkeypatch.setattr(annotations, "SMALL_BYTES", small)
+        for read in (count, frames_meta):
+            with pytest.raises(NotAnnotations) as caught:
+                read([text])
+            assert str(caught.value).isprintable()
+
+
 @given(st.lists(st.binary(min_size=1, max_size=20)), st.lists(st.integers(1, 30)))
 def test_pieces_read_as_a_file_are_the_same_bytes(given_pieces, lengths):
     file = PiecesFile(given_pieces)

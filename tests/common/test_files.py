@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from common.exits import Trouble
-from common.files import DiskFull, append_lines, disk_full_named, publish, slug, write_json
+from common.files import DiskFull, append_lines, disk_full_named, is_device, publish, slug, write_json
 
 
 @given(st.text(), st.integers(0, 80))
@@ -36,6 +36,15 @@ def test_a_slug_of_any_name_is_harmless(name, longest):
 )  # fmt: skip
 def test_a_slug_stays_readable_in_every_script(name, text):
     assert slug(name) == text
+
+
+@pytest.mark.parametrize(
+    ("name", "device"),
+    [("CON", True), ("nul.tar.gz", True), ("com0.jpg", True), ("LPT¹", True), ("aux .txt", True), ("console", False),
+     ("com", False), ("com10", False), ("a.con", False), ("", False)],
+)  # fmt: skip
+def test_what_windows_keeps_for_devices_is_known_with_any_ending(name, device):
+    assert is_device(name) is device
 
 
 def test_json_is_written_whole_and_leaves_no_temporary_file(tmp_path):

@@ -11,9 +11,10 @@ import threading
 
 import pytest
 
-from common.lock import Locked, Patience, all_locked, locked
+from common.lock import Locked, Patience, Shared, all_locked, locked, locks_of
 from common.run import new_run_id
 from common.settings import ROOT
+from common.shards import Shard
 from common.waiting import Stopped, StopSignal
 
 HOLDER = """
@@ -142,3 +143,21 @@ def test_a_full_disk_keeps_nobody_from_a_lock(tmp_path, monkeypatch):
         locked(tmp_path / "lock", "backup.py"),
     ):
         raise AssertionError("not reached")
+
+
+@pytest.mark.parametrize("kind", [lambda path: path, Shared])
+def test_a_link_in_the_place_of_a_lock_leads_nowhere_and_is_named(tmp_path, kind):
+    (tmp_path / "precious").write_text("precious")
+    (tmp_path / "lock").symlink_to("precious")
+    with pytest.raises(OSError, match="this lock file is a link to precious") as refused:
+        all_locked([kind(tmp_path / "lock")], "job").__enter__()
+    assert refused.value.filename == str(tmp_path / "lock")
+    assert (tmp_path / "precious").read_text() == "precious"
+
+
+def test_a_link_to_nowhere_in_the_place_of_a_shards_lock_makes_nothing_there(tmp_path):
+    shard = Shard(1, 2)
+    (tmp_path / f".lock-t{shard.ending}").symlink_to("nowhere")
+    with pytest.raises(OSError, match="is a link to nowhere"):
+        locks_of(tmp_path, "t", shard)
+    assert not (tmp_path / "nowhere").exists()

@@ -40,6 +40,17 @@ def test_away_from_a_terminal_logs_are_json_and_text_can_be_asked_for(capsys):
     assert "two" in text and "name=x" in text and not text.startswith("{")
 
 
+@pytest.mark.parametrize("sentence", ["CVAT does not answer.", ""])
+def test_a_line_with_a_sentence_is_that_sentence_for_people_and_event_and_fields_for_machines(capsys, sentence):
+    log.set_up("INFO", "text")
+    log.get().info("server_unreachable", reason="refused", sentence=sentence)
+    assert capsys.readouterr().err.splitlines() == [sentence][: len(sentence)]
+    log.set_up("INFO", "json")
+    log.get().info("server_unreachable", reason="refused", sentence=sentence)
+    [line] = lines(capsys)
+    assert line["reason"] == "refused" and "sentence" not in line
+
+
 @pytest.mark.parametrize(
     ("name", "value", "coloured"), [("NO_COLOR", "1", False), ("NO_COLOR", "", True), ("TERM", "dumb", False)]
 )

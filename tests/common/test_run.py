@@ -10,9 +10,11 @@ import sys
 
 import pytest
 
+import downloader
 from common import log
 from common.exits import Exit, RunEnds, Trouble
 from common.files import DiskFull
+from common.images.settings import ImageSettings
 from common.lock import Locked
 from common.run import frame, leave, say
 from common.saving.settings import BackupSettings
@@ -165,6 +167,31 @@ def test_what_follows_an_unknown_flag_is_not_repeated(capsys, argv):
     said = capsys.readouterr().err
     assert "s3cret" not in said
     assert "unrecognized argument: -" in said
+
+
+@pytest.mark.parametrize(
+    ("flag", "said"),
+    [
+        ("--prefix", "--prefix (did you mean --s3-prefix?)"),
+        ("--csv", "--csv (did you mean --csv-file or --csv-column?)"),
+        ("--csvfile", "--csvfile (did you mean --csv-file?)"),
+        ("--outputdir", "--outputdir (did you mean --output-dir?)"),
+        ("--nonsense", "argument: --nonsense\n"),
+        ("--password", "argument: --password\n"),
+    ],
+)
+def test_a_flag_that_is_nearly_one_is_told_which(capsys, flag, said):
+    with pytest.raises(SystemExit):
+        frame(
+            ImageSettings, argparse.ArgumentParser(allow_abbrev=False), [flag, "x"], lambda _run: pytest.fail("it ran")
+        )
+    assert said in capsys.readouterr().err
+
+
+def test_without_a_mode_the_downloader_asks_for_one_whatever_flags_it_got(capsys):
+    assert downloader.main(["--csv", "s3cret"]) == Exit.BAD_CONFIGURATION
+    said = capsys.readouterr().err
+    assert "--mode datasets, or --mode images --csv-file FILE" in said and "s3cret" not in said
 
 
 def test_a_flag_for_a_secret_names_its_variable_and_a_stray_word_is_repeated(capsys):

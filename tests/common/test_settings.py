@@ -10,7 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
+from common.annotating.settings import FiftyoneSettings
+from common.datasets.settings import DatasetSettings
+from common.restoring.settings import RestoreSettings
 from common.saving.settings import BackupSettings
+from common.sc.settings import ScSettings
 from common.settings import SettingsError, add_flags, flag_name, is_secret, load, shown, variables
 
 
@@ -35,6 +39,40 @@ def test_a_flag_wins_over_the_environment_over_env_local_over_env(tmp_path):
     last = loaded(tmp_path, environ, {"CVAT_USERNAME": "flag", "CVAT_URL": None}, **layers)
     assert last.settings.username == "flag"
     assert last.origins == {"CVAT_USERNAME": "flag"}
+
+
+TOKEN, USER, PASSWORD = "CVAT_ACCESS_TOKEN", "CVAT_USERNAME", "CVAT_PASSWORD"
+
+
+@pytest.mark.parametrize(
+    ("local", "environ", "flags", "token", "user"),
+    [
+        ({TOKEN: "t", USER: "ann", PASSWORD: "p"}, {}, {}, "t", "ann"),
+        ({USER: "ann", PASSWORD: "p"}, {TOKEN: "t"}, {}, "t", "ann"),
+        ({TOKEN: "t"}, {USER: "bob", PASSWORD: "p"}, {}, None, "bob"),
+        ({TOKEN: "t", USER: "ann"}, {PASSWORD: "p"}, {}, None, "ann"),
+        ({TOKEN: "t", USER: "ann", PASSWORD: "p"}, {}, {USER: "bob"}, None, "bob"),
+        ({}, {TOKEN: "t", PASSWORD: "p"}, {USER: "bob"}, None, "bob"),
+    ],
+    ids=["token", "token above user", "user above token", "password above token", "flag above file", "flag above all"],
+)
+def test_whoever_is_named_highest_signs_in(tmp_path, local, environ, flags, token, user):
+    lines = "".join(f"{name}={value}\n" for name, value in local.items())
+    found = loaded(tmp_path, environ, flags, local=lines)
+    given = found.settings.access_token
+    assert (given and given.get_secret_value(), found.settings.username) == (token, user)
+    assert any("that of .env.local gives way to" in line for line in shown(found)) == (token is None and TOKEN in local)
+
+
+@pytest.mark.parametrize("cls", [BackupSettings, RestoreSettings, DatasetSettings, FiftyoneSettings, ScSettings])
+def test_every_token_gives_way_to_a_user_that_is_named_above_it(tmp_path, cls):
+    tokens = [name for name, field in variables(cls).items() if is_secret(field) and name.endswith("TOKEN")]
+    for name in tokens:
+        user = name.replace("ACCESS_TOKEN", "TOKEN").removesuffix("TOKEN") + "USERNAME"
+        (tmp_path / ".env.local").write_text(f"{name}=t\n")
+        origins = load(cls, environ={}, flags={user: "bob"}, folder=tmp_path).origins
+        assert origins == {user: "flag", name: f"that of .env.local gives way to {user} (flag)"}
+    assert tokens
 
 
 def test_set_but_empty_means_unset(tmp_path):

@@ -67,9 +67,43 @@ def test_a_stop_while_the_bucket_is_listed_is_noted(start, tmp_path, run_id):
     assert run.log.splitlines()[-1].endswith("ended stopped by a signal")
 
 
+def test_the_state_is_that_of_this_run_from_its_beginning_and_goes_with_it(start, tmp_path, run_id):
+    """At intervals, which are short here."""
+    (tmp_path / "sitecustomize.py").write_text("import common.images.report as it\nit.STATE_EVERY_SECONDS = 0.05\n")
+    listing, files, out = threading.Event(), threading.Event(), tmp_path / "out"
+
+    def hold(kind, key, number):
+        if kind == "list":
+            return ("wait", listing) if number == 2 else None
+        return ("wait", files) if key == "p/03.jpg" else None
+
+    def wait_for(**wanted: object) -> None:
+        until = time.monotonic() + 60
+        while True:
+            state = Fetched(0, "", "", out).state
+            facts = {**state["counts"], **state, "is_new": state["run_id"] != run_id}
+            if all(facts[name] == value for name, value in wanted.items()):
+                return
+            assert time.monotonic() < until, state
+            time.sleep(0.02)
+
+    with FakeS3(FEW, hold) as server:
+        server.page_keys = 2
+        process = start(server.url, NAMES, "--s3-prefix", "p/", "--auto-confirm", PYTHONPATH=f"{tmp_path}:{ROOT}")
+        wait_for(is_new=True, status="running", listed=2, downloaded=0)
+        listing.set()
+        wait_for(status="running", listed=4, already_here=2, downloaded=1)
+        files.set()
+        run = ended(process, out)
+    assert run.code == 0 and run.state["status"] == "finished" and run.state["downloaded"] == 2, run.said
+
+
 def test_a_question_that_is_not_answered_with_yes_is_noted(tmp_path, run_id):
     ours, theirs = pty.openpty()
     os.write(ours, b"n\n")
+    long_ago = tmp_path / "out" / ".download" / "parts" / f"{'ab' * 16}.big"
+    long_ago.write_text("pieces")
+    os.utime(long_ago, (0, 0))
     with FakeS3(FEW) as server:
         process = subprocess.Popen(
             [sys.executable, str(ROOT / "downloader.py"), "--csv-file", "names.csv", "--output-dir", "out",
@@ -82,6 +116,7 @@ def test_a_question_that_is_not_answered_with_yes_is_noted(tmp_path, run_id):
         run = ended(process, tmp_path / "out")
     assert run.code == 1 and run.state["status"] == "declined" and run.state["run_id"] != run_id, run.said
     assert " declined the question was not answered" in run.log.splitlines()[-1]
+    assert long_ago.exists()  # nothing goes before somebody was asked
 
 
 def test_a_dry_run_leaves_the_books_as_they_were(start, tmp_path, run_id):

@@ -125,7 +125,7 @@ def test_the_file_of_another_object_is_not_said_to_have_changed(moto, download):
 
 
 def test_folders_that_cannot_be_kept_are_counted(moto, download):
-    run = download(moto, ["evil.jpg", "c"], "--s3-prefix", "data/", "--keep-folders")
+    run = download(moto, ["evil.jpg", "c.JPG"], "--s3-prefix", "data/", "--keep-folders")
     assert run.files == {"evil.jpg": b"evil", "deep/c.JPG": b"c"}
     assert re.search(r"^found +2 \(1 cannot keep its folders, see logs/files.csv\)$", run.out, re.M)
 
@@ -139,7 +139,8 @@ def test_several_pages_are_listed_and_folders_are_kept_when_asked_for(moto, down
 @pytest.mark.parametrize("flags", [("--s3-prefix", "man"), ("--s3-prefix", "s3://bkt/many/000")])
 def test_a_prefix_without_a_slash_is_a_folder_and_not_the_beginning_of_others(moto, download, flags):
     run = download(moto, ["0000"], *flags)
-    assert run.code == 1 and run.state["counts"]["listed"] == 0 and run.files == {}
+    assert run.code == 2 and run.state["status"] == "failed" and run.files == {}, run.said
+    assert "Nothing lies under man" in run.err and "These are there: many/" in run.err, run.said
 
 
 @pytest.mark.parametrize("prefix", ["data", "/data", "s3://bkt/data", "s3://bkt"])
@@ -158,6 +159,7 @@ def test_a_dry_run_and_a_run_that_nobody_can_confirm_leave_nothing(moto, start, 
     assert (
         dry.returncode == 0 and "found          1" in out and "missing        1: nope; a run writes all to logs/" in out
     ), err
+    assert err.endswith("Dry run: nothing was fetched. 1 of 2 names would come, 1 is missing.\n"), err
     refused = start(moto, ["a.jpg"], "--s3-prefix", "data/")
     _, err = refused.communicate(timeout=60)
     assert refused.returncode == 2 and "--auto-confirm" in err
@@ -216,6 +218,11 @@ def test_a_dash_means_the_names_on_standard_input(moto, download):
         ("", (), "CVAT_IMAGES_CSV_FILE=/dev/stdin holds no names."),
         ("a,b\n1.jpg,2.jpg\n", ("--csv-column", "nosuch"), "CVAT_IMAGES_CSV_FILE=/dev/stdin: "),
         (
+            "id,photo\n",
+            ("--csv-column", "2"),
+            "CVAT_IMAGES_CSV_FILE=/dev/stdin holds no names: its only one, 'photo', is not in the bucket",
+        ),
+        (
             "filename,n\n" + "a.jpg,1\n" * 300 + 'b.png,"2\n' + "a.jpg,1\n" * 300,
             (),
             "CVAT_IMAGES_CSV_FILE=/dev/stdin: a quote that opens in line 302 is never closed.\n"
@@ -236,7 +243,10 @@ def test_a_first_line_that_may_be_a_title_is_one_only_if_no_object_is_called_so(
     path.write_text("pictures\nb.png\nc.JPG\n")
     titled = download(moto, path, "--s3-prefix", "data/")
     assert titled.code == 0 and titled.state["counts"]["wanted"] == 2
-    assert "2 names in" in titled.out and "(column pictures)" in titled.out
+    assert (
+        "2 names in" in titled.out
+        and "(column pictures, the first line 'pictures' was taken for a title)" in titled.out
+    )
 
 
 def test_what_draws_on_terminals_is_not_loaded_where_there_is_none(tmp_path):

@@ -28,7 +28,11 @@ def test_a_list_that_never_comes_is_waited_for_no_longer_than_a_file(download):
         {"a.jpg": b"a"}, lambda kind, key, number: (500, "InternalError") if kind == "list" else None
     ) as server:
         run = download(server.url, ["a.jpg"], CVAT_IMAGES_RETRY_SECONDS="0")
-    assert run.code == 1 and "could not be listed" in run.err and not run.files
+    assert (
+        run.code == 1
+        and f"could not be listed: InternalError: as told (1 attempt at {server.url})" in run.err
+        and not run.files
+    )
     assert [kind for kind, _ in server.asked] == ["list"]
 
 

@@ -17,6 +17,8 @@ import pytest
 from common.exits import RunEnds
 from common.images.folder import trouble_named
 from common.images.plan import Plan
+from common.images.report import Report
+from common.text import now
 from common.waiting import Stopped, StopSignal
 from tests.images.conftest import ROOT
 from tests.images.fake_s3 import FakeS3
@@ -182,6 +184,19 @@ def test_a_body_that_breaks_off_is_fetched_again_by_boto3_too(download):
     assert run.code == 0 and run.files == {key[2:]: data for key, data in FEW.items()}, run.said
 
 
+@pytest.mark.parametrize("when", ["from the beginning", "in the middle"])
+def test_a_clock_that_is_wrong_ends_with_refused_credentials_whenever_it_shows(download, when):
+    def skewed(kind: str, key: str, number: int):
+        if when == "from the beginning" or key == "p/3.jpg":
+            return (403, "RequestTimeTooSkewed")
+        return None
+
+    with FakeS3({f"p/{number}.jpg": b"x" for number in range(4)}, skewed) as server:
+        run = download(server.url, ["0", "1", "2", "3"], "--s3-prefix", "p/", "--processes", "1", "--workers", "1")
+    assert run.code == 12 and "Set the clock" in run.err, run.said
+    assert len(run.files) == (3 if when == "in the middle" else 0)
+
+
 def test_an_address_that_is_no_s3_is_a_wrong_setting_and_not_wrong_credentials(download):
     with FakeS3(FEW, lambda kind, key, number: (404, "") if kind == "list" else None) as server:
         run = download(server.url, FEW_NAMES, "--s3-prefix", "p/")
@@ -275,4 +290,37 @@ def test_a_stop_breaks_off_a_statement_that_takes_long():
     stop = StopSignal()
     with contextlib.closing(Plan("bkt", "p/")) as plan, pytest.raises(Stopped), plan.breaking_off(stop):
         stop.set(2)
-        plan.add_names((f"{number}.jpg" for number in range(100_000)), stop.check)
+        plan._number(
+            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 3000000) SELECT max(i) FROM n"
+        )
+
+
+def test_a_stop_breaks_off_a_long_list_and_that_of_the_run_before_stays(tmp_path):
+    stop = StopSignal()
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "missing.txt").write_text("before")
+    with contextlib.closing(Plan("bkt", "p/")) as plan:
+        plan.add_names(f"{number}.jpg" for number in range(50_000))
+        plan.match()
+        report = Report(tmp_path, now(), "id", {})
+        with pytest.raises(Stopped), plan.breaking_off(stop):
+            stop.set(2)
+            report.write_lists(plan, everything=True)
+    assert [path.read_text() for path in (tmp_path / "logs").iterdir()] == ["before"]
+
+
+def test_a_stop_breaks_off_the_reading_of_a_long_journal():
+    read = []
+
+    def lines():
+        for number in range(100_000):
+            read.append(number)
+            yield f"{number}.jpg", "key", "etag", 1, True
+
+    def check() -> None:
+        if read:
+            raise Stopped
+
+    with contextlib.closing(Plan("bkt", "p/")) as plan, pytest.raises(Stopped):
+        plan.remember(lines(), check)
+    assert len(read) < 10_000

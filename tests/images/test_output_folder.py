@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import hashlib
 import os
+import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -86,11 +90,11 @@ def test_a_folder_where_a_file_belongs_is_named(download, tmp_path, path):
     assert run.code == 2 and f"cannot be written: Is a directory ({theirs})" in run.err, run.err
 
 
-def test_a_state_that_cannot_be_written_in_the_end_is_named_and_the_files_are_here(download, tmp_path):
+def test_a_state_that_cannot_be_written_is_named_before_anything_is_fetched(download, tmp_path):
     (tmp_path / "out" / "download_state.json" / "x").mkdir(parents=True)
     with FakeS3(FEW) as server:
         run = download(server.url, NAMES, "--s3-prefix", "p/")
-    assert run.code == 3 and len(run.files) == 4, run.said
+    assert run.code == 2 and not server.asked, run.said
     assert f"cannot be written: Is a directory ({tmp_path}/out/download_state.json)" in run.err, run.err
 
 
@@ -127,12 +131,61 @@ def test_a_link_in_the_place_of_our_own_folder_leads_to_nothing_being_deleted(do
     assert sorted(path.name for path in precious.rglob("*")) == ["7.part", "7.part", "parts", "passwd"]
 
 
+def test_a_link_in_the_place_of_the_lock_is_named_and_what_it_leads_to_stays(download, tmp_path):
+    (tmp_path / "precious").write_text("precious")
+    (tmp_path / "out" / ".download").mkdir(parents=True)
+    (tmp_path / "out" / ".download" / "lock").symlink_to(tmp_path / "precious")
+    with FakeS3(FEW) as server:
+        run = download(server.url, NAMES, "--s3-prefix", "p/")
+    assert run.code == 2 and f"is a link to {tmp_path}/precious" in run.err and "Delete the link" in run.err, run.said
+    assert (tmp_path / "precious").read_text() == "precious"
+
+
 def test_of_the_folder_for_unfinished_files_goes_only_what_we_have_named(download, tmp_path):
     parts = tmp_path / "out" / ".download" / "parts"
     parts.mkdir(parents=True)
     left = {"12.part", f"{'ab' * 16}.big", f"{'ab' * 16}.big.done"}
     for name in (*left, "mine.txt", "x.part", ".bashrc"):
         (parts / name).write_text("x")
+        os.utime(parts / name, (0, 0))  # pieces of large objects stay for a month
     with FakeS3(FEW) as server:
         assert download(server.url, NAMES, "--s3-prefix", "p/").code == 0
     assert {path.name for path in parts.iterdir()} == {"mine.txt", "x.part", ".bashrc"}
+
+
+def test_killed_after_a_file_took_the_place_of_another_one_it_is_not_taken_for_that(start, download, tmp_path):
+    """Both have the same size, no ETag is an MD5, and the journal has not got as far as the second one."""
+    objects = {"x/dup.bmp": b"x" * 5000, "y/dup.bmp": b"y" * 5000, "z/held.bmp": b"z"}
+    never, taken = threading.Event(), tmp_path / "out" / "dup.bmp"
+    with FakeS3(objects, lambda kind, key, number: ("wait", never) if key == "z/held.bmp" else None) as server:
+        server.etag = lambda data: hashlib.md5(data).hexdigest() + "-2"
+        assert download(server.url, ["x/dup.bmp"]).code == 0
+        process = start(server.url, ["y/dup.bmp", "z/held.bmp"], "--auto-confirm")
+        until = time.monotonic() + 60
+        while taken.read_bytes() != objects["y/dup.bmp"] and time.monotonic() < until:
+            time.sleep(0.01)
+        assert taken.read_bytes() == objects["y/dup.bmp"] and process.poll() is None
+        process.kill()
+        process.communicate()
+        never.set()
+        run = download(server.url, ["x/dup.bmp"])
+    assert run.code == 0 and run.files["dup.bmp"] == objects["x/dup.bmp"], run.said
+
+
+def test_what_took_the_place_of_a_file_stands_in_the_log_and_in_the_list(download, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "mine.jpg").write_text("mine")
+    (tmp_path / "out" / "00.jpg").write_text("mine")
+    (tmp_path / "out" / "01.jpg").symlink_to(tmp_path / "mine.jpg")
+    with FakeS3(FEW) as server:
+        run = download(server.url, NAMES, "--s3-prefix", "p/")
+        assert "(2 replace other files of the same name)" in run.out, run.out
+        assert {f"p/{name}": data for name, data in run.files.items()} == FEW
+        for name in NAMES[:2]:
+            assert f" replaces {name} it_comes=in place of another file of this name" in run.log
+        with (run.folder / "logs" / "files.csv").open() as file:
+            reasons = [row["reason"] for row in csv.DictReader(file)]
+        assert reasons == ["in place of another file of this name"] * 2 + ["", ""]
+        assert (tmp_path / "mine.jpg").read_text() == "mine"
+        again = download(server.url, NAMES, "--s3-prefix", "p/", "--resume", "false")
+    assert again.state["downloaded"] == 4 and again.log.count(" it_comes=fetched again") == 4

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import zipfile
 
 import pytest
 
 from common.migrating import archives
-from common.migrating.archives import BadArchive, export_archive, import_archive
+from common.migrating.archives import BadArchive, damage_of, export_archive, import_archive
 from common.sc.archives import JobFailed
 from common.sc.projects import list_projects
-from common.waiting import Stopped
+from common.waiting import Stopped, StopSignal
 from common.web import errors
 from sandbox.faults import Fault
+
+from .conftest import small
 
 
 def project_of(client, name="Cars"):
@@ -108,3 +111,118 @@ def test_an_import_whose_job_the_server_has_forgotten_begins_anew(sc, signed_in,
 def test_an_archive_that_is_not_there_is_called_that(sc, signed_in, tmp_path):
     with pytest.raises(BadArchive, match="is not there"):
         import_archive(signed_in(sc("2.x", tls=False)), tmp_path / "none.zip", "", 1)
+
+
+# --- damaged, strange, taken names ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def exported(sc, signed_in, tmp_path):
+    """The archive of a small project, and an empty server with its client."""
+    client = signed_in(small(sc("2.x", "none", tls=False)))
+    archive = tmp_path / os.path.basename(
+        export_archive(client, project_of(client, "Small"), tmp_path, "all", 1, 0).where
+    )
+    target = sc("2.x", samples="none", tls=False)
+    return archive, client, target, signed_in(target)
+
+
+def flip(path, at=600):
+    data = bytearray(path.read_bytes())
+    data[at] ^= 255
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("with_record", [True, False])
+def test_a_damaged_archive_is_not_sent(exported, with_record):
+    archive, _, target, there = exported
+    flip(archive)
+    if not with_record:
+        archive.with_name(archive.name + ".json").unlink()
+    with pytest.raises(BadArchive, match="damaged"):
+        import_archive(there, archive, "Again", 1)
+    assert not target.uploads and not target.world.projects
+
+
+def test_an_import_that_made_nothing_is_no_success(exported, monkeypatch):
+    archive, _, target, there = exported
+    finished = {"state": "finished", "metadata": {"project": {}}}
+    monkeypatch.setattr(archives.archives, "wait_for", lambda *arguments, **more: finished)
+    target.jobs.job_seconds = None
+    with pytest.raises(JobFailed, match="there is no project 'Again'"):
+        import_archive(there, archive, "Again", 1)
+
+
+def test_an_import_whose_job_does_not_name_its_project_is_looked_for(exported, monkeypatch):
+    archive, _, target, there = exported
+    wait_for = archives.archives.wait_for
+    monkeypatch.setattr(
+        archives.archives, "wait_for", lambda *arguments: {**wait_for(*arguments), "metadata": {"project": None}}
+    )
+    report = import_archive(there, archive, "Again", 1)
+    assert [report.project_id] == list(target.world.projects)
+
+
+def test_an_archive_that_the_server_made_damaged_is_not_kept(exported, monkeypatch):
+    archive, client, _, _ = exported
+    archive.unlink()
+    fetch = archives.archives.fetch_archive
+
+    def damaged(client, job, part, *rest):
+        fetched = fetch(client, job, part, *rest)
+        flip(part.path)
+        return fetched
+
+    monkeypatch.setattr(archives.archives, "fetch_archive", damaged)
+    with pytest.raises(BadArchive, match="damaged"):
+        export_archive(client, project_of(client, "Small"), archive.parent, "all", 1, 0)
+    assert (
+        not archive.exists() and not list(archive.parent.glob(".*.part*")) and not list(archive.parent.glob(".*.job"))
+    )
+
+
+def test_zips_that_python_cannot_unpack_are_not_called_damaged(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as made:
+        made.writestr("a", b"x" * 100)
+    assert damage_of(tmp_path / "x.zip", StopSignal()) == ""
+    data = bytearray((tmp_path / "x.zip").read_bytes())
+    for name in (b"PK\x03\x04", b"PK\x01\x02"):
+        data[data.index(name) + (6 if name[2] == 3 else 8)] |= 1  # encrypted
+    (tmp_path / "x.zip").write_bytes(data)
+    assert damage_of(tmp_path / "x.zip", StopSignal()) == ""
+
+
+def test_an_archive_replaces_its_own_file_and_nobody_elses(exported):
+    archive, client, _, _ = exported
+    export_archive(client, project_of(client, "Small"), archive.parent, "all", 1, 0)  # its own
+    archive.write_bytes(b"MY OWN FILE")
+    with pytest.raises(BadArchive, match="did not write it"):
+        export_archive(client, project_of(client, "Small"), archive.parent, "all", 1, 0)
+    assert archive.read_bytes() == b"MY OWN FILE"
+
+
+def test_an_archive_that_keeps_breaking_off_is_the_networks_trouble_and_stops_no_other(sc, command, no_waiting, capsys):
+    server = sc("2.x", samples="none", tls=False)
+    small(server)
+    small(server)
+    [_, second] = server.world.projects.values()
+    second.name = "Other"
+    server.faults.add(Fault("GET .*fileservice", "cut", times=5, after_bytes=500))
+    assert command(server, None, "export-archive", "Small", "Other") == 3
+    said = capsys.readouterr()
+    assert "did not arrive whole" in said.out and "fault of the program" not in said.err
+
+
+def test_the_file_for_cvat_and_the_servers_archive_lie_side_by_side(sc, command, tmp_path):
+    server = small(sc("2.x", "none", tls=False))
+    into = tmp_path / "into"
+    assert command(server, None, "export-archive", "Small", "--into", into) == 0
+    [archive] = into.glob("*.zip")
+    whole = archive.read_bytes()
+    for _ in range(2):
+        assert command(server, None, "sc-to-cvat", "Small", "--into", into) == 0
+    assert archive.read_bytes() == whole and len(list(into.glob("*.zip"))) == 2
+    [made] = into.glob("*.cvat.zip")
+    made.write_bytes(b"MY OWN FILE")
+    assert command(server, None, "sc-to-cvat", "Small", "--into", into) == 1
+    assert made.read_bytes() == b"MY OWN FILE"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,11 +14,13 @@ from hypothesis import strategies as st
 
 from common.backups.compose import Composed
 from common.backups.names import is_drill
-from common.restoring.find import moment_of
+from common.backups.store import Backup
+from common.restoring.find import NotThere, moment_of, the_one
 from common.restoring.jobs import Scope, parse_frames, problems, same, wanted_annotations
 from common.restoring.labels import Translation, labels_of
 from common.restoring.parts import plan_parts, project_with, task_alone
 from common.restoring.verify import Share, due, parse_share
+from tests.common.making import a_record, a_source
 
 
 @pytest.mark.parametrize(
@@ -34,6 +37,22 @@ from common.restoring.verify import Share, due, parse_share
 )
 def test_moments(text: str, moment: datetime | None) -> None:
     assert moment_of(text) == moment
+
+
+@pytest.mark.parametrize(
+    ("second", "remedy"),
+    [
+        ({"id": 1, "created_at": "2026-05-06T07:08:09Z"}, "Choose one with --at FILE."),
+        ({"id": 7}, "Choose one by its id (project:12 or task:7), or with --at FILE."),
+    ],
+)
+def test_sources_that_share_a_name_are_told_apart_by_what_differs(second: dict[str, Any], remedy: str) -> None:
+    groups = [[Backup(a_record(a_source(**more)), Path("x"))] for more in ({"id": 1}, second)]
+    with pytest.raises(
+        NotThere, match=r"'Road signs' means 2 sources: project 1, created 2026-01-02 03:04:05 "
+    ) as caught:
+        the_one(groups, "project", "Road signs")
+    assert caught.value.remedy == remedy
 
 
 @given(st.lists(st.integers(1, 1000), min_size=1, max_size=40), st.integers(1, 9))

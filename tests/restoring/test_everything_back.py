@@ -164,7 +164,7 @@ def test_choices_that_are_not_clear_name_what_there_is(server: CvatSandbox, tmp_
     run_backup(server, tmp_path)
     ambiguous = run_restore(server, tmp_path, "--project", "Twins")
     assert ambiguous.code == 2
-    assert "means 2 sources" in ambiguous.err
+    assert "means 2 sources" in ambiguous.err and "Choose one by its id" in ambiguous.err
     unknown = run_restore(server, tmp_path, "--project", "Triplets")
     assert unknown.code == 2
     assert "Twins" in unknown.err

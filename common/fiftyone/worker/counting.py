@@ -23,6 +23,9 @@ class Counts:
         self.deleted_frames: list[dict[str, Any]] = []
         self.missing: list[dict[str, Any]] = []
         self.missing_count = 0
+        self.task = 0  # the one that is being loaded
+        self._not_placed: Counter[int] = Counter()
+        self._not_held: Counter[int] = Counter()
 
     def add(self, field: str, what: str, number: int = 1) -> None:
         if number:
@@ -37,11 +40,21 @@ class Counts:
 
     def not_supported(self, field: str, why: str) -> None:
         self._not_supported[field][why] += 1
+        self._not_held[self.task] += 1
 
     def miss(self, **what: Any) -> None:
+        """Something of a task that has no place in FiftyOne any more: a sample, a label, or all of it."""
         self.missing_count += 1
+        self._not_placed[int(what["task"])] += 1
         if len(self.missing) < MISSING_TOLD:
             self.missing.append(what)
+
+    def left_behind(self) -> dict[str, dict[str, int]]:
+        """What is in CVAT only: by task what was not placed, and what FiftyOne cannot hold."""
+        return {
+            name: {str(task): count for task, count in sorted(counted.items())}
+            for name, counted in (("not_placed", self._not_placed), ("not_held", self._not_held))
+        }
 
     def told(self) -> dict[str, Any]:
         return {

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -40,7 +41,8 @@ class BadRequest(ValueError):
 def load(request: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
     """Merges the tasks named in the request, one after the other. Nothing is changed that was not saved before.
 
-    Returns {"fields": {field: counts}, "deleted_frames": […], "missing": […], "missing_count", "saved": file or null}.
+    Returns {"fields": {field: counts}, "deleted_frames": […], "missing": […], "missing_count", "not_placed" and "not_held"
+    ({task: how many edits are in CVAT only}), "saved": file or null}.
     Raises BadRequest, UnexpectedRefused, FieldRefused, and what the database raises.
     """
     folder = Path(request["folder"])
@@ -48,10 +50,11 @@ def load(request: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
     run = _run(request, records)
     wanted = {int(task) for task in request["tasks"]}
     if run.unexpected == REFUSE:
-        _refuse_unexpected(run, folder, wanted)
+        _refuse_unexpected(replace(run, counts=Counts([])), folder, wanted)
     records.begin()
     done = 0
     for merge in _merges(run, folder, wanted):
+        run.counts.task = merge.task
         merge.apply()
         done += 1  # noqa: SIM113 - enumerate would hold on to the last one
         tell("task_loaded", task=merge.task, done=done, of=len(wanted))
@@ -63,6 +66,7 @@ def load(request: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
         "deleted_frames": run.counts.deleted_frames,
         "missing": run.counts.missing,
         "missing_count": run.counts.missing_count,
+        **run.counts.left_behind(),
         "saved": str(saved.relative_to(folder)) if saved else None,
     }
 
@@ -147,8 +151,6 @@ def _refuse_unexpected(run: Run, folder: Path, wanted: set[int]) -> None:
                 f"task {merge.task} holds a {thing.shape or 'tag'} of class {thing.label!r} on frame {thing.frame}, "
                 f"which no field of the run expects ({len(found)} such things in this task)"
             )
-    run.counts.missing.clear()
-    run.counts.missing_count = 0
 
 
 def _run(request: Mapping[str, Any], records: Records) -> Run:

@@ -116,6 +116,10 @@ class TaskMerge:
         """Saves, changes and remembers; can be killed at any moment and run again."""
         self._tell_deleted()
         work = self._work()
+        for number, path in sorted(key for key in work if key[0] not in self.frames and key[0] % self.step == 0):
+            self.run.counts.miss(
+                task=self.task, frame=number // self.step, field=path, why="of no sample that was sent"
+            )
         places = sorted({number for number, _ in work} & self.frames.keys())
         waiting = iter(places)
         while some := list(islice(waiting, FRAMES_AT_ONCE)):
@@ -147,7 +151,7 @@ class TaskMerge:
             number = addition.thing.frame
             if addition.expected and addition.field:
                 at(number, addition.field).additions.append(addition.thing)
-            elif number not in self.deleted and number in self.frames:
+            elif number not in self.deleted and (number in self.frames or number % self.step == 0):
                 self._unexpected(addition, found)
         for name in by_name:
             for number in self.frames if run.copied(name) else ():

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.backups.compare import compare
-from common.sources import Counts, JobRange, TaskContents
+from common.backups.compare import compare, misfits
+from common.sources import Counts, JobRange, TaskContents, TaskState
 
 TASK = TaskContents(
     "first", 0, 9, frozenset({3}), (JobRange("annotation", 0, 9, "annotation"),), Counts(1, 2, 3), frames=10
@@ -50,7 +50,7 @@ def test_a_task_that_is_missing_or_too_many_is_always_named(tasks, data):
     [difference] = compare(server, list(server), archive)
     assert (difference.task_id, difference.what) == (gone, "is missing in the archive")
     [difference] = compare(server, list(server), dict(enumerate(tasks)) | {50: TASK})
-    assert (difference.index, difference.task_id) == (50, None)
+    assert (difference.index, difference.task_id, difference.is_another) == (50, None, True)
     assert "is in the archive, but not on the server" in str(difference)
 
 
@@ -86,3 +86,45 @@ def test_the_order_of_jobs_does_not_matter_but_their_number_does():
 def test_a_long_list_of_deleted_frames_is_shortened():
     [difference] = compare({7: change(deleted_frames=frozenset(range(100)))}, [7], {0: TASK})
     assert "and 90 more" in difference.what
+
+
+def test_what_lies_in_the_place_of_a_task_without_data_is_an_upload_that_never_ended():
+    [difference] = compare({7: TASK}, [7, 8], {0: TASK, 1: change(name="begun")})
+    assert not difference.is_another and not difference.lacks
+
+
+@pytest.mark.parametrize(
+    ("archived", "lacks"),
+    [
+        (change(stop_frame=4, frames=5), True),
+        (change(stop_frame=99, frames=10), False),  # numbered in another way: every tenth of a hundred
+        (change(frames=3), False),
+        (change(counts=Counts(1, 1, 3)), True),
+        (change(counts=Counts(9, 9, 9)), False),
+    ],
+)
+def test_fewer_frames_or_annotations_than_the_server_has_are_lacking(archived, lacks):
+    assert any(each.lacks for each in compare({7: TASK}, [7], {0: archived})) == lacks
+
+
+def look(**names: str) -> list[TaskState]:
+    return [TaskState(int(key[1:]), name, name != "empty", False) for key, name in names.items()]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "archive", "said"),
+    [
+        (look(t1="a"), look(t1="a"), ["a"], []),
+        (look(t1="a"), look(t1="b"), ["a"], []),
+        (look(t1="a"), look(t1="b"), ["b"], []),
+        (look(t1="a", t2="b"), look(t2="b"), ["a", "b"], []),
+        (look(t1="a"), look(t1="a", t2="a"), ["a", "a"], []),
+        (look(t1="a"), look(t1="a", t2="empty"), ["a"], []),
+        (look(t1="a"), look(t1="a"), ["x"], ["'x' is in the archive", "'a' is missing"]),
+        (look(t1="a", t2="a"), look(t1="a", t2="a"), ["a"], ["'a' is missing"]),
+        (look(t1="a"), look(t1="a"), ["a", "a"], ["'a' is in the archive"]),
+    ],
+)
+def test_what_changed_meanwhile_is_held_against_the_names_before_and_after(before, after, archive, said):
+    found = misfits(before, after, {index: change(name=name) for index, name in enumerate(archive)})
+    assert len(found) == len(said) and all(part in text for part, text in zip(said, found, strict=True))

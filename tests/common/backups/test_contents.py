@@ -105,7 +105,7 @@ def test_a_task_json_that_misses_what_cvat_always_writes_is_named(missing):
     ("data", "media", "version", "said"),
     [
         ({}, 1, "2.54.1", None),
-        ({}, 0, "2.54.1", "has no images or video in the backup"),
+        ({}, 0, "2.54.1", None),  # that is no warning: the archive is incomplete
         ({"storage": "share"}, 0, "2.51.9", "mounted from a share"),
         ({"storage": "share"}, 0, "2.52.0", None),
         ({"storage": "cloud_storage"}, 0, "2.54.1", "lies in a cloud storage"),
@@ -149,5 +149,40 @@ def test_an_image_that_the_manifest_names_and_the_archive_lacks_is_missed(tmp_pa
 def test_a_whole_set_of_images_and_images_inside_an_archive_of_their_own_are_not_missed(tmp_path):
     whole = project_members(**{"task_0/data/manifest.jsonl": manifest("a")})
     assert missing_media(inspected(tmp_path, whole)) == []
-    packed = project_members(**{"task_0/data/manifest.jsonl": manifest("x", "y")})
+    packed = project_members(**{"task_0/data/manifest.jsonl": manifest("x", "y"), "task_0/data/All.ZIP": b"x"})
     assert missing_media(inspected(tmp_path, packed)) == []
+
+
+def test_as_many_images_under_names_that_are_written_in_another_way_are_not_missed(tmp_path):
+    members = project_members(**{"task_0/data/manifest.jsonl": manifest("x", "y"), "task_0/data/b.jpg": b"x"})
+    assert missing_media(inspected(tmp_path, members)) == []
+    del members["task_0/data/b.jpg"]
+    assert "lacks 2 of its 2 images" in missing_media(inspected(tmp_path, members))[0]
+
+
+@pytest.mark.parametrize(
+    ("task", "files", "said"),
+    [
+        ({}, 0, "has no images or video in the backup"),
+        ({"storage": "local"}, 2, "has 2 files for its 3 images"),
+        ({}, 3, None),
+        ({"storage": "share"}, 0, None),
+        ({"storage": "cloud_storage"}, 0, None),
+        ({"storage": "share"}, 2, None),
+        ({"validation_layout": {"mode": "gt_pool"}}, 2, None),
+        ({"chunk_size": None}, 0, None),
+        ({"jobs": []}, 0, None),
+    ],
+)
+def test_a_task_without_a_manifest_is_held_against_the_number_of_its_images(tmp_path, task, files, said):
+    raw = task_json(**task) | ({"jobs": []} if "jobs" in task else {})
+    members = project_members((0, raw)) | {f"task_0/data/{number}.png": b"x" for number in range(files)}
+    del members["task_0/data/a.jpg"], members["task_0/data/manifest.jsonl"]
+    found = missing_media(inspected(tmp_path, members), {0: 3})
+    assert (len(found) == 1 and said in found[0]) if said else found == []
+
+
+def test_an_archive_of_its_own_may_hold_any_number_of_images(tmp_path):
+    members = project_members(**{"task_0/data/All.ZIP": b"x"})
+    del members["task_0/data/manifest.jsonl"]
+    assert missing_media(inspected(tmp_path, members), {0: 300}) == []

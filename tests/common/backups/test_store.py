@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
 import shutil
 import stat
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from backup import lock_modes
 from common.backups import store as store_module
 from common.backups.names import next_stamp, stem
 from common.backups.record import StoredFile
 from common.backups.store import Store, all_backups, backups_in
+from common.files import DiskFull
 from common.hashing import sha256_of
+from common.restoring.folder import prepare
+from common.shards import WHOLE
 from common.text import now
 from tests.common.making import a_record, a_source
 
@@ -50,6 +57,21 @@ def save(store, source=None, content="backup", parts=("zip",), data=b"12345"):
 
 def everything(store) -> list[str]:
     return sorted(path.name for path in store.folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_no_room_or_inode_for_a_folder_is_a_full_disk_and_no_question_of_rights(tmp_path, store, monkeypatch, number):
+    def full(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "mkdir", full)
+    with pytest.raises(DiskFull, match=r"no room left in .*cvat\.example\.com"):
+        store.make_folder(a_source())
+    run = SimpleNamespace(settings=SimpleNamespace(shard=WHOLE))
+    with pytest.raises(DiskFull, match="no room left in"), lock_modes(run, Store(tmp_path / "new", "x"), ["p"]):
+        raise AssertionError("nothing is locked")
+    with pytest.raises(DiskFull, match="no room left in"):
+        prepare(tmp_path / "restores" / "x")
 
 
 def test_a_saved_backup_is_found_again_by_this_and_by_the_next_run(tmp_path, store):

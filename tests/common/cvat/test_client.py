@@ -170,6 +170,8 @@ def test_a_dead_server_is_waited_for_once_and_noticed_when_it_is_back(settings_f
                 client.get("/api/x", deadline=Deadline(0.7))
             time.sleep(0.01)
     assert [line["event"] for line in said] == ["server_unreachable"]
+    told = f"CVAT at {BASE} cannot be reached (connection refused). Trying for 0.6 s; Ctrl+C stops."
+    assert said[0]["sentence"] == told
     assert len(asked) <= 23
     assert (asked[0], asked[-1]) == ((10, 60), (5, 5))
     monkeypatch.undo()
@@ -217,8 +219,9 @@ def test_a_name_that_was_never_known_is_not_waited_for_long(settings_for, monkey
 
     monkeypatch.setattr(StopSignal, "sleep", nap)
     monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", unknown)
-    with pytest.raises(errors.Unreachable, match="is unknown"):
+    with pytest.raises(errors.Unreachable, match="is unknown") as caught:
         client.get("/api/x")
+    assert "Check CVAT_URL" in caught.value.remedy
     assert longest / 2 <= sum(pauses) <= longest
 
 
@@ -389,6 +392,45 @@ def test_another_web_server_is_not_taken_for_a_cvat(web_server, settings_for, no
     url = web_server(lambda *_: (200, {"Content-Type": "text/html"}, b"<html>Welcome</html>"))
     with pytest.raises(RunEnds, match="not like a CVAT server"):
         connect(settings_for(url), StopSignal())
+
+
+PAGE = {"status": 200, "body": "<html><title>Sign in</title></html>", "headers": {"Content-Type": "text/html"}}
+
+
+def test_a_page_in_place_of_an_answer_is_waited_for_like_a_server_error(sandbox, signed_in, no_waiting):
+    server = sandbox()
+    client = signed_in(server)
+    server.faults.add(Fault("GET /api/projects", "status", times=2, **PAGE))
+    assert client.get("/api/projects")["count"] == 0
+    assert no_waiting == [1, 2]
+    server.faults.add(Fault("/api/projects", "status", times=None, **PAGE))
+    with pytest.raises(errors.NotJson, match=r"GET /api/projects: a web page came .*Sign in") as caught:
+        client.get("/api/projects")
+    assert "sign-in proxy" in caught.value.remedy
+    with pytest.raises(errors.OutcomeUnknown):
+        client.change("POST", "/api/projects", {"name": "x"})
+
+
+def test_a_page_from_the_first_question_on_is_told_at_once(web_server, settings_for, no_waiting):
+    url = web_server(lambda *_: (200, {"Content-Type": "text/html"}, b"<html>Welcome</html>"))
+    with pytest.raises(RunEnds, match="not like a CVAT server"):
+        connect(settings_for(url), StopSignal())
+    assert no_waiting == []
+
+
+def test_an_empty_answer_is_no_page_whatever_its_type(sandbox, signed_in, no_waiting):
+    server = sandbox()
+    client = signed_in(server)
+    server.faults.add(Fault("POST /api/x", "status", status=202, body="", headers={"Content-Type": "text/html"}))
+    assert client.change("POST", "/api/x").status_code == 202
+
+
+@pytest.mark.parametrize("who", [[], {}, None, {"id": None, "username": "a"}, {"id": 1}])
+def test_a_server_that_does_not_say_who_we_are_is_not_taken_for_a_cvat(sandbox, settings_for, who):
+    server = sandbox()
+    server.faults.add(Fault("GET /api/users/self", "status", status=200, body=who, times=None))
+    with pytest.raises(RunEnds, match="does not say who we are"):
+        connect(settings_for(server), StopSignal())
 
 
 @pytest.mark.parametrize("body", [b"{}", b"[]", b"5", b'"x"', b"null"])

@@ -140,7 +140,7 @@ def test_a_finished_export_without_a_usable_address_is_a_failure(server, client,
         ask(client, ORDER, wait())
 
 
-@pytest.mark.parametrize("body", [{}, [], {"rq_id": None}, {"rq_id": 5}, "text"])
+@pytest.mark.parametrize("body", [{}, [], {"rq_id": None}, {"rq_id": 5}, ["text"]])
 def test_a_post_that_names_no_request_is_a_failure(server, client, body):
     server.faults.add(Fault(ASKED, "status", status=202, body=body))
     with pytest.raises(ExportFailed, match="named no request"):

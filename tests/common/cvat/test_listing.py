@@ -106,7 +106,17 @@ def test_an_empty_page_that_promises_more_ends_the_listing():
     assert ids_of(Endless(range(5))) == list(range(5))
 
 
-@pytest.mark.parametrize("answer", [None, [], {}, {"results": []}, {"results": {}, "count": 1}])
+def page(*results, **more):
+    return {"count": 1, "next": None, "results": list(results)} | more
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        None, [], {}, {"results": []}, {"results": {}, "count": 1}, page(None), page("x"), page({}), page({"id": "7"}),
+        page({"id": None}), page({"id": True}), page(count=None), page(count="1"),
+    ],
+)  # fmt: skip
 def test_an_answer_that_is_no_list_is_named(answer):
     class Odd(Listed):
         def get(self, path, params=None, deadline=None):
@@ -214,7 +224,7 @@ def test_a_source_that_is_gone_is_not_found(server, signed_in):
         look_at(client, source)
 
 
-def test_tasks_of_a_project_that_the_account_cannot_see_are_listed_by_themselves():
+def test_tasks_of_a_project_that_the_account_cannot_see_are_listed_by_themselves_and_unlisted_projects_are_entered():
     lists = {
         "/api/tasks": [{"id": 10, "name": "hidden", "created_date": "2026-01-01", "project_id": 9, "size": 1},
                        {"id": 11, "name": "new", "created_date": "2026-01-01", "project_id": 8, "size": 1}],
@@ -229,16 +239,46 @@ def test_tasks_of_a_project_that_the_account_cannot_see_are_listed_by_themselves
             if path == "/api/projects/9":
                 raise NotFound("no")
             if path == "/api/projects/8":
-                return {"id": 8}
+                return {"id": 8, "name": "not listed", "created_date": "2026-01-01", "updated_date": "y"}
             rows = lists.get(path, [{"id": n, "name": "p", "created_date": "2026-01-01"} for n in self.projects])
             return {"count": len(rows), "next": None, "results": rows}
 
     client = Partial()
     for client.projects in ((), (1,), (1, 100)):
-        found = [str(state.source) for state in inventory(client).states]
-        assert found == [*(f"project {n}" for n in client.projects), "task 10"]
+        seen = []
+        listed = inventory(client, lambda kind, number, what, item, seen=seen: seen.append((kind, number, what)))
+        assert [str(state.source) for state in listed.states] == [
+            *(f"project {n}" for n in client.projects), "project 8", "task 10",
+        ]  # fmt: skip
+        [unlisted] = [state for state in listed.states if state.source.id == 8]
+        assert (unlisted.source.name, unlisted.fingerprint.tasks, unlisted.fingerprint.newest) == ("not listed", 1, "y")
+        assert seen.index(("project", 8, "project")) < seen.index(("project", 8, "task"))
         [state] = [state for state in inventory(client).states if state.source.kind == "task"]
         assert state.fingerprint.jobs == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "lost"), [("/api/jobs", "task_id"), ("/api/tasks", "name"), ("/api/projects", "created_date")]
+)
+def test_items_of_another_shape_are_the_servers_fault_and_never_ours(server, signed_in, path, lost):
+    client = signed_in(server)
+    source, get = states(client)["road"].source, client.get
+
+    def altered(asked, params=None, deadline=None):
+        answer = get(asked, params, deadline=deadline)
+        for item in answer["results"] if asked == path else [answer] if asked.startswith(path) else []:
+            del item[lost]
+        return answer
+
+    client.get = altered
+    if path == "/api/jobs":
+        with pytest.raises(CvatError, match="the server's list is not as CVAT gives it"):
+            inventory(client)
+    with pytest.raises(CvatError, match="GET /api/projects/1 is not as CVAT gives it"):
+        look_at(client, source)
+    client.get = lambda *_, **__: []
+    with pytest.raises(CvatError, match="is not as CVAT gives it"):
+        look_at(client, source)
 
 
 def test_one_moment_is_one_creation_date_however_the_server_writes_it():

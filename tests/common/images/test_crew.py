@@ -17,7 +17,7 @@ from common.images.crew import MOST_WAITING, Fleet
 from common.images.fetch import Outcome
 from common.images.pace import Pace
 from common.images.plan import Job
-from common.waiting import StopSignal
+from common.waiting import Stopped, StopSignal
 
 ROOT = Path(__file__).resolve().parent.parent.parent.parent
 PATIENCE_SECONDS = 60
@@ -74,6 +74,69 @@ def test_a_terminal_that_holds_the_run_up_while_thousands_arrive_loses_none_of_t
 
     done = [outcome.job for outcomes in fleet.outcomes(batches, every) for outcome in outcomes]
     assert sorted(done) == jobs
+
+
+class Late(Instantly):
+    """Gives a file its name only when the run is to end."""
+
+    def __init__(self, stop: StopSignal) -> None:
+        super().__init__()
+        self.closed = False
+        self.at_work, self.seen = threading.Event(), threading.Event()
+        self.stop = stop
+
+    def work(self, job: Job, reader: Bucket) -> Outcome:
+        self.at_work.set()
+        while not (self.stop.is_set or self.closed):
+            time.sleep(0.001)
+        if job.id == 0:
+            assert self.seen.wait(PATIENCE_SECONDS)
+        return Outcome(job, 1, "", 0.0)
+
+
+def test_what_is_done_while_the_run_ends_is_not_lost(monkeypatch):
+    stop = StopSignal()
+    fetcher = Late(stop)
+    fleet = Fleet(Bucket(), Pace(4), stop, lambda fleet: fetcher)
+    monkeypatch.setattr(crew, "LAST_SECONDS", PATIENCE_SECONDS)
+    done = []
+
+    def every() -> None:
+        if fetcher.at_work.wait(PATIENCE_SECONDS) and not stop.is_set:
+            stop.set(2)
+            threading.Timer(0.05, fetcher.seen.set).start()  # the run has seen the signal by then, or sees it later
+
+    with pytest.raises(Stopped):
+        for some in fleet.outcomes(iter([jobs_of(1)]), every):
+            done += some
+    assert [each.job.id for each in done] == [0] and fetcher.closed
+
+
+def test_who_does_not_end_soon_is_not_waited_for_and_told_to_give_up(monkeypatch):
+    stop = StopSignal()
+    fetcher = Late(stop)
+    fleet = Fleet(Bucket(), Pace(4), stop, lambda fleet: fetcher)
+    monkeypatch.setattr(crew, "LAST_SECONDS", 0.01)
+    outcomes = fleet.outcomes(iter([jobs_of(1)]), lambda: fetcher.at_work.wait(PATIENCE_SECONDS) and stop.set(2))
+    with pytest.raises(Stopped):
+        list(outcomes)
+    assert fetcher.closed and fleet._threads[0].is_alive()
+    fetcher.seen.set()
+
+
+def test_a_worker_that_gets_no_connection_to_work_with_ends_the_run(fetcher):
+    class NoBuffer(Bucket):
+        def reader(self) -> Bucket:
+            raise MemoryError("no room for a buffer")
+
+    fleet = Fleet(NoBuffer(), Pace(4), StopSignal(), lambda fleet: fetcher)
+    until = time.monotonic() + PATIENCE_SECONDS
+
+    def every() -> None:
+        assert time.monotonic() < until, "the run never ends"
+
+    with pytest.raises(MemoryError):
+        list(fleet.outcomes(iter([jobs_of(3)]), every))
 
 
 class NoRoom(threading.Thread):

@@ -22,6 +22,8 @@ def names(path: Path, column: str = "") -> list[str]:
         ("filename\na.jpg\n", "", ["a.jpg"]),
         ("pictures\na.jpg\nb.jpg\n", "", ["pictures", "a.jpg", "b.jpg"]),  # perhaps a title: the bucket will tell
         ("IMG_1\nb.jpg\nc.jpg\n", "", ["IMG_1", "b.jpg", "c.jpg"]),
+        ("1,3,img1.jpg\n2,5,img2.jpg\n3,6,img3.jpg\n", "3", ["img1.jpg", "img2.jpg", "img3.jpg"]),
+        ("1,2023,img1.jpg\n2,x,img2.jpg\n", "2023", ["x"]),  # there are not so many columns: a title
         ("1;IMG_1\n2;b.jpg\n3;c.jpg\n", "", ["IMG_1", "b.jpg", "c.jpg"]),
         ("id,file_name,label\n1,a.jpg,x\n2,b.jpg,y\n", "", ["a.jpg", "b.jpg"]),
         ("1;a.jpg\n2;b.jpg\n", "", ["a.jpg", "b.jpg"]),
@@ -72,6 +74,29 @@ def table(kind: str, slips: dict[int, str]) -> str:
     return "\n".join([*([head] if head else []), *lines]) + "\n"
 
 
+@pytest.mark.parametrize(
+    ("text", "column", "title"),
+    [
+        ("id001,cat\nid002,dog\nid003,cow\n", "1", ""),
+        ("img0\nimg1.jpg\nimg2.jpg\n", "", ""),
+        ("1;img001\n2;img002.jpg\n", "", ""),
+        ("9f86d081-884c,x\n60303ae2-2b98,y\n", "1", ""),
+        ('"img9","x"\n"img10","y"\n', "1", ""),
+        ("pictures\na.jpg\nb.jpg\n", "", "pictures"),
+        ("id,photo\n1,x\n", "2", "photo"),
+        ("Column1,n\nimg_1,x\n", "1", "Column1"),
+    ],
+)
+def test_a_first_cell_like_those_below_is_no_title(tmp_path: Path, text: str, column: str, title: str):
+    path = tmp_path / "n.csv"
+    path.write_text(text)
+    layout = layout_of(path, column)
+    assert (layout.title, layout.perhaps_title, layout.has_header) == (title, bool(title), False)
+
+
+ALSO = " If all are, write each row in one line, or leave the column with long texts out."
+
+
 def refused(path: Path) -> RunEnds:
     with pytest.raises(RunEnds) as ended:
         names(path)
@@ -100,7 +125,7 @@ def test_a_quote_that_another_slip_closes_swallows_no_rows(tmp_path: Path, kind:
     assert f"in line {rows[0] + bool(HEADS[kind][0]) + 1} goes over {rows[1] - rows[0] + 1} lines" in str(ended) or (
         f"the name in line {rows[0] + bool(HEADS[kind][0]) + 1} goes over" in str(ended)
     )
-    assert ended.remedy == "Look for a quote that is not closed."
+    assert ended.remedy == "Look for a quote that is not closed." + ALSO
 
 
 @pytest.mark.parametrize(
@@ -120,7 +145,7 @@ def test_a_quote_that_another_slip_closes_swallows_no_rows(tmp_path: Path, kind:
 def test_quotes_that_lost_their_partner_in_other_ways_are_found_too(tmp_path: Path, text: str):
     path = tmp_path / "n.csv"
     path.write_bytes(text.encode())
-    assert refused(path).remedy == "Look for a quote that is not closed."
+    assert refused(path).remedy.removesuffix(ALSO) == "Look for a quote that is not closed."
 
 
 @pytest.mark.parametrize(
@@ -147,7 +172,7 @@ def test_a_cell_of_megabytes_is_a_quote_to_be_looked_for_wherever_it_is(tmp_path
     path = tmp_path / "n.csv"
     path.write_text(f'{before}"{cell}",1\nb.jpg,2\n')
     ended = refused(path)
-    assert "more than 1 MB" in str(ended) and ended.remedy == "Look for a quote that is not closed."
+    assert "more than 1 MB" in str(ended) and ended.remedy == "Look for a quote that is not closed." + ALSO
 
 
 @pytest.mark.parametrize(

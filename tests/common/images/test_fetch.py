@@ -10,10 +10,13 @@ import threading
 import pytest
 
 from common.exits import RunEnds
-from common.images.fetch import PIECE_BYTES, Fetcher, Large
+from common.images.fetch import PIECE_BYTES, Fetcher, Large, Piece, part_name
+from common.images.journal import PIECES_KEPT_SECONDS, bytes_begun, clear_parts, clear_pieces, parts_of
 from common.images.pace import Pace
 from common.images.plan import Job
-from common.waiting import StopSignal
+from common.s3.bucket import Head
+from common.s3.errors import failure
+from common.waiting import Stopped, StopSignal
 
 WAIT_SECONDS = 60
 
@@ -92,3 +95,130 @@ def test_too_many_open_files_are_called_so_and_not_a_folder_that_cannot_be_writt
         fetcher.work(Job(1, "a.jpg", "p/a.jpg", 10, ""), NoFiles())
     assert "open files" in ends.value.why and "ulimit -n" in ends.value.remedy
     assert "writable" not in ends.value.remedy
+
+
+class Comes:
+    """A connection that brings the whole object; `when` the books are closed meanwhile."""
+
+    def __init__(self, fetcher: Fetcher, when: str) -> None:
+        self.fetcher, self.when = fetcher, when
+        (fetcher.folder / "parts").mkdir()
+
+    def get(self, key: str, begin, use, **_: object) -> Head:
+        begin(Head(10, ""))
+        self.fetcher.closed = self.when == "before the last byte"
+        use(memoryview(b"0123456789"))
+        self.fetcher.closed = self.when != "never"
+        return Head(10, "")
+
+
+@pytest.mark.parametrize("when", ["before the last byte", "after it"])
+def test_a_file_that_comes_when_the_books_are_closed_gets_no_name(fetcher, when):
+    with pytest.raises(Stopped):
+        fetcher.work(Job(1, "a.jpg", "p/a.jpg", 10, ""), Comes(fetcher, when))
+    assert [path.name for path in fetcher.folder.rglob("*")] == ["parts"]
+
+
+@pytest.mark.parametrize("link", ["x", "x/y"])
+def test_a_file_whose_folder_is_a_link_fails_alone_and_nothing_is_written_behind_it(fetcher, tmp_path_factory, link):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (fetcher.folder / link).parent.mkdir(exist_ok=True)
+    (fetcher.folder / link).symlink_to(elsewhere)
+    comes = Comes(fetcher, "never")
+    outcome = fetcher.work(Job(1, "x/y/a.jpg", "x/y/a.jpg", 10, ""), comes)
+    assert f"{link} is a link to {elsewhere}" in outcome.reason and "delete the link" in outcome.reason
+    assert not list(elsewhere.iterdir()) and not list((fetcher.folder / "parts").iterdir())
+    for path in ("z/y/a.jpg", "z/y/b.jpg", "z/c/d/e.jpg"):
+        assert fetcher.work(Job(2, path, path, 10, ""), comes).reason == ""
+        assert (fetcher.folder / path).read_bytes() == b"0123456789"
+
+
+class Fails:
+    """A server that answers so, whatever it is asked for."""
+
+    def __init__(self, error: Exception | Head) -> None:
+        self.error = error
+
+    def get(self, key: str, begin, use, **_: object) -> Head:
+        if isinstance(self.error, Exception):
+            raise self.error
+        begin(self.error)
+        return self.error
+
+
+SIZE = 3 * PIECE_BYTES
+LASTING = [
+    failure(503, "SlowDown", ""), failure(500, "InternalError", ""), failure(403, "AccessDenied", ""),
+    failure(403, "InvalidObjectState", ""), Head(20, ""), Head(SIZE, "e"),
+]  # fmt: skip
+OVER = [
+    failure(412, "PreconditionFailed", ""),
+    failure(416, "InvalidRange", ""),
+    failure(404, "NoSuchKey", ""),
+    Head(SIZE, "f"),
+]
+
+
+@pytest.mark.parametrize("how", ["the first", "another"])
+@pytest.mark.parametrize(("answer", "kept"), [*((each, True) for each in LASTING), *((each, False) for each in OVER)])
+def test_pieces_are_kept_unless_the_object_is_another_one_or_gone(fetcher, tmp_path, answer, kept, how):
+    """With a login page, half an answer, and a server or rights that fail for a while they wait for the next run."""
+    fetcher.retry_seconds = 0
+    job = Job(1, "a.jpg", "p/a.jpg", SIZE, "e")
+    (tmp_path / "parts").mkdir()
+    path = tmp_path / "parts" / part_name(job)
+    done = path.with_name(path.name + ".done")
+    with path.open("wb") as file:
+        file.truncate(SIZE)
+    done.write_bytes(b"\0\0\0\1")
+    fetcher.pace.gave_up = lambda: 1  # no end of the run
+    if how == "the first":
+        outcome = fetcher.work(job, Fails(answer))
+    else:
+        large = Large(job, path, io.FileIO(path, "r+b"), "e", 0.0, {0, 2})
+        outcome = fetcher.work(Piece(large, 2), Fails(answer))
+        assert fetcher.work(Piece(large, 0), Fails(answer)) is None
+    assert outcome is not None and outcome.reason
+    assert (path.exists() and done.exists()) == kept
+    assert not list((tmp_path / "parts").glob("*.part"))
+
+
+def test_a_large_file_that_cannot_have_its_name_is_kept_for_the_next_run(fetcher, large):
+    (fetcher.folder / "a.jpg" / "x").mkdir(parents=True)
+    with pytest.raises(IsADirectoryError):
+        fetcher._finish_large(large)
+    assert large.path.exists()
+
+
+def test_before_a_run_only_pieces_go_of_which_nothing_can_be_made(tmp_path):
+    job = Job(1, "a.jpg", "p/a.jpg", SIZE, "e")
+    ours, older = part_name(job), part_name(job._replace(etag="older"))
+    others, long_ago = part_name(job._replace(path="b.jpg")), part_name(job._replace(path="c.jpg"))
+    left = [
+        ours,
+        f"{ours}.done",
+        older,
+        f"{older}.done",
+        others,
+        f"{others}.done",
+        long_ago,
+        "7.part",
+        "mine.big",
+        "mine",
+    ]
+    clear_parts(tmp_path)
+    for name in left:
+        (parts_of(tmp_path) / name).write_bytes(b"x" * 5000)
+    then = (parts_of(tmp_path) / long_ago).stat().st_mtime - PIECES_KEPT_SECONDS - 60
+    os.utime(parts_of(tmp_path) / long_ago, (then, then))
+
+    def there() -> list[str]:
+        return [name for name in left if (parts_of(tmp_path) / name).exists()]
+
+    clear_parts(tmp_path)
+    assert there() == [name for name in left if name != "7.part"]
+    assert 5000 <= bytes_begun(tmp_path, [ours, "never"]) < 10_000  # not those of other lists
+    clear_pieces(tmp_path, {ours}, keep=True)
+    assert there() == [ours, f"{ours}.done", others, f"{others}.done", "mine.big", "mine"]
+    clear_pieces(tmp_path, {ours}, keep=False)
+    assert there() == [others, f"{others}.done", "mine.big", "mine"]

@@ -9,13 +9,25 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from common.files import is_device
 from common.images.gathering import MOST_ROWS
-from common.images.names import base_and_stem, canonical, canonical_all, file_path, folded, split_extension, stem_of
+from common.images.names import (
+    RESERVED,
+    base_and_stem,
+    canonical,
+    canonical_all,
+    file_path,
+    folded,
+    split_extension,
+    stem_of,
+)  # fmt: skip
 from common.images.plan import Plan
 from common.s3.bucket import Listed
 
 PART = st.sampled_from(["a", "b", "A", "img.v1", "ü", "u\u0308", "x y"])
-NAME = st.builds(lambda stem, ext: stem + ext, PART, st.sampled_from(["", ".jpg", ".png", ".JPG", ".v2"]))
+NAME = st.builds(
+    lambda stem, ext: stem + ext, PART, st.sampled_from(["", ".jpg", ".png", ".JPG", ".v2", ".txt", ".mp4"])
+)
 PATH = st.builds(lambda folders, name: "/".join([*folders, name]), st.lists(PART, max_size=2), NAME)
 # All of it in memory, or (as with very many) in portions from a file.
 FEW_AND_MANY = pytest.mark.parametrize("most_rows", [MOST_ROWS, 3, 0])
@@ -30,21 +42,35 @@ def planned(names, keys, **options) -> Plan:
     return plan
 
 
-def meant(name: str, keys: list[str]) -> list[str]:
-    """The reference: all keys of the first level that has any."""
+KIND = {"": "", ".jpg": "image", ".png": "image", ".JPG": "image", ".txt": "txt", ".mp4": "video"}
+
+
+def kind(path: str) -> str:
+    return KIND[split_extension(path.rpartition("/")[2])[1]]
+
+
+def alike(name: str, keys: list[str]) -> list[str]:
+    """Those of these keys, which all have the name's stem, that are of its kind."""
+    if kind(name):
+        return [key for key in keys if kind(key) in (kind(name), "")]
+    return next((found for each in ("image", "video") if (found := [key for key in keys if kind(key) == each])), keys)
+
+
+def meant(name: str, keys: list[str]) -> tuple[list[str], int]:
+    """The reference: all keys of the first level that has any, and how much of the name was not regarded."""
     for exact in (name, "p/" + name):
         if exact in keys:
-            return [exact]
+            return [exact], 0
     path = canonical(name)
     base = path.rpartition("/")[2]
-    for ending, view in (
-        ("/" + path, canonical), ("/" + base, canonical),
-        ("/" + stem_of(path), lambda key: stem_of(canonical(key))),
-        ("/" + stem_of(base), lambda key: stem_of(canonical(key))),
+    for ending, view, choose, lost in (
+        ("/" + path, canonical, lambda keys: keys, 0), ("/" + base, canonical, lambda keys: keys, 1),
+        ("/" + stem_of(path), lambda key: stem_of(canonical(key)), lambda keys: alike(name, keys), 0),
+        ("/" + stem_of(base), lambda key: stem_of(canonical(key)), lambda keys: alike(name, keys), 2),
     ):  # fmt: skip
-        if base and (found := [key for key in keys if ("/" + view(key)).endswith(ending)]):
-            return sorted(found)
-    return []
+        if base and (found := choose([key for key in keys if ("/" + view(key)).endswith(ending)])):
+            return sorted(found), lost if "/" in path else 0
+    return [], 0
 
 
 @FEW_AND_MANY
@@ -54,19 +80,95 @@ def meant(name: str, keys: list[str]) -> list[str]:
     names=["a.jpg", "b/a.jpg", "a"],
     paths=[f"{folder}/b/a.{extension}" for folder in "abcdef" for extension in ("jpg", "png")],
 )
+@example(names=["x/a.jpg", "y/a.jpg", "x/a.png"], paths=["x/a.jpg"])
+@example(names=["x/a.jpg", "y/a.png"], paths=["b/a.jpg"])
+@example(names=["x/a.png", "y/a.png"], paths=["b/a.jpg"])
 def test_a_name_means_what_the_rule_says(most_rows, names, paths):
     keys = [f"p/{path}" for path in paths]
     # Names that stand there twice, and a listing that tells of its first key twice, change nothing.
     rows = list(planned([*names, names[0]], [*keys, *keys[:1]], most_rows=most_rows).everything())
     assert [row[0] for row in rows] == names
+    all_meant = {canonical(name): meant(name, keys) for name in names}
     for name, row in zip(names, rows, strict=True):
-        found = meant(name, keys)
+        found, lost = meant(name, keys)
         _, _, how, key, *_, note = row
-        if len(found) == 1:
+        others = [levels for path, (same, levels) in all_meant.items() if same == found and path != canonical(name)]
+        if len(found) == 1 and lost and min(others, default=3) <= lost:
+            assert (how, key) == ("missing", "") and note.startswith(f"only {found[0]} in another folder fits, and ")
+        elif len(found) == 1:
             assert key == found[0]
         else:
             assert key == "" and how == ("ambiguous" if found else "missing")
             assert note.split(" | ") == (found[:10] or [""])
+
+
+def asked(names: list[str], keys: dict[str, int], rule="skip") -> list[tuple[str, str]]:
+    """What each name was found by, and the key."""
+    plan = Plan("bkt", "", rule=rule)
+    plan.add_names(names)
+    plan.add_objects([Listed(key, size, "e") for key, size in keys.items()])
+    plan.match()
+    return [(how, key) for _, _, how, key, *_ in plan.everything()]
+
+
+@pytest.mark.parametrize(
+    ("name", "keys", "found"),
+    [
+        ("a.jpg", ["labels/a.txt"], ("missing", "")),
+        ("a.jpg", ["a.mp4"], ("missing", "")),
+        ("x/a.jpg", ["x/a.txt", "y/a.png"], ("stem", "y/a.png")),
+        ("b.jpg", ["x/b.png", "x/b.txt"], ("stem", "x/b.png")),
+        ("b.jpg", ["b"], ("stem", "b")),
+        ("b", ["x/b.png", "x/b.txt", "b.mp4"], ("stem", "x/b.png")),
+        ("b", ["x/b.txt", "b.mp4"], ("stem", "b.mp4")),
+        ("b", ["x/b.txt"], ("stem", "x/b.txt")),
+        ("b.avi", ["b.mp4", "b.jpg"], ("stem", "b.mp4")),
+        ("b.txt", ["b.json", "b.jpg"], ("missing", "")),
+        ("b.txt", ["b.json", "b.TXT"], ("stem", "b.TXT")),
+    ],
+)
+@pytest.mark.parametrize("rule", ["skip", "first", "largest"])
+def test_what_is_no_image_is_not_taken_for_one_whatever_the_rule(rule, name, keys, found):
+    assert asked([name], {key: 1000 if key.endswith("txt") else 1 for key in keys}, rule) == [found]
+
+
+@pytest.mark.parametrize(
+    ("names", "keys", "found"),
+    [
+        (["val/a.jpg"], ["train/a.jpg"], ["train/a.jpg"]),
+        (["train/a.jpg", "val/a.jpg"], ["train/a.jpg"], ["train/a.jpg", ""]),
+        (["val/a.jpg", "train/a.jpg"], ["all/a.jpg"], ["", ""]),
+        ([r"C:\imgs\a.jpg", "C:/imgs//a.jpg"], ["all/a.jpg"], ["all/a.jpg", "all/a.jpg"]),
+        (["val/a.jpg", "a.jpg"], ["all/a.jpg"], ["", "all/a.jpg"]),
+        (["val/a.jpg", "train/a.png"], ["all/a.jpg"], ["all/a.jpg", ""]),
+        (["train/a.png", "val/a.jpg"], ["train/a.jpg"], ["train/a.jpg", ""]),
+        (["a.jpg", "all/a.jpg"], ["all/a.jpg"], ["all/a.jpg", "all/a.jpg"]),
+    ],
+)
+def test_names_of_several_folders_do_not_become_one_image(names, keys, found):
+    assert [key for _, key in asked(names, dict.fromkeys(keys, 1))] == found
+
+
+def test_neither_does_a_rule_make_them_one():
+    assert asked(["train/a.jpg", "val/a.jpg"], {"x/a.jpg": 1, "y/a.jpg": 1}, "first") == [("missing", "")] * 2
+
+
+def test_a_list_of_all_names_says_what_a_rule_chose_from_and_why_a_name_is_missing():
+    plan = Plan("bkt", "", rule="first")
+    plan.add_names(["c", "x/a.jpg", "y/a.jpg"])
+    plan.add_objects([Listed(key, 1, "e") for key in ("1/c.jpg", "2/c\nd/c.jpg", "x/a.jpg")])
+    plan.match()
+    assert [row[-1] for row in plan.everything()] == [
+        "1/c.jpg | 2/c\nd/c.jpg", "", "only x/a.jpg in another folder fits, and x/a.jpg was asked for, too",
+    ]  # fmt: skip
+    for jobs in plan.jobs():
+        plan.settle([job.id for job in jobs], [])
+    assert next(plan.everything())[-1] == "1/c.jpg | 2/c\nd/c.jpg"
+
+
+def test_a_line_break_in_a_key_does_not_make_it_two():
+    plan = planned(["c"], ["p/1/c.jpg", "p/2\n3/c.jpg"])
+    assert list(plan.ambiguous()) == [("c", ["p/1/c.jpg", "p/2\n3/c.jpg"])]
 
 
 def test_a_rule_chooses_among_all_that_fit_not_only_among_those_that_are_told_of():
@@ -97,6 +199,7 @@ def test_no_two_objects_share_a_file_even_where_case_does_not_count(most_rows, p
 @example("../../etc/passwd", "p/../../etc/passwd", True)
 @example("logs", "p/logs", False)
 @example("CON.jpg", "p/con.jpg", False)
+@example("com0.jpg", "lpt¹.x/com0.jpg", True)
 def test_a_file_never_leaves_its_folder_and_every_file_system_takes_its_name(name, key, keep_folders):
     stem = base_and_stem(canonical(name))[1]
     extension = split_extension(canonical(key).rpartition("/")[2])[1]
@@ -106,7 +209,17 @@ def test_a_file_never_leaves_its_folder_and_every_file_system_takes_its_name(nam
     assert parts[0].casefold() not in (".download", "logs", "download_state.json")
     for part in parts:
         assert part not in ("", ".", "..") and len(part.encode()) <= 255
-        assert not set(part) & set('\0\n\\:*?"<>|') and not part.endswith((".", " "))
+        assert not set(part) & set('\0\n\\:*?"<>|') and not part.endswith((".", " ")) and not is_device(part)
+
+
+def test_what_a_bucket_has_under_our_own_names_gets_another_one_and_folders_stay_together():
+    paths = [file_path(stem, ".jpg", f"p/{folder}/{stem}.jpg", "p/", keep_folders=True)
+             for folder in ("logs", "LOGS") for stem in ("one", "two")]  # fmt: skip
+    folders = [path.partition("/")[0] for path in paths]
+    assert folders[0] == folders[1] != folders[2] == folders[3] and not {"logs", "LOGS"} & set(folders)
+    for name in RESERVED:
+        assert file_path(name, "", f"p/{name}", "p/", keep_folders=False).casefold() not in RESERVED
+    assert ".download_state.json.tmp" in RESERVED  # what is written before it gets its name
 
 
 @given(st.lists(st.text(st.sampled_from(["a", "ü", ".", "/", "\\", "\n", "\u0308"]), max_size=6), max_size=5))

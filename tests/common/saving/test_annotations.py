@@ -7,6 +7,7 @@ import zipfile
 
 import pytest
 
+from common.cvat.errors import NotFound, Unreachable
 from common.saving.annotations import wanted_export
 from sandbox.cvat import Fault
 from tests.common.making import a_state
@@ -58,6 +59,46 @@ def test_a_failed_save_leaves_no_debris(server, saved, tmp_path, no_waiting):
     server.faults.add(Fault("GET /api/jobs/1/annotations", "status", status=500, times=None))
     assert saved(mode="a").outcome == "failed"
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault("POST /api/projects/1/dataset/export", "status", status=500, times=None),
+        Fault("POST /api/projects/1/dataset/export", "status", status=400, body=["no such format"], times=None),
+        Fault("GET /api/requests/", "status", status=404, times=None),
+        Fault("GET /api/requests/", "status", status=200, body="<html>login</html>", times=None),
+        Fault("dataset/download", "header", name="Content-Encoding", value="gzip", times=None),
+        Fault("dataset/download", "status", status=403, times=None),
+    ],
+    ids=lambda fault: f"{fault.match} {fault.status} {fault.name}",
+)
+def test_no_failure_of_a_dataset_costs_the_annotations(server, saved, no_waiting, fault):
+    server.faults.add(fault)
+    result = saved(mode="a")
+    assert result.outcome == "failed" and "no dataset as 'CVAT for images 1.1'" in result.reason, result.reason
+    assert [file.role for file in result.record.files] == ["api"]
+
+
+def test_a_source_that_is_gone_when_its_dataset_is_made_is_gone(server, saved, tmp_path, monkeypatch):
+    def gone(*_):
+        server.world.delete_project(1)
+        raise NotFound("no such project")
+
+    monkeypatch.setattr("common.saving.annotations._dataset", gone)
+    assert saved(mode="a").outcome == "gone"
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_server_that_dies_over_a_dataset_costs_no_annotations(server, saved, no_waiting, monkeypatch):
+    def dies(*_):
+        server.faults.add(Fault("/api/", "status", status=503, times=None))
+        raise Unreachable("connection refused")
+
+    monkeypatch.setattr("common.saving.annotations._dataset", dies)
+    result = saved(mode="a", CVAT_SERVER_WAIT_SECONDS="0")
+    assert result.outcome == "failed" and result.record.changed_while_exporting
+    assert "could not be looked at again" in result.record.warnings[-2] + result.record.warnings[-1]
 
 
 def test_a_change_meanwhile_is_marked(server, saved):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import zipfile
 from pathlib import Path
 
 import pytest
 
 from sandbox.cvat import Fault
+from sandbox.cvat.http import Response
+from tests.common.making import zip_bytes
 
 ASKED = "POST /api/projects/1/backup/export"
 
@@ -18,6 +21,24 @@ def folder(tmp_path):
     return tmp_path / "backups"
 
 
+@pytest.fixture
+def download(server):
+    """`download("projects/1", members)`: from now on its archive is what `members` makes of CVAT's own."""
+    plain, changed = server.answer, {}
+
+    def answer(request, faults):
+        given = plain(request, faults)
+        for what, members in changed.items():
+            if given.status == 200 and request.target.startswith(f"/api/{what}/backup/download"):
+                with zipfile.ZipFile(given.body.path) as archive:
+                    own = {info.filename: archive.read(info) for info in archive.infolist()}
+                return Response(200, [("ETag", '"x"')], zip_bytes(members(own)))
+        return given
+
+    server.answer = answer
+    return changed.__setitem__
+
+
 def files(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.rglob("*") if path.is_file())
 
@@ -25,6 +46,11 @@ def files(folder: Path) -> list[str]:
 def archive_of(result, folder) -> zipfile.ZipFile:
     [path] = folder.rglob(result.record.main_file.name)
     return zipfile.ZipFile(path)
+
+
+def members_of(path: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(path) as archive:
+        return {info.filename: archive.read(info) for info in archive.infolist()}
 
 
 def test_a_project_is_saved_with_a_record_that_says_what_is_in_it(saved, folder, watch):
@@ -48,6 +74,86 @@ def test_a_stale_part_is_replaced_by_a_fresh_task_backup(server, saved, folder):
     assert record.warnings == ()
     task = json.loads(archive_of(saved(), folder).read("task_0/task.json"))
     assert task["data"]["deleted_frames"] == [2]
+
+
+def test_an_archive_of_another_project_is_fetched_and_exported_again_and_never_kept(server, saved, folder, download):
+    other = server.world.add_project("Bravo", labels=[{"name": "car"}])
+    server.world.add_task(other, "theirs", frames=9)
+    saved(f"project {other.id}")
+    [path] = folder.rglob("*.zip")
+    theirs = members_of(path)
+    download("projects/1", lambda own: theirs)
+    result = saved()
+    assert (result.outcome, result.record) == ("failed", None)
+    assert "it is the backup of a project 'Bravo', not of 'Road signs'" in result.reason
+    assert server.log_count(ASKED) == 2
+    assert not list(folder.rglob("project-1-*/*"))
+
+
+def test_an_archive_of_another_task_is_never_kept(server, saved, folder, download):
+    server.world.add_task(None, "loose")
+    download("tasks/3", lambda own: own | {"task.json": own["task.json"].replace(b'"loose"', b'"other"')})
+    result = saved("task 3")
+    assert (result.outcome, result.record) == ("failed", None)
+    assert "it is the backup of a task 'other', not of 'loose'" in result.reason
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_project_that_is_given_another_name_while_it_is_exported_is_saved(server, saved, when):
+    server.faults.add(Fault(ASKED, "change_while_exporting", call="rename_project", args=(1, "New name"), when=when))
+    result = saved()
+    assert result.outcome == "saved", result.reason
+    assert result.record.changed_while_exporting and result.record.verified.result == "good"
+
+
+def test_an_archive_from_before_a_task_was_deleted_is_made_anew_from_task_backups(server, saved, folder):
+    saved()
+    server.world.delete_task(1)
+    server.world.add_shape(3, "car")
+    server.faults.add(Fault(ASKED, "lie_stale", times=None))
+    result = saved()
+    assert result.outcome == "saved", result.reason
+    assert (result.record.verified.tasks, result.record.verified.result) == (1, "good")
+    assert "is called 'two' on the server, 'one' in the archive" in result.record.alterations[0]
+    archive = archive_of(result, folder)
+    assert json.loads(archive.read("task_0/task.json"))["name"] == "two"
+    assert not [name for name in archive.namelist() if name.startswith("task_1/")]
+
+
+def test_an_archive_of_another_project_of_the_same_name_is_known_by_its_labels(server, saved, folder, download):
+    def other(own):
+        own["project.json"] = own["project.json"].replace(b'"car"', b'"cat"')
+        return own | {"task_0/task.json": own["task_0/task.json"].replace(b'"one"', b'"uno"')}
+
+    download("projects/1", other)
+    result = saved()
+    assert (result.outcome, result.record) == ("failed", None)
+    assert "another project's" in result.reason
+
+
+@pytest.mark.parametrize(
+    ("gone", "said"),
+    [
+        (r"task_0/data/(?!manifest).*", "has no images or video in the backup"),
+        (r"task_1/data/.*", "has no images or video in the backup"),
+        (r"task_0/data/(manifest|.*_0+[01]\D).*", "has 2 files for its 4 images"),
+    ],
+)
+def test_an_archive_without_the_images_of_a_task_is_incomplete_and_saved_again(server, saved, download, gone, said):
+    def without(own):
+        return {name: data for name, data in own.items() if not re.fullmatch(gone, name)}
+
+    download("projects/1", without)
+    result = saved()
+    assert result.outcome == "failed" and said in result.reason, result.reason
+    assert result.record.verified.result == "incomplete"
+
+
+def test_a_busy_project_is_no_excuse_for_the_archive_of_another(server, saved, download):
+    download("projects/1", lambda own: own | {"task_0/task.json": own["task_0/task.json"].replace(b'"one"', b'"uno"')})
+    server.faults.add(Fault(ASKED, "change_while_exporting", call="add_shape", args=(1, "car")))
+    result = saved()
+    assert result.outcome == "failed" and "'one' is missing in the archive" in result.reason
 
 
 def test_a_task_whose_upload_failed_is_left_out_and_kept_beside(server, saved, folder):

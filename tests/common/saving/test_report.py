@@ -63,6 +63,24 @@ def test_the_report_names_every_failure_with_its_remedy_and_no_terminal_escapes(
     assert "1 item FAILED" in out
 
 
+def test_a_servers_words_reach_terminal_journal_and_monitoring_on_one_line(capsys, tmp_path):
+    tally = Tally("p", listed=3)
+    evil = "\x1b[2J\r\nall good \x9b31m"
+    line = tally.add(Result(a_candidate(), "failed", evil, evil))
+    tally.refuse(a_state(), evil, "do this")
+    tally.note(a_state(), "without data", evil)
+    tally.warnings.append((None, evil))
+    print_report([tally], tmp_path, 1)
+    assert not set(capsys.readouterr().out) & set("\x1b\r\x9b")
+    assert tally.attempt(line, "run").reason.isprintable()
+    path = tmp_path / "last.json"
+    write_last_run(path, tally=tally, mode="p", run_id="x", started_at=now(), code=1, server={}, why=evil)
+    written = json.loads(path.read_text())
+    texts = [*(text for each in written["failures"] for text in (each["reason"], each["what_to_do"]))]
+    texts += [written["ended_because"], *(text for each in written["warnings"] for text in each["warnings"])]
+    assert len(texts) == 6 and all(text.isprintable() for text in texts)
+
+
 def test_a_long_report_is_shortened_and_still_counts_everything(capsys, tmp_path):
     print_report([a_tally(*["saved"] * 200)], tmp_path, 1.0)
     out = capsys.readouterr().out

@@ -77,6 +77,23 @@ def test_a_follower_is_missed_when_what_it_waits_for_has_succeeded_since():
     assert not is_missed(partly, swept, NOW, None)
 
 
+@pytest.mark.parametrize("last", ["some failed", "failed", "locked", "stopped"])
+def test_a_follower_is_not_missed_after_a_night_that_was_not_all_good_though_one_before_was(last):
+    after = entry('@after "backup.py --mode p" sweeper.py')
+    swept = Standing(ago(days=9), "failed", ago(days=3), None)
+    assert is_missed(after, swept, NOW, Standing(ago(days=9), "good", ago(days=2), ago(days=2)))
+    assert not is_missed(after, swept, NOW, Standing(ago(days=9), last, ago(days=1), ago(days=2)))
+
+
+@pytest.mark.parametrize("name", ["jobs.jsonl", "scheduler.json"])
+def test_books_that_cannot_be_read_are_named_and_end_nothing(tmp_path, name, capsys):
+    (tmp_path / name).mkdir()
+    assert Book(tmp_path).read() == {}
+    (tmp_path / name).rmdir()
+    (tmp_path / name).write_text("[" * 200_000)
+    assert Book(tmp_path).read() == {}
+
+
 def test_books_survive_a_torn_line_a_lost_status_and_a_rotation(tmp_path, monkeypatch):
     monkeypatch.setattr("common.scheduling.book.LARGEST_BYTES", 500)
     book = Book(tmp_path)

@@ -32,7 +32,7 @@ def test_an_endless_line_is_cut_and_what_is_left_out_is_counted():
 def test_a_log_object_stays_an_object_and_gets_the_name_of_its_job():
     told = json.loads(as_json("backup p", "0a1b", "stderr", '{"event": "backup_saved", "size": 5, "job": "x"}'))
     assert told == {"event": "backup_saved", "size": 5, "job": "backup p", "run": "0a1b"}
-    for text in ("plain", "[1]", '{"torn', "5", "{" * 5000):
+    for text in ("plain", "[1]", '{"torn', "5", "{" * 5000, '{"number": 1e999}', '{"number": NaN}'):
         told = json.loads(as_json("backup p", "0a1b", "stdout", text))
         assert (told["event"], told["line"], told["stream"], told["job"]) == ("output", text, "stdout", "backup p")
 

@@ -134,9 +134,10 @@ def case_things_that_no_field_expects() -> None:
     room.add("car", [1.0, 1.0, 2.0, 2.0, 3.0, 3.0], "polyline")
     room.add("car", [1.0, 1.0], "points")
     room.add("car", [], "skeleton", elements=[])
-    told = room.load()["fields"]
+    whole = room.load()
+    told = whole["fields"]
     assert told["dets"]["unexpected"] == {"polylines": 1, "keypoints": 1}, told
-    assert told["dets"]["not_supported"] == {"skeleton": 1}
+    assert told["dets"]["not_supported"] == {"skeleton": 1} and whole["not_held"] == {str(room.tasks[0]): 1}
     room.dataset.reload()
     line = room.values("polylines")["polylines"][0]
     assert line["points"] == [[[1 / W, 1 / 240], [2 / W, 2 / 240], [3 / W, 3 / 240]]] and line["label"] == "car", line
@@ -187,7 +188,17 @@ def case_samples_and_files_that_are_gone_are_told() -> None:
     (room.folder / "baseline" / f"{room.tasks[1]}.json").unlink()
     told = room.load()
     assert [one["task"] for one in told["missing"]] == room.tasks[:2], told["missing"]
+    assert told["not_placed"] == {str(task): 1 for task in room.tasks[:2]}
     assert told["fields"]["dets"]["changed"] == 1
+
+
+def case_edits_on_frames_that_nobody_knows_any_more_are_told() -> None:
+    room = sent("dets", samples=2)
+    room.shapes(room.dataset.last().dets.detections[0])[0]["points"][0] += 4
+    path = room.folder / "frames.jsonl"
+    path.write_text(path.read_text().splitlines(keepends=True)[0])
+    told = room.load()
+    assert told["not_placed"] == {str(room.tasks[0]): told["missing_count"]} and told["missing"], told
 
 
 def case_killed_anywhere_and_run_again_ends_the_same() -> None:
