@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import difflib
 import io
 import os
 import re
@@ -31,6 +32,7 @@ from common.settings import (
     SettingsType,
     add_flags,
     flag_name,
+    has_no_flag,
     is_secret,
     load,
     shown,
@@ -83,7 +85,10 @@ def frame(
     add_flags(parser, cls)
     arguments, unknown = parser.parse_known_args(argv)
     if unknown:
-        parser.error(_not_understood(unknown, cls))
+        # Without the usage of all flags, in which nobody finds the one that was meant.
+        parser.exit(
+            Exit.BAD_CONFIGURATION, f"{parser.prog}: {_not_understood(unknown, cls)}\n--help shows all flags.\n"
+        )
     try:
         flags = {name: getattr(arguments, name, None) for name in variables(cls)}
         needed = [] if arguments.print_config else [lambda raw: also_check(arguments, raw)]
@@ -109,7 +114,12 @@ def _not_understood(unknown: Sequence[str], cls: type[Settings]) -> str:
     for variable, setting in variables(cls).items():
         if is_secret(setting) and flag_name(variable) == name:
             return f"unrecognized argument: {name} (a secret has no flag: set {variable}, or {variable}_FILE)"
-    return f"unrecognized argument: {name}"
+    flags = [
+        flag_name(each) for each, setting in variables(cls).items() if not (is_secret(setting) or has_no_flag(setting))
+    ]
+    nearest = [flag for flag in flags if flag.startswith(name)] if name.startswith("--") else []
+    nearest = nearest or difflib.get_close_matches(name, flags, n=3, cutoff=0.6)
+    return f"unrecognized argument: {name}" + (f"; did you mean {' or '.join(nearest[:5])}?" if nearest else "")
 
 
 def _set_up_streams(*, restart: bool) -> None:
