@@ -85,7 +85,10 @@ def frame(
     add_flags(parser, cls)
     arguments, unknown = parser.parse_known_args(argv)
     if unknown:
-        parser.error(_not_understood(unknown, cls))
+        # Without the usage of all flags, in which nobody finds the one that was meant.
+        parser.exit(
+            Exit.BAD_CONFIGURATION, f"{parser.prog}: {_not_understood(unknown, cls)}\n--help shows all flags.\n"
+        )
     try:
         flags = {name: getattr(arguments, name, None) for name in variables(cls)}
         needed = [] if arguments.print_config else [lambda raw: also_check(arguments, raw)]
@@ -125,9 +128,10 @@ def _not_understood(unknown: Sequence[str], cls: type[Settings]) -> str:
 
 
 def _flags_like(name: str, flags: Sequence[str]) -> list[str]:
-    """Flags that have this one's word among theirs, as --csv-file has --csv; else those spelled much like it."""
+    """Flags that have this one's word among theirs (--csv-file has --csv), or begin alike; else those spelled much like it."""
     word = name.removeprefix("--")
-    return [flag for flag in flags if word in flag.split("-")][:3] or difflib.get_close_matches(name, flags, 2, 0.7)
+    alike = [flag for flag in flags if flag.startswith(name) or word in flag.split("-")]
+    return alike[:5] or difflib.get_close_matches(name, flags, 2, 0.7)
 
 
 def _set_up_streams(*, restart: bool) -> None:

@@ -132,7 +132,7 @@ class Book:
         """What is said at the very end."""
         words = [self._words()]
         if self.kept:
-            names = ", ".join(map(str, self.kept[:3])) + (", …" if len(self.kept) > 3 else "")
+            names = ", ".join(map(str, self.kept[:3])) + (" and others" if len(self.kept) > 3 else "")
             what = plural(
                 len(self.kept), "folder that somebody had changed is", "folders that somebody had changed are"
             )
@@ -163,4 +163,6 @@ class Book:
             return got + why
         if self.passing:
             return f"{got}{why} Run the same command again: what is complete is skipped."
+        if not self.remedies:
+            return got + why
         return f"{got}{why} First do what stands below the FAILED tasks: the same command alone would fail again."

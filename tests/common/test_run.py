@@ -201,6 +201,15 @@ def test_a_flag_for_a_secret_names_its_variable_and_a_stray_word_is_repeated(cap
         assert wanted in capsys.readouterr().err
 
 
+def test_a_flag_that_begins_like_ours_or_is_misspelt_is_answered_with_ours_and_not_with_the_whole_usage(capsys):
+    for flag, ours in (("--min-free", "--min-free-gb"), ("--concurency=3", "--concurrency"), ("--zzz", "")):
+        with pytest.raises(SystemExit):
+            run(lambda _run: 0, [flag])
+        said = capsys.readouterr().err.splitlines()
+        assert said[0].endswith(f"(did you mean {ours}?)" if ours else "unrecognized argument: --zzz")
+        assert said[1:] == ["--help shows all flags."]
+
+
 def test_print_config_shows_the_settings_and_does_nothing_else(capsys, monkeypatch):
     monkeypatch.setenv("CVAT_PASSWORD", "geheim")
     code = run(

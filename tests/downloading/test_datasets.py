@@ -606,6 +606,13 @@ def test_a_download_that_is_cut_goes_on(server, tmp_path):
     assert statuses == [200, 206, 206]
 
 
+def test_exports_of_the_next_tasks_are_prepared_while_one_downloads(server, tmp_path):
+    server.faults.add(Fault("GET /api/tasks/.*/dataset/download", "stall", after_bytes=10, seconds=600, times=None))
+    with running(begin(server, tmp_path, *ALL, "--concurrency", "1")):
+        wait_until(lambda: server.log_count("POST /api/tasks/.*/dataset/export") == 3, "three exports", 60)
+        assert server.log_count("GET /api/tasks/.*/dataset/download") <= 1
+
+
 def test_that_an_export_begins_is_told_when_it_does(server, tmp_path):
     server.faults.add(Fault("POST /api/tasks/1/dataset/export", "hang", times=None))
     with running(begin(server, tmp_path, *ALL, "--task-ids", "1", preexec=os.setpgrp)) as process:
