@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Downloads annotations and masks from CVAT (--mode datasets), or the images that a CSV names from S3 (--mode images).
+"""Downloads annotations and masks from CVAT (--mode datasets), or the images
+that a CSV names from S3 (--mode images).
 
-Each mode has settings of its own: `downloader.py --mode datasets --help`, `downloader.py --mode images --help`.
-All of them stand in .env; docs/downloads.md explains them.
+Each mode has settings of its own: see downloader.py --mode datasets --help, and
+downloader.py --mode images --help. docs/downloads.md explains all of them.
 """
 
 from __future__ import annotations
@@ -15,6 +16,10 @@ from collections.abc import Sequence
 from common.exits import Exit
 
 MODES = ("datasets", "images")
+EXAMPLES = """examples:
+  downloader.py --mode datasets --project-id 5 --dataset-format "COCO 1.0"
+  downloader.py --csv-file names.csv --output-dir images --bucket my-bucket
+"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,11 +40,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="downloader.py",
         description=__doc__,
+        epilog=EXAMPLES,
         allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--mode", choices=MODES, help="what is downloaded; --csv-file alone means images, -o cvat_download.… datasets"
+        "--mode", choices=MODES, help="what is downloaded; not needed with --csv-file (images) and -o (datasets)"
     )
     # Each mode loads its own room and settings only: nobody who downloads datasets needs what S3 needs.
     if mode == "datasets":

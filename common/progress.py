@@ -12,17 +12,20 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     Progress,
+    ProgressColumn,
     SpinnerColumn,
     TaskID,
-    TextColumn,
     TimeElapsedColumn,
 )
 
 from common import log
+from common.bars import NameColumn, as_it_is, bar_width, is_narrow
 from common.terminal import draws
 from common.text import printable, size
 
 LOG_EVERY_SECONDS = 30.0
+# What stands beside a name where it is narrow: spinner, "123 of 345, 8.2 MB", time.
+NARROW_REST = 29
 
 
 class ItemProgress:
@@ -55,6 +58,11 @@ class ItemProgress:
         of = f" of {size(self.total_bytes)}" if self.total_bytes else ""
         return f"{self.text} {size(self.done_bytes)}{of}"
 
+    @property
+    def brief(self) -> str:
+        """The same for a narrow terminal."""
+        return f"{self.text} {self.done_bytes / self.total_bytes:.0%}" if self.total_bytes else self.detail
+
 
 class Display:
     """The whole run. Use as a context manager; safe to use from several threads."""
@@ -69,18 +77,22 @@ class Display:
         self._items: list[ItemProgress] = []
         self._lock = threading.Lock()
         self._rich: Progress | None = None
+        self._narrow = False
         if draws() and total:
+            console = Console(stderr=True)
+            self._narrow = is_narrow(console)
+            wide: list[ProgressColumn] = [] if self._narrow else [BarColumn(bar_width=bar_width(console))]
+            longest = max(1, console.width - NARROW_REST) if self._narrow else None
             self._rich = Progress(
-                SpinnerColumn(),
-                TextColumn("{task.description}", markup=False),
-                BarColumn(bar_width=24),
-                TextColumn("{task.fields[of]}", markup=False),
-                TextColumn("{task.fields[detail]}", markup=False),
-                TimeElapsedColumn(),
-                console=Console(stderr=True),
+                SpinnerColumn(table_column=as_it_is()),
+                NameColumn(lambda task: task.description, most_columns=longest),
+                *wide,
+                NameColumn(lambda task: str(task.fields["detail"])),
+                TimeElapsedColumn(table_column=as_it_is()),
+                console=console,
                 transient=True,
             )
-            self._overall = self._rich.add_task(what, total=total, detail="", of=f"0 of {total}")
+            self._overall = self._rich.add_task(what, total=total, detail=f"0 of {total}")
 
     def __enter__(self) -> Display:
         if self._rich:
@@ -100,12 +112,13 @@ class Display:
         with self._lock:
             self._items.append(item)
         if self._rich:
-            item.task_id = self._rich.add_task("  " + item.name, total=None, detail="", of="")
+            item.task_id = self._rich.add_task("  " + item.name, total=None, detail="")
         return item
 
     def update(self, item: ItemProgress) -> None:
         if self._rich and item.task_id is not None:
-            fields: dict[str, Any] = {"completed": item.done_bytes, "total": item.total_bytes, "detail": item.detail}
+            detail = item.brief if self._narrow else item.detail
+            fields: dict[str, Any] = {"completed": item.done_bytes, "total": item.total_bytes, "detail": detail}
             self._rich.update(item.task_id, **fields)
 
     def count_bytes(self, count: int) -> None:
@@ -122,9 +135,8 @@ class Display:
         """One item of the total is finished."""
         self._done += 1
         if self._rich:
-            self._rich.update(
-                self._overall, completed=self._done, detail=size(self._bytes), of=f"{self._done} of {self._total}"
-            )
+            detail = f"{self._done} of {self._total}, {size(self._bytes)}"
+            self._rich.update(self._overall, completed=self._done, detail=detail)
 
     def tick(self) -> None:
         """Called now and then: writes the log line where there is no terminal."""

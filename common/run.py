@@ -58,6 +58,7 @@ class Run(Generic[SettingsType]):
     id: str = field(default_factory=lambda: new_run_id(os.environ))
     started_at: datetime = field(default_factory=now)
     exit_code: int | None = None
+    when_stopped: str = "What was finished is saved; the next run goes on from here."
 
     @property
     def patience(self) -> Patience:
@@ -81,14 +82,14 @@ def frame(
     `also_check` finds what this call misses in the raw settings; its lines are reported with all other problems.
     """
     _set_up_streams(restart=argv is None)
+    # The settings fill a screen by themselves; all of them stand below, and few are needed.
+    usage = parser.format_usage().removeprefix("usage: ").rstrip().replace("%", "%%")
+    parser.usage = f"{usage}\n{' ' * len(f'usage: {parser.prog} ')}[--SETTING VALUE ...]"
     parser.add_argument("--print-config", action="store_true", help="show the settings in force and end")
     add_flags(parser, cls)
     arguments, unknown = parser.parse_known_args(argv)
     if unknown:
-        # Without the usage of all flags, in which nobody finds the one that was meant.
-        parser.exit(
-            Exit.BAD_CONFIGURATION, f"{parser.prog}: {_not_understood(unknown, cls)}\n--help shows all flags.\n"
-        )
+        parser.error(_not_understood(unknown, cls))
     try:
         flags = {name: getattr(arguments, name, None) for name in variables(cls)}
         needed = [] if arguments.print_config else [lambda raw: also_check(arguments, raw)]
@@ -159,7 +160,7 @@ def _guarded(
     try:
         return body(run)
     except Stopped:
-        say("Stopped. What was finished is saved; the next run goes on from here.")
+        say(f"Stopped. {run.when_stopped}")
         return 128 + (stop.signal_number or signal.SIGTERM)
     except Locked as error:
         say(f"{error}. Nothing was done.")

@@ -16,7 +16,7 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
@@ -94,6 +94,8 @@ class Settings(BaseModel):
     """What every script has. A field's alias is its environment variable, its description the `.env` comment."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=False)
+    # How variables begin that boto3 takes from the environment, and nobody from our files.
+    from_environment_only: ClassVar[str] = ""
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", alias="LOG_LEVEL", description="how much is logged: DEBUG, INFO, WARN or ERROR"
@@ -277,7 +279,10 @@ def load(
         problems.extend(_plain_problems(error, raw, known, origins))
     if problems or settings is None:
         raise SettingsError(problems)
-    return Loaded(settings, origins, unknown_variables(layers, known))
+    warnings = unknown_variables(layers, known)
+    if cls.from_environment_only:
+        warnings += _in_vain(cls.from_environment_only, layers, environ)
+    return Loaded(settings, origins, warnings)
 
 
 def _let_the_higher_win(
@@ -380,6 +385,17 @@ def unknown_variables(layers: Sequence[tuple[str, Mapping[str, str]]], known: Ma
             if nearest or origin != "environment" or name.startswith("CVAT_BACKUP_"):
                 hint = f"; did you mean {nearest[0]}?" if nearest else ""
                 lines.append(f"{name} (set in {origin}) is not a setting of this program{hint}")
+    return lines
+
+
+def _in_vain(prefix: str, layers: Sequence[tuple[str, Mapping[str, str]]], environ: Mapping[str, str]) -> list[str]:
+    """Variables that stand in a file where nobody reads them."""
+    lines = []
+    for origin, layer in layers:
+        names = [name for name in sorted(layer) if name.startswith(prefix) and layer[name] and name not in environ]
+        if names and origin.startswith(".env"):
+            named = f"{', '.join(names)} (set in {origin})"
+            lines.append(f"{named}: taken from the environment only. Export it there, or run  aws configure")
     return lines
 
 

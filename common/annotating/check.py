@@ -15,11 +15,14 @@ from common.text import plural, printable
 def check(run: SyncRun) -> int:
     """Raises Stopped. What fails is a line of its own, and the exit code."""
     desk = Desk(run)
-    codes = [_server(desk), _fiftyone(desk), *([_dataset(desk)] if desk.settings.dataset else [])]
+    codes = [_server(desk), _fiftyone(desk)]
+    if desk.settings.dataset and codes[1] == Exit.ALL_GOOD:
+        codes.append(_dataset(desk, codes[0] == Exit.ALL_GOOD))
     _handed_on(desk)
     bad = [code for code in codes if code != Exit.ALL_GOOD]
     if not bad:
-        say("All good: a create can begin.")
+        missing = _not_set(desk)
+        say(f"All good so far; create also needs {missing}." if missing else "All good: a create can begin.")
         return Exit.ALL_GOOD
     say(f"{plural(len(bad), 'thing')} to put right, see above. Nothing was created.")
     return bad[0]
@@ -60,17 +63,28 @@ def _fiftyone(desk: Desk) -> Exit:
     return Exit.ALL_GOOD
 
 
-def _dataset(desk: Desk) -> Exit:
+def _not_set(desk: Desk) -> str:
+    """The settings that `create` needs and that are not there."""
     settings = desk.settings
     label = bool(settings.label_field or settings.label_schema)
+    needed = {"DATASET": settings.dataset, "ANNO_KEY": settings.anno_key, "LABEL_FIELD": label}
+    return ", ".join(f"FIFTYONE_SYNC_{name}" for name, value in needed.items() if not value)
+
+
+def _dataset(desk: Desk, ask_server: bool) -> Exit:
+    """Without `ask_server`, which did not answer before, only FiftyOne is asked."""
+    settings = desk.settings
+    label = bool(settings.label_field or settings.label_schema)
+    whole, findings, seen = settings.cvat_sync and label and ask_server, None, None
     try:
-        if settings.cvat_sync and label and settings.media_dir is None:
-            _, findings, _, seen = look(desk)
-        else:
-            findings, seen = None, desk.worker.ask({"do": "describe", "dataset": settings.dataset})
+        if not whole or settings.media_dir is not None:
+            seen = desk.worker.ask({"do": "describe", "dataset": settings.dataset})
+        if whole and (seen is None or seen["exists"]):
+            _, findings, _, seen = look(desk, build=False)
     except (RunEnds, Trouble) as error:
         print(f"dataset   {_sentence(error)}")
         return error.exit_code if isinstance(error, RunEnds) else Exit.NOTHING_WORKED
+    assert seen is not None
     if not seen["exists"]:
         made = f"; create makes it of {settings.media_dir}" if settings.media_dir else ""
         print(f"dataset   FiftyOne has no {settings.dataset!r}{made}")

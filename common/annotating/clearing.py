@@ -27,23 +27,42 @@ def cleanup(run: SyncRun) -> int:
             say("What a broken-off create had left was removed.")
             return Exit.ALL_GOOD
         there = [made for made in state.tasks if server.task_of(desk.client, made) is not None]
+        gone = [made for made in state.tasks if made not in there and made.id not in state.removing]
+        if _are_missed(desk, state, gone) and not run.arguments.discard:
+            say(f"{plural(len(gone), 'task')} of this round not found on {state.server}; nothing was removed.")
+            say("Is this the server that they are on? If they were deleted there: cleanup --discard ends the round.")
+            return Exit.NOTHING_WORKED
         changed = [] if run.arguments.discard else [made for made in there if _is_changed(desk, state, made)]
         if changed:
             say(f"{plural(len(changed), 'task')} with something that is in CVAT only (above); nothing was removed.")
             say("load brings in what FiftyOne can hold; cleanup --discard throws away what is left.")
             return Exit.NOTHING_WORKED
+        desk.forget_record(state, look=True)  # a database that cannot be reached is met before anything is deleted
+        state.removing = sorted({*state.removing, *(made.id for made in there)})
+        desk.folder.write(state)
         if failed := _remove(desk, there):
             say(f"{plural(failed, 'task')} could not be removed; cleanup may be repeated.")
             return Exit.SOME_FAILED if failed < len(there) else Exit.NOTHING_WORKED
         code = _end_project(desk, state.project) if state.project is not None else Exit.ALL_GOOD
-        forgotten = desk.worker.ask(
-            {"do": "forget", "dataset": state.dataset, "anno_key": state.anno_key, "since": state.recorded_at - 1}
-        )["forgotten"]
+        forgotten = desk.forget_record(state)
         state.phase, state.cleaned_at = "cleaned", iso(now())
         desk.folder.write(state)
         record = "FiftyOne's record of it removed" if forgotten else "FiftyOne had no record of it any more"
-        say(f"Cleaned up: {plural(len(there), 'task')} removed, {record}. The labels in FiftyOne stay.")
+        not_there = f", {len(gone):,} not there any more" if gone else ""
+        say(f"Cleaned up: {plural(len(there), 'task')} removed{not_there}, {record}. The labels in FiftyOne stay.")
     return code
+
+
+def _are_missed(desk: Desk, state: Round, gone: list[Made]) -> bool:
+    """Whether tasks that are not there may hold work that nobody has loaded; names them."""
+    missed = False
+    for made in gone:
+        loaded = str(made.id) in state.loaded and str(made.id) not in state.left_behind
+        taken = server.is_taken(desk.client, made)
+        why = "its number is another task's here" if taken else "not found"
+        print(f"GONE        task {made.id} ({printable(made.name, 60)}): {why}{'' if loaded else ', never loaded'}")
+        missed |= taken or not loaded
+    return missed
 
 
 def _remove(desk: Desk, tasks: list[Made]) -> int:

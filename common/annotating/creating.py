@@ -13,26 +13,28 @@ from common.cvat.errors import CvatError
 from common.exits import Exit, RunEnds, Trouble
 from common.fiftyone.process import WorkerFailed
 from common.run import say
-from common.text import iso, now, parse_time, plural, printable
+from common.text import iso, now, plural, printable
 from common.waiting import Stopped
 
 # A request that was under way when the worker was killed may be carried out after we have looked (seconds).
 LATE_SECONDS = 1.0
-# FiftyOne's record of a run is ours when it is not older than the round; clocks of two machines may differ (seconds).
-CLOCKS_SECONDS = 600.0
 
 
 def create(run: SyncRun) -> int:
     """Sends the samples. Raises RunEnds, Stopped, CvatError."""
     desk = Desk(run)
+    run.when_stopped = "The next create begins anew."
     with desk.folder.held("create", run.patience):
         _clear_former(desk)
         schema, findings, facts, seen = look(desk)
         report.print_findings(findings.problems, findings.warnings)
         if findings.problems:
+            made = (
+                f", but for the dataset, which was made of {desk.settings.media_dir} and stays" if seen["made"] else ""
+            )
             say(
-                f"{plural(len(findings.problems), 'problem')} found beforehand; nothing was created. Correct the settings "
-                "(FIFTYONE_SYNC_…) or the dataset."
+                f"{plural(len(findings.problems), 'problem')} found beforehand; nothing was created{made}. Correct the "
+                "settings (FIFTYONE_SYNC_…) or the dataset."
             )
             return Exit.BAD_CONFIGURATION
         state = new_round(desk.server, desk.settings.dataset, desk.settings.anno_key)
@@ -57,6 +59,8 @@ def create(run: SyncRun) -> int:
 def _clear_former(desk: Desk) -> None:
     """What a killed `create` of this key left is removed. Raises RunEnds when the key is in use."""
     former = desk.folder.read()
+    if desk.folder.is_orphaned:
+        say(f"run.json is missing in {desk.folder.path}: what lies there of an earlier round is put aside.")
     if former is None or former.phase == "cleaned":
         return
     name = f"dataset {former.dataset!r}, key {former.anno_key!r}"
@@ -73,9 +77,10 @@ def _clear_former(desk: Desk) -> None:
 
 
 def look(
-    desk: Desk,
+    desk: Desk, build: bool = True
 ) -> tuple[dict[str, dict[str, Any]], checks.Findings, checks.ServerFacts, dict[str, Any]]:
-    """Makes the dataset when it is to be made, and finds what stands against a `create`. Raises RunEnds, CvatError."""
+    """Makes the dataset when it is to be made (with `build`), and finds what stands against a `create`. Raises RunEnds,
+    CvatError."""
     settings = desk.settings
     client = desk.client  # the credentials first: nothing else takes so little time
     if settings.where:
@@ -83,7 +88,8 @@ def look(
     if settings.access_token is not None:
         log.get().info("token_not_used", detail="FiftyOne signs in with user and password; so does this script")
     tls_remark(desk)
-    if settings.media_dir is not None:
+    built: dict[str, Any] = {}
+    if settings.media_dir is not None and build:
         built = desk.worker.ask(
             {"do": "build", "dataset": settings.dataset, "media_dir": str(settings.media_dir)}, heard
         )
@@ -113,7 +119,7 @@ def look(
         else (),
         unknown_users=tuple(sorted(wanted - set(known))),
     )
-    return schema, checks.check(settings, schema, seen, facts), facts, dict(seen)
+    return schema, checks.check(settings, schema, seen, facts), facts, dict(seen) | {"made": bool(built.get("made"))}
 
 
 def tls_remark(desk: Desk) -> None:
@@ -205,9 +211,9 @@ def _finish(desk: Desk, state: Round, result: dict[str, Any]) -> None:
         project.created_date = str(client.get(f"/api/projects/{project.id}").get("created_date") or "")
     desk.folder.write(state)  # with the dates by which they are known again when they have lost the mark
     for made in state.tasks:
-        client.change("PATCH", f"/api/tasks/{made.id}", {"name": made.name}, repeat=True)
+        server.change(client, f"/api/tasks/{made.id}", {"name": made.name})
     if project is not None and project.made_by_us:
-        client.change("PATCH", f"/api/projects/{project.id}", {"name": project.name}, repeat=True)
+        server.change(client, f"/api/projects/{project.id}", {"name": project.name})
     state.seen_at = {str(made.id): server.changed_at(client, made.id) for made in state.tasks}
     desk.folder.seal(state)
     state.phase, state.created_at = "created", iso(now())
@@ -233,7 +239,7 @@ def _assign(desk: Desk, state: Round, number: int, made: Made) -> None:
     for at, job in enumerate(server.jobs_of(desk.client, made.id), first):
         name = names[at % len(names)]
         if name in known:
-            desk.client.change("PATCH", f"/api/jobs/{job['id']}", {"assignee": known[name]}, repeat=True)
+            server.change(desk.client, f"/api/jobs/{job['id']}", {"assignee": known[name]})
 
 
 def _undo(desk: Desk, state: Round, error: BaseException) -> None:
@@ -264,8 +270,7 @@ def clear_away(desk: Desk, state: Round) -> None:
         for number in projects:
             if server.delete(desk.client, f"/api/projects/{number}"):
                 log.get().info("project_removed", project=number)
-    since = parse_time(state.began_at).timestamp() - CLOCKS_SECONDS
-    desk.worker.ask({"do": "forget", "dataset": state.dataset, "anno_key": state.anno_key, "since": since})
+    desk.forget_record(state)
     shutil.rmtree(desk.folder.path)
 
 

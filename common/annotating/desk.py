@@ -112,6 +112,12 @@ class Desk:
         self.turn_to(state.organization)
         return state
 
+    def forget_record(self, state: Round, look: bool = False) -> bool:
+        """Deletes FiftyOne's record of the round; whether there was one. With `look` it stays. Raises RunEnds, Stopped."""
+        request = {"do": "forget", "dataset": state.dataset, "anno_key": state.anno_key, "look": look}
+        answer = self.worker.ask(request | {"marker": state.marker, "recorded_at": state.recorded_at})
+        return bool(answer["forgotten"])
+
     def turn_to(self, organization: str) -> None:
         """From now on the client works in this organization: a round's things are where it was made."""
         if organization != self._organization:

@@ -177,20 +177,31 @@ def undo(run: SyncRun) -> int:
     with desk.folder.held("undo", run.patience):
         state = desk.round_to_work_on()
         request = _request(desk, state, [each.id for each in state.tasks]) | {"do": "undo"}
+        before = state.loaded, state.loaded_at
+        # What is in CVAT is not in FiftyOne any more: said first, for a kill half way must not let cleanup delete it.
+        state.loaded, state.loaded_at = {}, ""
+        desk.folder.write(state)
         result = desk.worker.ask(request, heard)
         if not result.get("undone"):
+            state.loaded, state.loaded_at = before
+            desk.folder.write(state)
             say("There is no load to take back.")
             return Exit.ALL_GOOD
-        state.loaded, state.loaded_at = {}, ""  # what is in CVAT is not in FiftyOne any more
-        desk.folder.write(state)
         for name in result.get("fields_kept") or ():
             print(f"FIELD KEPT  {name}: other labels are in it by now")
-        missing = int(result.get("missing") or 0)
-        if not result["put_back"] and not missing:
+        missing, changed = int(result.get("missing") or 0), int(result.get("changed_count") or 0)
+        report.print_changed_since(result)
+        if not result["put_back"] and not missing and not changed:
             say(f"The load of {result['undone']} had changed nothing; there is nothing to put back.")
             return Exit.ALL_GOOD
         say(
             f"The load of {result['undone']} was taken back: {plural(int(result['put_back']), 'value')} put back."
             + (f" {plural(missing, 'sample')} of it not there any more." if missing else "")
         )
+        if changed:
+            say(
+                f"{plural(changed, 'value')} changed after that load (above) left as they are. What they were before it "
+                f"stands in {desk.folder.path / str(result.get('saved')).replace('.jsonl', '.undone.jsonl')}."
+            )
+            return Exit.SOME_FAILED if result["put_back"] else Exit.NOTHING_WORKED
     return Exit.ALL_GOOD

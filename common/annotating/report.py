@@ -61,17 +61,28 @@ def print_load(result: Mapping[str, Any]) -> None:
             print(f"UNEXPECTED     {name}: {printable(str(kind), 60)} ({shown(count)})")
         for kind, count in (each.get("not_supported") or {}).items():
             print(f"NOT SUPPORTED  {name}: {printable(str(kind), 60)} ({shown(count)}), left as it is")
+    for was, name in (result.get("renamed") or {}).items():
+        told = f"class {printable(was, 60)!r} is called {printable(name, 60)!r} in CVAT by now"
+        print(f"RENAMED        {told}: labels keep theirs")
     deleted = result.get("deleted_frames") or []
-    for each in deleted[:MOST_LINES]:
-        print(f"DELETED FRAME  {shown(each)}: its labels were kept as they were")
-    if len(deleted) > MOST_LINES:
-        print(f"DELETED FRAME  and {plural(len(deleted) - MOST_LINES, 'more of them', 'more of them')}")
-    missing = (result.get("missing") or [])[:MOST_LINES]
-    for each in missing:
-        print(f"MISSING        {shown(each)}")
-    more = int(result.get("missing_count") or len(missing)) - len(missing)
-    if more > 0:
-        print(f"MISSING        and {plural(more, 'more of them', 'more of them')}")
+    _print_some([f"DELETED FRAME  {shown(each)}: its labels were kept as they were" for each in deleted], len(deleted))
+    missing = [f"MISSING        {shown(each)}" for each in result.get("missing") or []]
+    _print_some(missing, int(result.get("missing_count") or 0))
+
+
+def print_changed_since(result: Mapping[str, Any]) -> None:
+    """What `undo` left as it is."""
+    lines = [f"CHANGED SINCE  {shown(each)}" for each in result.get("changed_since") or []]
+    _print_some(lines, int(result.get("changed_count") or 0))
+
+
+def _print_some(lines: Sequence[str], count: int) -> None:
+    """The first of the lines, and how many more there are of `count`."""
+    for line in lines[:MOST_LINES]:
+        print(line)
+    more = max(count, len(lines)) - min(len(lines), MOST_LINES)
+    if lines and more:
+        print(f"{lines[0][:15]}and {plural(more, 'more of them', 'more of them')}")
 
 
 def number(value: Any) -> int:

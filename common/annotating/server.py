@@ -9,6 +9,9 @@ from common.annotating.state import Made, Project, Round
 from common.cvat.client import Client
 from common.cvat.errors import NotFound, NotJson
 from common.cvat.listing import items
+from common.web.answers import json_of
+
+NO_CONTENT = 204
 
 
 def find_project(client: Client, name: str) -> dict[str, Any] | None:
@@ -34,6 +37,12 @@ def users(client: Client, names: set[str]) -> dict[str, int]:
 def task_of(client: Client, made: Made) -> dict[str, Any] | None:
     """A task that this round made; None when it is gone, or its id belongs to another one by now. Raises CvatError."""
     return _ours(client, f"/api/tasks/{made.id}", made.created_date)
+
+
+def is_taken(client: Client, made: Made) -> bool:
+    """Whether the id of a task of ours belongs to something else by now: this is another server, or a new one. Raises
+    CvatError."""
+    return _ours(client, f"/api/tasks/{made.id}", "") is not None and task_of(client, made) is None
 
 
 def project_of(client: Client, project: Project) -> dict[str, Any] | None:
@@ -129,10 +138,23 @@ def _marked(client: Client, path: str, state: Round) -> list[dict[str, Any]]:
 def delete(client: Client, path: str) -> bool:
     """Deletes; whether it was there. Safe to repeat: what is gone is gone. Raises CvatError."""
     try:
-        client.change("DELETE", path, repeat=True)
+        answer = client.change("DELETE", path, repeat=True)
     except NotFound:
         return False
-    return True
+    if answer.status_code == NO_CONTENT:
+        return True
+    try:
+        client.get(path)  # CVAT says 204; what stands in front of it may say anything
+    except NotFound:
+        return True
+    raise NotJson(f"DELETE {path}: the answer ({answer.status_code}) is not what CVAT answers, and it is still there")
+
+
+def change(client: Client, path: str, content: dict[str, Any]) -> None:
+    """A PATCH, whose answer must describe what was changed. Raises CvatError."""
+    answer = json_of(client.change("PATCH", path, content, repeat=True))
+    if not isinstance(answer, dict) or answer.get("id") != int(path.rsplit("/", 1)[-1]):
+        raise NotJson(f"PATCH {path}: the answer is not what CVAT answers")
 
 
 def without_label_id(client: Client, project: Project) -> list[str]:
@@ -146,7 +168,7 @@ def without_label_id(client: Client, project: Project) -> list[str]:
     for label in have:
         kept = [attribute for attribute in label["attributes"] if attribute["name"] != "label_id"]
         changed = {"id": label["id"], "name": label["name"], "color": label.get("color"), "attributes": kept}
-        client.change("PATCH", f"/api/projects/{project.id}", {"labels": [changed]}, repeat=True)
+        change(client, f"/api/projects/{project.id}", {"labels": [changed]})
     after = {each["id"]: each for each in labels_of(client, project_id=project.id)}
     return [
         label["name"]

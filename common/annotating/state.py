@@ -87,6 +87,7 @@ class Round:
     left_behind: dict[str, int] = field(default_factory=dict)
     # Name in the round's folder: SHA-256 of what never changes after create. Rounds of older versions have none.
     files: dict[str, str] = field(default_factory=dict)
+    removing: list[int] = field(default_factory=list)  # tasks that a cleanup has set about to remove
     cleaned_at: str = ""
     version: int = VERSION
 
@@ -214,14 +215,29 @@ def rounds(state_dir: Path) -> list[tuple[Path, Round]]:
 
 
 def fingerprint(held: dict[str, Any]) -> str:
-    """What tells whether annotations or deleted frames are others than before; the order of the server's lists is not."""
+    """What tells whether annotations, their classes or deleted frames are others than before.
+
+    The order of the server's lists says nothing, nor do classes and attributes that no annotation has: others may add them.
+    """
     annotations = held["annotations"]
     parts = {
         kind: sorted(json.dumps(each, sort_keys=True) for each in annotations.get(kind) or [])
         for kind in ("tags", "shapes", "tracks")
     }
     deleted = sorted((held.get("meta") or {}).get("deleted_frames") or [])
-    return hashlib.sha256(json.dumps([parts, deleted], sort_keys=True).encode()).hexdigest()
+    labels, specs = _used(annotations)
+    names = [[each["id"], str(each.get("name"))] for each in held["labels"] if each.get("id") in labels]
+    attributes = [each for label in held["labels"] for each in label.get("attributes") or []]
+    names += [[each["id"], str(each.get("name"))] for each in attributes if each.get("id") in specs]
+    return hashlib.sha256(json.dumps([parts, deleted, sorted(names)], sort_keys=True).encode()).hexdigest()
+
+
+def _used(annotations: dict[str, Any]) -> tuple[set[Any], set[Any]]:
+    """The ids of the classes and of the attributes that annotations have."""
+    things = [each for kind in ("tags", "shapes", "tracks") for each in annotations.get(kind) or []]
+    parts = [part for each in things for part in (each, *(each.get("shapes") or []))]
+    specs = {one.get("spec_id") for part in parts for one in part.get("attributes") or []}
+    return {each.get("label_id") for each in things}, specs
 
 
 def read_round(path: Path) -> Round:

@@ -7,9 +7,10 @@ from typing import Any, TypeVar
 
 from common.annotations import NotAnnotations, count, frames_meta
 from common.cvat.client import Client
-from common.cvat.errors import ServerError, Unreachable
+from common.cvat.errors import NotJson, ServerError, Unreachable
 from common.sources import Counts, JobRange, TaskContents, TaskState
 from common.waiting import growing_pauses
+from common.web.answers import is_page
 
 ATTEMPTS = 4
 
@@ -57,7 +58,13 @@ def reading(
     for attempt in range(1, ATTEMPTS + 1):
         try:
             with client.streaming(path, params=params) as response:
+                if is_page(response):
+                    raise NotJson(f"GET {path}: a web page came instead of an answer")
                 return consume(client.pieces(response))
+        except NotJson:
+            if attempt == ATTEMPTS:
+                raise
+            client.stop.sleep(next(pauses))
         except (Unreachable, NotAnnotations) as error:
             if attempt == ATTEMPTS:
                 raise ServerError(f"GET {path}: {error}") from None

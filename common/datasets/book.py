@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,7 +19,9 @@ from common.ownership import refused
 from common.text import duration, plural, size
 from common.waiting import Stopped
 
-RULE = "=" * 80
+
+def rule() -> str:
+    return "=" * min(80, shutil.get_terminal_size().columns)
 
 
 class Book:
@@ -105,9 +108,9 @@ class Book:
         metrics = self.metrics.as_json()
         for line in (
             "",
-            RULE,
+            rule(),
             "CVAT Download Complete",
-            RULE,
+            rule(),
             f"Total tasks found: {metrics['total_tasks_found']}",
             f"Tasks downloaded: {metrics['tasks_downloaded']}",
             f"Tasks skipped: {metrics['tasks_skipped']}",
@@ -117,7 +120,7 @@ class Book:
             f"Output directory: {self.metrics.output_dir}",
             *([f"Merged dataset: {self.metrics.merged_dir}"] if self.metrics.merged_dir else []),
             self._saved,
-            RULE,
+            rule(),
         ):
             self.tell(line)
 

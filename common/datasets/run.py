@@ -15,7 +15,7 @@ from common.crew import Crew
 from common.cvat.client import connect
 from common.cvat.compatibility import version_warnings
 from common.datasets import manifest
-from common.datasets.book import RULE, Book
+from common.datasets.book import Book, rule
 from common.datasets.choose import Chosen, Task, Tell, choose, tell_of_project
 from common.datasets.desk import Desk
 from common.datasets.folders import recover, trouble_named
@@ -42,7 +42,7 @@ def add_dataset_arguments(parser: argparse.ArgumentParser) -> None:
     """The one argument that is no setting of its own."""
     parser.add_argument(
         "-o", action=_Override, metavar="cvat_download.KEY=VALUE", default=None,
-        help="a setting in the predecessor's way: -o cvat_download.project_id=5; null means none, any, or the default",
+        help="a setting by its name: -o cvat_download.project_id=5; null means none, any, or the default",
     )  # fmt: skip
 
 
@@ -121,7 +121,7 @@ def download_all(book: Book, stop: StopSignal) -> None:
     settings, tell = book.settings, book.tell
     if settings.merge:
         require_mergeable(settings)
-    for line in (RULE, "Starting CVAT Download Pipeline", RULE, f"Connecting to CVAT at {settings.url}..."):
+    for line in (rule(), "Starting CVAT Download Pipeline", rule(), f"Connecting to CVAT at {settings.url}..."):
         tell(line)
     slug = settings.organization_slug or settings.organization
     settings = settings.model_copy(update={"organization": slug})

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from common.fiftyone.geometry import same_shape
 from common.fiftyone.owners import Original, Owners
@@ -61,6 +61,7 @@ class Addition:
     thing: Thing
     field: str | None
     expected: bool
+    instead_of: Original | None = None  # the label that this thing was
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +74,14 @@ class Redrawn:
 
 @dataclass(slots=True)
 class Outcome:
-    """What a comparison found. `indexes`: the FiftyOne index of current tracks; those not in it are new tracks."""
+    """What a comparison found. `indexes`: the FiftyOne index of current tracks; those not in it are new tracks.
+    `unknown`: things of segmentations and scalars that got a class of no field, by the field's name."""
 
     changes: list[Change] = field(default_factory=list)
     additions: list[Addition] = field(default_factory=list)
     redrawn: dict[Place, Redrawn] = field(default_factory=dict)
     indexes: dict[int, int] = field(default_factory=dict)
+    unknown: list[tuple[str, Thing]] = field(default_factory=list)
 
 
 def touches_between(
@@ -128,6 +131,8 @@ class _Comparison:
         self.gone: dict[Key, Thing] = {}
         self.new: dict[Key, Thing] = {}
         self.pairs: dict[Key, tuple[Thing, Thing]] = {}  # by the baseline's key
+        self.was: dict[Key, Original] = {}  # what a new thing was, by its key
+        self.own: dict[Key, Field] = {}  # the field of a new thing whose class belongs to none
         self.out = Outcome()
 
     def run(self) -> Outcome:
@@ -139,8 +144,11 @@ class _Comparison:
         self._label_changes(takes_over)
         for thing in sorted(self.new.values(), key=lambda one: (one.frame, one.kind, one.server_id)):
             belongs, expected = field_for(thing, self.fields)
+            if thing.key in self.own:
+                belongs, expected = self.own[thing.key], True
             if not (belongs and expected and belongs.kind in (SCALAR, SEGMENTATION)):
-                self.out.additions.append(Addition(thing, belongs.name if belongs else None, expected))
+                name = belongs.name if belongs else None
+                self.out.additions.append(Addition(thing, name, expected, self.was.get(thing.key)))
         for place in sorted(dirty):
             self.out.redrawn[place] = self._redrawn(place)
         return self.out
@@ -169,7 +177,7 @@ class _Comparison:
             if place := self._one_value(before):
                 dirty.add(place)
                 del self.pairs[key]
-                if now.label not in self.by_name[place[0]].classes:
+                if now.label not in self.by_name[place[0]].classes and not self._is_unknown(now):
                     self.new[now.key] = now
         for thing in self.new.values():
             belongs, expected = field_for(thing, self.fields)
@@ -192,6 +200,10 @@ class _Comparison:
             if owner is not None and owner.field == place[0]:
                 before.append(thing)
                 now = self.current.single.get(thing.key)
+                if now is not None and self._is_unknown(now):  # no value stands for such a class: it keeps its own
+                    self.out.unknown.append((own.name, now))
+                    values = thing.attributes if own.kind == SCALAR else now.attributes
+                    now = replace(now, label=thing.label, attributes=values)
                 if now is not None and now.label in own.classes:
                     after.append(now)
         for thing in self.new.values():
@@ -239,7 +251,17 @@ class _Comparison:
         return takes_over
 
     def _fits(self, owner: Original, old: Key, thing: Thing) -> bool:
-        return (old[0] == TAG) == (thing.kind == TAG) and self.by_name[owner.field].takes(thing)
+        return (old[0] == TAG) == (thing.kind == TAG) and self._still_takes(owner, thing)
+
+    def _is_unknown(self, thing: Thing) -> bool:
+        """Whether a thing's class belongs to no field: somebody added it in CVAT."""
+        return all(thing.label not in each.classes for each in self.fields)
+
+    def _still_takes(self, owner: Original, now: Thing) -> bool:
+        """Whether a thing that was a label of a field still is one: a class that was added in CVAT does not change that."""
+        own = self.by_name[owner.field]
+        known = replace(now, label=next(iter(own.classes), "")) if self._is_unknown(now) else now
+        return own.takes(known)
 
     def _pair(self, old: Key, new: Key) -> None:
         self.pairs[old] = (self.gone.pop(old), self.new.pop(new))
@@ -252,8 +274,9 @@ class _Comparison:
             if owner is None:
                 self.new[now.key] = now
                 del self.pairs[key]
-            elif now.label not in self.by_name[owner.field].classes or not self.by_name[owner.field].takes(now):
+            elif not self._still_takes(owner, now):
                 self.new[now.key] = now  # it became something of another field
+                self.was[now.key] = owner
                 self.gone[key] = before
                 del self.pairs[key]
                 concerned[owner] = None
@@ -282,6 +305,8 @@ class _Comparison:
                 moved = after[place]
                 assert moved is not None
                 self.new[moved.key] = moved
+                if self._is_unknown(moved):
+                    self.own[moved.key] = self.by_name[original.field]
                 after[place], found[place] = None, frozenset()
         touches = frozenset().union(*found)
         if not any(now is not None for now in after):

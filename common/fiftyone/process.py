@@ -45,6 +45,8 @@ _REMEDIES = {
     "of its own, which serves one command at a time: try again when the other one is through.",
     protocol.DISK: "Make room on the disk of CVAT_STATE_DIR (and on that of FiftyOne's database), then run the same command "
     "again: it goes on.",
+    protocol.STATE: "Make it readable and writable for the user that runs fiftyone_sync.py, or put a good copy of it (from the "
+    "backup of CVAT_STATE_DIR) in its place; then run the same command again.",
     protocol.VERSION: "Install the version that requirements-fiftyone.txt names.",
     protocol.UNEXPECTED: "LOG_LEVEL=DEBUG shows what FiftyOne printed.",
 }

@@ -25,6 +25,7 @@ DATA = "data"  # CVAT could not make frames of the files
 DEADLINE = "deadline"
 DATABASE = "database"
 DISK = "disk"  # no room left on a disk of ours
+STATE = "state"  # a file of a round, or a folder, that cannot be read or written
 VERSION = "version"
 UNEXPECTED = "unexpected"
 LONGEST_REASON = 400

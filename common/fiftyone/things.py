@@ -61,22 +61,33 @@ class Track:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """All that a task holds. `specs`: {class: {attribute: its description}}."""
+    """All that a task holds. `specs`: {class: {attribute: its description}}; `renamed`: {what it was called: its name}."""
 
     single: Mapping[tuple[str, int, int, int], Thing]
     tracks: Mapping[int, Track]
     specs: Mapping[str, Mapping[str, Spec]]
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
 
 # The points of a track on the frames between two of its keyframes: [(frame, points)].
 Between = Callable[[Thing, Thing], Iterable[tuple[int, Sequence[float]]]]
 
 
-def read_task(content: Mapping[str, Any]) -> Held:
-    """Reads {"annotations": …, "labels": …} as the server answered them. Raises KeyError, TypeError, ValueError."""
-    listed = content["labels"]
-    labels = listed.get("results", []) if isinstance(listed, Mapping) else listed
-    classes = {int(one["id"]): (str(one["name"]), _specs(one)) for one in labels}
+def read_task(content: Mapping[str, Any], before: Mapping[str, Any] | None = None) -> Held:
+    """Reads {"annotations": …, "labels": …} as the server answered them. Raises KeyError, TypeError, ValueError.
+
+    Classes and attributes that had another name in `before` keep that one: a new name touches no label.
+    """
+    labels = _labels(content)
+    known = {int(one["id"]): one for one in _labels(before)} if before is not None else {}
+    renamed: dict[str, str] = {}
+    classes = {}
+    for one in labels:
+        was = known.get(int(one["id"]), one)
+        specs = {int(each["id"]): str(each["name"]) for each in was.get("attributes") or []}
+        classes[int(one["id"])] = (str(was["name"]), _specs(one, specs))
+        if was["name"] != one["name"]:
+            renamed[str(was["name"])] = str(one["name"])
     annotations = content["annotations"]
     single = {}
     for kind, name in ((TAG, "tags"), (SHAPE, "shapes")):
@@ -87,7 +98,10 @@ def read_task(content: Mapping[str, Any]) -> Held:
     for one in annotations.get("tracks") or []:
         tracks[int(one["id"])] = _track(one, classes[int(one["label_id"])])
     return Held(
-        single, tracks, {name: {spec.name: spec for spec in specs.values()} for name, specs in classes.values()}
+        single,
+        tracks,
+        {name: {spec.name: spec for spec in specs.values()} for name, specs in classes.values()},
+        renamed,
     )
 
 
@@ -137,10 +151,15 @@ def _gap(left: Thing, right: Thing, last_frame: int, between: Between) -> dict[i
     return found
 
 
-def _specs(label: Mapping[str, Any]) -> dict[int, Spec]:
+def _labels(content: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    listed = content["labels"]
+    return list(listed.get("results", []) if isinstance(listed, Mapping) else listed)
+
+
+def _specs(label: Mapping[str, Any], names: Mapping[int, str]) -> dict[int, Spec]:
     return {
         int(one["id"]): Spec(
-            str(one["name"]),
+            names.get(int(one["id"]), str(one["name"])),
             str(one.get("input_type") or "text"),
             str(one.get("default_value") or ""),
             bool(one.get("mutable", True)),

@@ -256,8 +256,8 @@ class Report:
             line += f" Is column {column} the right one (--csv-column)? The first line has: {row}."
         return [line]
 
-    def last_words(self) -> list[str]:
-        """The closing lines of the screen and the log."""
+    def last_words(self, *, stopped: bool) -> list[str]:
+        """The closing lines of the screen and the log. How a run goes on that was stopped, its frame says."""
         counts = self.counts
         rate = self.bytes / self.seconds if self.seconds > 0 else 0.0
         files = f", {self.downloaded / self.seconds:,.0f} files/s" if self.downloaded > self.seconds > 0 else ""
@@ -287,7 +287,8 @@ class Report:
             )
         left = counts.to_fetch - self.downloaded - self.failed
         if left:
-            lines.append(f"{plural(left, 'file')} left. Run the same command again: it goes on from here.")
+            again = "" if stopped else " Run the same command again: it goes on from here."
+            lines.append(f"{plural(left, 'file')} left.{again}")
         elif self.failed:
             lines.append("Run the same command again to try the failed ones once more.")
         elif not (counts.missing or counts.ambiguous):

@@ -155,7 +155,7 @@ def analyse(
             plan.add_objects(objects)
             show()
         seconds = round(time.monotonic() - began, 2)
-        log.get().info(
+        log.get().debug(
             "bucket_listed", bucket=bucket.name, prefix=settings.s3_prefix, objects=plan.counts.listed, seconds=seconds
         )
         if not plan.counts.listed:
@@ -250,7 +250,7 @@ class Download:
 
     def whole(self, layout: Layout) -> int:
         """Analysis, question, download, end."""
-        log.get().info("log_file", path=str(self.report.open_log()))
+        log.get().debug("log_file", path=str(self.report.open_log()))
         with self._early_end_kept():
             self._tell_state()
             journal, adopted = self._analysed(layout)
@@ -422,11 +422,11 @@ class Download:
         with contextlib.suppress(OSError, DiskFull):
             if ending is not None:
                 report.note("ended", reason_of(ending))
-            for line in report.last_words():
+            for line in report.last_words(stopped=stopped):
                 report.note("end", line)
             report.flush()
-        log.get().info("download_finished", status=status_of(ending), files=report.downloaded, failed=report.failed)
-        for line in report.last_words():
+        log.get().debug("download_finished", status=status_of(ending), files=report.downloaded, failed=report.failed)
+        for line in report.last_words(stopped=stopped):
             say(line)
         code = report.exit_code
         if code == Exit.ALL_GOOD and ending is not None:

@@ -47,16 +47,32 @@ class DownloadBar(_Drawn):
         if draws() and files:
             # Only where there is somebody to see it: it takes a tenth of a second to load.
             from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+            from rich.progress import (
+                BarColumn,
+                Progress,
+                ProgressColumn,
+                TextColumn,
+                TimeRemainingColumn,
+                TransferSpeedColumn,
+            )
 
+            from common.bars import NameColumn, as_it_is, bar_width, is_narrow
+
+            console = Console(stderr=True)
+            counts: list[ProgressColumn] = [NameColumn(lambda task: str(task.fields["of"]))]
+            name: list[ProgressColumn] = []
+            if not is_narrow(console):
+                of = TextColumn("{task.fields[of]}", markup=False, table_column=as_it_is())
+                counts = [of, BarColumn(bar_width=bar_width(console))]
+                # All names may begin with the same folders.
+                name = [NameColumn(lambda task: str(task.fields["name"]), keep_end=True)]
             self._rich = Progress(
-                TextColumn("{task.fields[of]}", markup=False),
-                BarColumn(bar_width=24),
-                TextColumn("{task.percentage:>3.0f}%"),
-                TransferSpeedColumn(),
-                TimeRemainingColumn(compact=True),
-                TextColumn("{task.fields[name]}", markup=False),
-                console=Console(stderr=True),
+                *counts,
+                TextColumn("{task.percentage:>3.0f}%", table_column=as_it_is()),
+                TransferSpeedColumn(table_column=as_it_is()),
+                TimeRemainingColumn(compact=True, table_column=as_it_is()),
+                *name,
+                console=console,
                 transient=True,
                 refresh_per_second=5,
             )
@@ -71,7 +87,7 @@ class DownloadBar(_Drawn):
         """Called several times a second."""
         if self._rich:
             of = f"{files:,} of {self._files:,}" + (f", {failed:,} failed" if failed else "")
-            self._rich.update(self._task, completed=bytes_done, of=of, name=printable(name, 40))
+            self._rich.update(self._task, completed=bytes_done, of=of, name=printable(name, 1024))
             return
         if time.monotonic() - self._logged < LOG_EVERY_SECONDS:
             return

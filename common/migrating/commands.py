@@ -40,7 +40,9 @@ from common.sc.projects import (
     choose,
     datasets_of,
     get_project,
+    is_gone,
     list_projects,
+    same_moment,
     statistics,
     trainable_tasks,
 )
@@ -103,7 +105,7 @@ def each_of(run: ScRun, verb: str, work: Iterable[tuple[str, Callable[[], Report
             except (Trouble, Locked, OSError) as error:
                 log.get().warning("project_failed", project=name, reason=str(error))
                 report = _failed(name, error)
-            except (LookupError, TypeError, ValueError, AttributeError) as error:
+            except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
                 # An answer that nobody foresaw: the other projects are still carried.
                 log.get().warning(
                     "unexpected_error", project=name, reason=f"{type(error).__name__}: {error}", exc_info=True
@@ -240,7 +242,7 @@ def _migrated(run: ScRun, source: Client, target: Client, project: Project, base
     counted = _counted(source, str(project["id"]))
     before = _record(finished)
     if before.get("name") == name:
-        if not _is_there(target, str(before.get("project") or "")):
+        if not _is_there(target, str(before.get("project") or ""), str(before.get("created_at") or "")):
             log.get().warning("project_is_gone", project=name, detail="it was deleted on the target: migrated again")
         elif before.get("counted") == counted:
             if not before.get("kept"):
@@ -256,17 +258,30 @@ def _migrated(run: ScRun, source: Client, target: Client, project: Project, base
         kept = bool(run.arguments.keep_spool)
         write_json(
             finished,
-            {"name": name, "where": report.where, "project": report.project_id, "counted": counted, "kept": kept},
+            {
+                "name": name,
+                "where": report.where,
+                "project": report.project_id,
+                "created_at": report.project_created_at,
+                "counted": counted,
+                "kept": kept,
+            },
         )
         _clear_spool(run, folder)
     return report
 
 
-def _is_there(client: Client, project_id: str) -> bool:
-    try:
-        return bool(project_id) and bool(get_project(client, project_id))
-    except errors.NotFound:
+def _is_there(client: Client, project_id: str, created_at: str) -> bool:
+    """Whether the project is still there, and not another one of its id on a server that was set up anew. Raises WebError."""
+    if not project_id:
         return False
+    try:
+        found = str(get_project(client, project_id).get("creation_time") or "")
+    except errors.NotFound as error:
+        if is_gone(client, project_id, error):
+            return False
+        raise
+    return same_moment(created_at, found)
 
 
 def _record(path: Path) -> dict[str, Any]:

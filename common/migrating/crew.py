@@ -15,6 +15,7 @@ from common.waiting import StopSignal
 Item = TypeVar("Item")
 Made = TypeVar("Made")
 TICK_SECONDS = 0.5
+STOP_PATIENCE_SECONDS = 2.5
 # A crew begins with so many hands, if it may have them.
 FIRST_HANDS = 10
 
@@ -88,8 +89,10 @@ class _Crew(Generic[Item, Made]):
     def give(self, item: Item) -> None:
         self._waiting.put((item,))
 
-    def dismiss(self) -> None:
-        """What nobody has begun with is given up; what is under way is waited for."""
+    def dismiss(self, stop: StopSignal) -> None:
+        """What nobody has begun with is given up. What is under way is waited for; after a stop not for long: a server
+        may be silent, what hangs can be repeated, and the threads end with the process.
+        """
         while True:
             try:
                 self._waiting.get_nowait()
@@ -97,8 +100,10 @@ class _Crew(Generic[Item, Made]):
                 break
         for _ in self._threads:
             self._waiting.put(None)
+        waits_until = time.monotonic() + STOP_PATIENCE_SECONDS
         for thread in self._threads:
-            thread.join()
+            while thread.is_alive() and not (stop.is_set and time.monotonic() >= waits_until):
+                thread.join(0.1)
 
     def _run(self) -> None:
         while (taken := self._waiting.get()) is not None:
@@ -121,7 +126,7 @@ def side_by_side(
     """Works on all items, `most` at a time at most, and gives each back when it is over, in no order.
 
     Items are taken from the iterable when there is room: it may be long. Raises Stopped and what ends the run, once
-    what is under way has ended.
+    what is under way has ended; after a stop it waits for that for STOP_PATIENCE_SECONDS only.
     """
     pace = Pace(most, time.monotonic())
     crew: _Crew[Item, Made] = _Crew(work)
@@ -151,11 +156,11 @@ def side_by_side(
                 yield Done(item, made, None)
             elif isinstance(error, Trouble):
                 yield Done(item, None, error)
-            elif isinstance(error, OSError | LookupError | TypeError | ValueError | AttributeError):
+            elif isinstance(error, OSError | LookupError | TypeError | ValueError | AttributeError | RecursionError):
                 # A file that cannot be written, or an answer of the server that nobody foresaw.
                 log.get().warning("unexpected_error", reason=f"{type(error).__name__}: {error}", exc_info=error)
                 yield Done(item, None, Trouble(f"{type(error).__name__}: {error}"))
             else:
                 raise error
     finally:
-        crew.dismiss()
+        crew.dismiss(stop)

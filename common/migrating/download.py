@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
+import zipfile
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from common import log
-from common.files import DiskFull, write_json
+from common.files import DiskFull, publish, write_json
 from common.hashing import sha256_of
 from common.lock import locked
 from common.migrating.crew import side_by_side
@@ -19,13 +19,13 @@ from common.migrating.folder import BadFolder, Entry, ProjectFolder
 from common.migrating.names import dataset_folders, safe_id, safe_name, stems_of
 from common.migrating.picture_size import NoPicture, size_of_picture
 from common.migrating.report import Report
-from common.migrating.wholeness import compare, settle_vanished, sum_up
+from common.migrating.wholeness import compare, recorded_files, settle_vanished, sum_up
 from common.progress import Display
 from common.sc import configuration, models
 from common.sc.address import server_key
 from common.sc.client import Client
 from common.sc.media import Media, extension_of, fetch_image, fetch_large, list_media, media_path
-from common.sc.projects import Dataset, datasets_of, get_project, portable, statistics
+from common.sc.projects import Dataset, datasets_of, get_project, portable, same_moment, statistics
 from common.sc.scenes import image_scene, predictions, video_ranges, video_scenes
 from common.text import iso, now, parse_time
 from common.transfer import Fetched, Interrupted, PartFile, require_room
@@ -57,6 +57,7 @@ class _Job:
     datasets: dict[str, Dataset] = field(default_factory=dict)
     reuse_scenes: bool = False
     unfinished: bool = False
+    files: dict[str, str] = field(default_factory=dict)  # of models: SHA-256 by path
     vanished: dict[str, Entry] = field(default_factory=dict)  # as they were when they had annotations that are gone now
 
 
@@ -72,19 +73,20 @@ def _download(client: Client, project_id: str, folder: ProjectFolder, wanted: Wa
     project = get_project(client, project_id)
     report = Report(str(project["name"]), where=str(folder.path))
     source = {"server": server_key(client.url), "project_id": str(project["id"])}
-    old = _take_up(folder, source)
+    old = _take_up(folder, source, str(project.get("creation_time") or ""))
     unfinished = folder.begun() is not None
     job = _Job(client, project, folder, wanted, reuse_scenes=_is_fresh(folder), unfinished=unfinished)
     if not job.reuse_scenes or folder.begun() is None:
         folder.begin({**source, "begun_at": iso(now())})
+    known = recorded_files(folder.manifest())
+    job.files = {path: sha256 for path, sha256 in known.items() if path.startswith("models/")}
     datasets = datasets_of(client, project)
     job.datasets = {each.id: each for each in datasets}
     job.folders = dataset_folders((each.id, each.name) for each in datasets)
     write_json(folder.path / "project.json", portable(project, datasets))
-    with ThreadPoolExecutor(1, thread_name_prefix="configuration") as aside:
-        reading = aside.submit(configuration.read, client, project)
+    with client.beside("configuration", lambda: configuration.read(client, project)) as reading:
         listed = [media for each in datasets for media in list_media(client, project_id, each.id)]
-        stored_configuration = reading.result()
+        stored_configuration = reading()
     write_json(folder.path / "configuration.json", stored_configuration)
     # What is gone on the server stays here: nothing new takes its name. All that are listed have a say in each name, so
     # that a run that was broken off ends with the same names as one that was not.
@@ -123,6 +125,7 @@ def _download(client: Client, project_id: str, folder: ProjectFolder, wanted: Wa
                 "scenes": report.scenes,
                 "shapes": report.shapes,
             },
+            "files": job.files,
             "complete": not report.gaps,
             "gaps": report.gaps[:1000],
         },
@@ -130,7 +133,7 @@ def _download(client: Client, project_id: str, folder: ProjectFolder, wanted: Wa
     return report
 
 
-def _take_up(folder: ProjectFolder, source: Mapping[str, str]) -> dict[str, Entry]:
+def _take_up(folder: ProjectFolder, source: Mapping[str, str], created_at: str) -> dict[str, Entry]:
     """What the folder already holds of this project. Raises BadFolder when it holds another one."""
     manifest = folder.manifest()
     before = (manifest or {}).get("source") or folder.begun()
@@ -142,6 +145,12 @@ def _take_up(folder: ProjectFolder, source: Mapping[str, str]) -> dict[str, Entr
         return {}
     if any(before.get(key) != value for key, value in source.items()):
         raise BadFolder(f"{folder.path} holds another project ({before.get('server')}, {before.get('project_id')})")
+    known = (manifest or {}).get("project")
+    if isinstance(known, dict) and not same_moment(str(known.get("creation_time") or ""), created_at):
+        raise BadFolder(
+            f"{folder.path} holds another project of this id, from before the server was set up anew: choose another folder "
+            "(--into), or move that one away"
+        )
     return folder.entries()
 
 
@@ -353,7 +362,7 @@ def _fetch_models(job: _Job, report: Report) -> None:
     trained = sum(len(group["models"]) for group in groups)
     if not trained:
         return
-    job.folder.write_small("models/models.json", groups)
+    job.files["models/models.json"] = job.folder.write_small("models/models.json", groups)
     report.notes.append(
         "models: no server takes model files in; only the server's own archive (export-archive) moves them"
         if job.client.generation.has_archives
@@ -364,12 +373,25 @@ def _fetch_models(job: _Job, report: Report) -> None:
     folder = job.folder.folder_for("models")
     for file in models.model_files(job.client, project_id, groups):
         final = folder / f"{safe_name(file.name)}.zip"
-        if final.exists():
+        if _model_is_there(job, final):
             continue
         part = PartFile(folder / f".{final.name}.part")
         try:
-            fetch_large(job.client, file.path, part, file.path, reserve_bytes=job.wanted.reserve_bytes)
-            job.folder.place(part.path, final)
+            fetched = fetch_large(job.client, file.path, part, file.path, reserve_bytes=job.wanted.reserve_bytes)
+            publish(part.path, final)  # at once on the disk: a later run believes it by its name
+            job.files[f"models/{final.name}"] = fetched.sha256
             part.mark_path.unlink(missing_ok=True)
         except (errors.WebError, Interrupted) as error:
             report.gaps.append(f"model file {file.name}: {error}")
+
+
+def _model_is_there(job: _Job, final: Path) -> bool:
+    """Whether a model's file is there as it was written; of one that no manifest tells of, whether it is a whole zip."""
+    relative = f"models/{final.name}"
+    try:
+        sha256 = sha256_of(final, job.client.stop.check)
+    except OSError:
+        return False
+    if relative not in job.files and zipfile.is_zipfile(final):
+        job.files[relative] = sha256
+    return job.files.get(relative) == sha256

@@ -140,7 +140,7 @@ class ProjectFolder:
                 for line in file:
                     try:
                         entry = Entry(**json.loads(line))
-                    except (ValueError, TypeError):
+                    except (ValueError, TypeError, RecursionError):
                         continue
                     found[entry.id] = entry
         except FileNotFoundError:
@@ -171,7 +171,9 @@ class ProjectFolder:
                 self._ledger = None
 
     def finish(self, entries: Iterable[Entry], manifest: dict[str, Any]) -> None:
-        """Writes the ledger whole and the manifest last. Raises DiskFull."""
+        """Writes the ledger whole and the manifest last, with the hashes of what the ledger does not tell of: those in
+        `files` of the given manifest, by path, and of the project and its configuration. Raises DiskFull.
+        """
         self.close()
         self._settle()
         temporary = self.path / ".media.jsonl.tmp"
@@ -180,9 +182,11 @@ class ProjectFolder:
                 for entry in sorted(entries, key=lambda each: each.id):
                     file.write(json.dumps(_short(entry), ensure_ascii=False) + "\n")
             publish(temporary, self.ledger_path)
+        described = [each for each in ("project.json", "configuration.json") if (self.path / each).exists()]
+        files = {**(manifest.get("files") or {}), **{each: sha256_of(self.path / each) for each in described}}
         write_json(
             self.manifest_path,
-            {"version": MANIFEST_VERSION, **manifest, "media_sha256": sha256_of(self.ledger_path)},
+            {"version": MANIFEST_VERSION, **manifest, "files": files, "media_sha256": sha256_of(self.ledger_path)},
         )
         (self.path / ".download.json").unlink(missing_ok=True)
 
@@ -250,7 +254,7 @@ class ProjectFolder:
         try:
             data = self.inside(relative).read_bytes()
             return json.loads(data), hashlib.sha256(data).hexdigest()
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:  # the last: nested without end
             raise BadFolder(f"{relative} cannot be read: {error}") from None
 
     def project(self) -> dict[str, Any]:
@@ -270,7 +274,7 @@ def _read_object(path: Path) -> dict[str, Any] | None:
         found = json.loads(path.read_bytes())
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BadFolder(f"{path} cannot be read: {error}") from None
     if not isinstance(found, dict):
         raise BadFolder(f"{path} cannot be read: it holds no record")

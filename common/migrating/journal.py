@@ -37,6 +37,7 @@ class Journal:
         self._descriptor: int | None = None
         self.project_id = ""
         self.created = False
+        self.created_at = ""  # the project's creation time, as the server says it
         self.creating: dict[str, Any] | None = None
         self.datasets: dict[str, str] = {}
         self.already: dict[str, list[str]] = {}  # target dataset -> media that others had put there
@@ -55,7 +56,7 @@ class Journal:
                 for line in file:
                     try:
                         self._take(json.loads(line))
-                    except (ValueError, TypeError, KeyError, AttributeError):
+                    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
                         continue  # torn by a crash
         except FileNotFoundError:
             return
@@ -68,6 +69,7 @@ class Journal:
                     self.creating = value
                 case "project":
                     self.project_id, self.created = str(value["id"]), bool(value["created"])
+                    self.created_at = str(value.get("created_at") or "")
                 case "dataset":
                     self.datasets[value[0]] = value[1]
                 case "already":

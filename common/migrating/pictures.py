@@ -191,10 +191,38 @@ def _plan_keypoints(plan: Plan, classes: Sequence[str], keypoints: Keypoints | N
 def annotations_of(picture: Picture, plan: Plan, width: int, height: int) -> tuple[list[dict[str, Any]], list[str]]:
     """The annotations of one picture, [{"shape", "labels": [{"task", "name"}]}], and why something was left out."""
     figures = [each for each in picture.figures if each.label in plan.classes]
-    whole = {"type": "RECTANGLE", "x": 0, "y": 0, "width": width, "height": height}
+    if plan.project_type in ("classification", "anomaly"):
+        return _global(figures, plan, {"type": "RECTANGLE", "x": 0, "y": 0, "width": width, "height": height})
+    figures, outside = _within(figures, (width, height))
+    made, lost = _local(figures, plan, width, height)
+    return made, outside + lost
+
+
+def _within(figures: Sequence[Figure], size: tuple[int, int]) -> tuple[list[Figure], list[str]]:
+    """Those of which something lies in the picture; a word for each object of which nothing does: pushed to the edge it
+    would be an annotation that nobody made.
+    """
+    inside = [each for each in figures if each.form == "tag" or _reaches_into(outline(each), size)]
+    kept = {each.group for each in inside if each.group}
+    left = [each for each in figures if each not in inside]
+    alone = sum(not each.group for each in left)
+    objects = len({each.group for each in left if each.group} - kept)
+    return inside, ["a shape that lies wholly outside of its picture"] * (alone + objects)
+
+
+def _reaches_into(points: Sequence[Point], size: tuple[int, int]) -> bool:
+    if not points or not all(math.isfinite(value) for point in points for value in point):
+        return False
+    for at, limit in enumerate(size):
+        least, most = min(point[at] for point in points), max(point[at] for point in points)
+        if least >= limit or (most <= 0 and least < 0):
+            return False
+    return True
+
+
+def _local(figures: Sequence[Figure], plan: Plan, width: int, height: int) -> tuple[list[dict[str, Any]], list[str]]:
+    """For tasks whose annotations have a place in the picture."""
     match plan.project_type:
-        case "classification" | "anomaly":
-            return _global(figures, plan, whole)
         case "keypoint":
             return _skeleton(figures, plan)
         case "detection_to_segmentation":

@@ -59,7 +59,7 @@ def read_dataset(path: Path, data_format: str = "") -> ReadDataset:
         dataset = datumaro.Dataset.import_from(str(path), name)
         categories = dataset.categories()
     except Exception as error:  # noqa: BLE001 - its readers raise whatever their parsers raise
-        raise NoDataset(f"{path} cannot be read as {name or 'any known format'}: {error}") from None
+        raise NoDataset(f"{path} cannot be read as {name or 'any known format'}: {_reasons(error)}") from None
     found = categories.get(AnnotationType.label)
     labels = [each.name for each in found.items] if found is not None else []
     points = categories.get(AnnotationType.points)
@@ -71,6 +71,15 @@ def read_dataset(path: Path, data_format: str = "") -> ReadDataset:
         offset = 1 if joints and max(max(each) for each in joints) >= len(first.labels) else 0
         keypoints = Keypoints(tuple(first.labels), tuple((a - offset, b - offset) for a, b in joints))
     return ReadDataset(labels, keypoints, dataset)
+
+
+def _reasons(error: BaseException) -> str:
+    """What a reader says, and the innermost reason of it: the rest are layers around it."""
+    inner = error
+    while (deeper := inner.__cause__ or inner.__context__) is not None:
+        inner = deeper
+    said, reason = (str(each).rstrip(".") or type(each).__name__ for each in (error, inner))
+    return said if inner is error or reason in said else f"{said}: {reason}"
 
 
 def _found_out(matches: list[str]) -> str | None:

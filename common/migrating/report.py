@@ -41,6 +41,7 @@ class Report:
     done: list[str] = field(default_factory=list)
     remedy: str = ""
     project_id: str = ""  # on the server that was uploaded to
+    project_created_at: str = ""
 
     def settle(self) -> Report:
         if self.gaps and self.outcome == "done":

@@ -23,7 +23,10 @@ from common.sc.projects import (
     creation_body,
     datasets_of,
     get_project,
+    is_gone,
     list_projects,
+    same_moment,
+    statistics,
     takes_labels,
 )
 from common.waiting import growing_pauses
@@ -38,17 +41,16 @@ class NameTaken(Trouble):
 
 def target_project(client: Client, source: Source, name: str, if_there: IfThere, journal: Journal) -> Project:
     if journal.project_id:
-        try:
-            return get_project(client, journal.project_id)
-        except errors.NotFound:
-            log.get().warning("project_is_gone", project=journal.project_id, detail="it was deleted: it is made anew")
-            journal.set_aside()
+        ours = _taken_up(client, journal)
+        if ours is not None:
+            return ours
+        journal.set_aside()
     if journal.creating is not None:
         found = _made_since(client, name, [*journal.creating["before"], *made_by_siblings(source.folder.path)])
         if found:
             return _adopted(client, journal, found[0], created=True)
-    ours = made_by_siblings(source.folder.path)
-    same_name = [each for each in list_projects(client) if each.get("name") == name and str(each["id"]) not in ours]
+    siblings = made_by_siblings(source.folder.path)
+    same_name = [each for each in list_projects(client) if each.get("name") == name and str(each["id"]) not in siblings]
     if same_name and if_there == "refuse" and journal.creating is None:
         ids = ", ".join(str(each["id"]) for each in same_name)
         raise NameTaken(f"{client.url} already has a project {name!r} ({ids})")
@@ -57,7 +59,30 @@ def target_project(client: Client, source: Source, name: str, if_there: IfThere,
             ids = ", ".join(str(each["id"]) for each in same_name)
             raise NameTaken(f"{client.url} has several projects {name!r} ({ids}): rename all but one")
         return _adopted(client, journal, same_name[0], created=False)
-    return _create(client, source, name, [*(str(each["id"]) for each in same_name), *ours], journal)
+    return _create(client, source, name, [*(str(each["id"]) for each in same_name), *siblings], journal)
+
+
+def _taken_up(client: Client, journal: Journal) -> Project | None:
+    """The project that an earlier run uploaded to; None where it is gone. Raises WebError."""
+    try:
+        found = get_project(client, journal.project_id)
+    except errors.NotFound as error:
+        if not is_gone(client, journal.project_id, error):
+            raise
+        log.get().warning("project_is_gone", project=journal.project_id, detail="it was deleted: it is made anew")
+        return None
+    if not _is_the_same(client, journal, found):
+        detail = "the server was set up anew, and this is another project: ours is made anew"
+        log.get().warning("project_is_gone", project=journal.project_id, detail=detail)
+        return None
+    return found
+
+
+def _is_the_same(client: Client, journal: Journal, project: Project) -> bool:
+    """Whether the project of this id is the one that the journal tells of: the id may have been given once more."""
+    if journal.datasets:
+        return bool({each.id for each in datasets_of(client, project)} & set(journal.datasets.values()))
+    return same_moment(journal.created_at, str(project.get("creation_time") or ""))
 
 
 def _create(client: Client, source: Source, name: str, before: list[str], journal: Journal) -> Project:
@@ -82,8 +107,11 @@ def _made_since(client: Client, name: str, before: list[str]) -> list[Project]:
 
 
 def _adopted(client: Client, journal: Journal, project: Project, *, created: bool) -> Project:
-    journal.write_durably(project={"id": str(project["id"]), "created": created})
-    return get_project(client, str(project["id"]))
+    noted = {"id": str(project["id"]), "created": created}
+    journal.write_durably(project=noted)
+    whole = get_project(client, str(project["id"]))
+    journal.write_durably(project={**noted, "created_at": str(whole.get("creation_time") or "")})
+    return whole
 
 
 def with_labels(
@@ -152,7 +180,7 @@ def look_around(job: UploadJob, if_there: IfThere) -> None:
         if entry.id not in job.journal.media:
             pending[(job.journal.datasets[entry.dataset], entry.kind, entry.name)].append(entry)
     for dataset in dict.fromkeys(job.journal.datasets.values()):
-        there = list(list_media(job.client, job.project_id, dataset))
+        there = _listed(job, dataset)
         job.there |= {each.id: each for each in there}
         if not job.journal.created and dataset not in job.journal.already:
             _meet(job, dataset, there, if_there, pending)
@@ -170,6 +198,25 @@ def look_around(job: UploadJob, if_there: IfThere) -> None:
     for source in gone:  # deleted on the target since
         del job.journal.media[source]
         job.journal.forget_scenes(source)
+
+
+def _listed(job: UploadJob, dataset: str) -> list[Media]:
+    """What a dataset of the target holds. Where something that was sent is not among it, the list is asked for again and
+    must not be shorter than the server's own counts: what is missing is sent once more. Raises WebError.
+    """
+    there = list(list_media(job.client, job.project_id, dataset))
+    of = {each.id: job.journal.datasets.get(each.dataset) for each in job.source.entries}
+    sent = {target for source, target in job.journal.media.items() if of.get(source) == dataset}
+    if sent <= {each.id for each in there}:
+        return there
+    there = list(list_media(job.client, job.project_id, dataset))
+    said = statistics(job.client, job.project_id, dataset) or {}
+    counted = said.get("images", 0) + said.get("videos", 0)
+    if counted > len(there):
+        raise errors.ServerError(
+            f"the target lists {len(there):,} images and videos and counts {counted:,}: nothing was sent a second time"
+        )
+    return there
 
 
 def _meet(

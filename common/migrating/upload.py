@@ -40,6 +40,7 @@ def upload_project(
         try:
             target = target_project(client, source, name, if_there, journal)
             report.project_id = str(target["id"])
+            report.project_created_at = str(target.get("creation_time") or "")
             report.where = f"{client.url} {report.project_id}"
             labels = map_labels(source.project, target)
             if labels.missing and if_there == "merge" and not journal.created:

@@ -12,7 +12,7 @@ from common.migrating.folder import BadFolder, Entry
 from common.migrating.journal import Journal, journal_path
 from common.migrating.report import Report
 from common.migrating.source import Source, open_source
-from common.migrating.wholeness import read_again
+from common.migrating.wholeness import files_read_again, read_again
 from common.progress import Display
 from common.sc.client import Client
 from common.sc.labels import LabelMap, map_labels
@@ -29,6 +29,8 @@ from common.sc.scenes import (
 )
 from common.waiting import StopSignal
 from common.web import errors
+
+_MEND = "Delete what has changed and download again: only what is not there is fetched."
 
 
 def verify_files(path: Path, stop: StopSignal, workers: int) -> Report:
@@ -47,6 +49,9 @@ def verify_files(path: Path, stop: StopSignal, workers: int) -> Report:
             have = sum(each.kind == kind for each in source.entries)
             if have < counts.get(what, 0):
                 report.gaps.append(f"the manifest counts {counts[what]:,} {what}, {have:,} are in media.jsonl")
+        if wrong := files_read_again(source.folder, stop.check):
+            report.gaps += wrong
+            report.remedy = _MEND
     report.gaps += source.gaps
     with Display(f"reading {source.name}", len(source.entries)) as display:
 
@@ -57,7 +62,7 @@ def verify_files(path: Path, stop: StopSignal, workers: int) -> Report:
             display.advance()
             wrong = done.made if done.made is not None else [f"{done.item.file}: {done.trouble}"]
             if wrong and not source.is_legacy:
-                report.remedy = "Delete what has changed and download again: only what is not there is fetched."
+                report.remedy = _MEND
             report.gaps += wrong
             _count(report, done.item)
     report.seconds = time.monotonic() - began

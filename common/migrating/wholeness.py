@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from common.hashing import sha256_of
-from common.migrating.folder import Entry, ProjectFolder
+from common.migrating.folder import BadFolder, Entry, ProjectFolder
 from common.migrating.report import Report
 from common.sc.media import Media
 from common.sc.projects import Dataset
@@ -99,6 +100,24 @@ def sum_up(entries: Iterable[Entry], report: Report) -> None:
         report.scenes += len(each.scenes or {})
         report.shapes += each.shapes
         report.bytes += each.size_bytes
+
+
+def recorded_files(manifest: Mapping[str, Any] | None) -> dict[str, str]:
+    """The SHA-256 of the project, its configuration and its models, by path; none in folders of earlier versions."""
+    found = (manifest or {}).get("files")
+    return {str(path): str(sha256) for path, sha256 in found.items()} if isinstance(found, dict) else {}
+
+
+def files_read_again(folder: ProjectFolder, between: Callable[[], None]) -> list[str]:
+    """What of them is not on the disk as it was written, one sentence each."""
+    wrong = []
+    for relative, sha256 in recorded_files(folder.manifest()).items():
+        try:
+            if sha256_of(folder.inside(relative), between) != sha256:
+                wrong.append(f"{relative} has changed since it was written")
+        except (OSError, BadFolder) as error:
+            wrong.append(f"{relative} cannot be read: {getattr(error, 'strerror', None) or error}")
+    return wrong
 
 
 def read_again(folder: ProjectFolder, entry: Entry) -> list[str]:

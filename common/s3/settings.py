@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator
 
@@ -13,6 +13,8 @@ from common.settings import Settings
 
 class S3Settings(Settings):
     """How a bucket is reached."""
+
+    from_environment_only: ClassVar[str] = "AWS_"
 
     bucket: str = Field("", alias="CVAT_IMAGES_BUCKET", description="name of the bucket; required")
     endpoint_url: str = Field(

@@ -26,7 +26,7 @@ from common.saving.commit import Finished, commit
 from common.saving.desk import Desk, PartlySaved, Watch
 from common.saving.obtain import Damaged, Obtained, obtain
 from common.sources import Source, TaskContents, TaskState
-from common.text import now, printable
+from common.text import now, plural, printable
 from common.transfer import PartFile, require_room
 
 
@@ -51,18 +51,22 @@ def save_backup(desk: Desk, candidate: Candidate, watch: Watch) -> Record:
     before = look_at(desk.client, source)
     part = desk.store.part(source, "backup")
     order = ExportOrder(source.kind, source.id)
-    got = _obtain(desk, before, order, source.name, part, watch)
+    got = _obtain(desk, before, order, before.state.source.name, part, watch)
     with _room_for_mending(part) as rewritten:
         work = _Work(got.part.path, got.seen)
         after, server = _look_again(desk, source, before)
         changed = after is None or after.state.fingerprint.digest != before.state.fingerprint.digest
         # What changed while it was exported is not stale but newer; the next run saves it again.
-        compared = None if changed else server
+        hidden = _hidden(before)
+        compared = None if changed or hidden else server
         ids = [task.id for task in before.tasks]
         stale = [] if compared is None else compare(compared, ids, _described(work.contents))
         _mend(desk, before, work, stale, rewritten, watch)
         if compared is None:
-            work.lacking += misfits(before.tasks, (after or before).tasks, _described(work.contents))
+            if hidden:
+                work.warnings.append(f"{plural(hidden, 'task')} of it not shown to this account: it was not compared")
+            else:
+                work.lacking += misfits(before.tasks, (after or before).tasks, _described(work.contents))
             work.lacking += missing_media(work.contents)
         else:
             places = {task_id: index for index, task_id in enumerate(sorted(ids))}
@@ -75,10 +79,33 @@ def save_backup(desk: Desk, candidate: Candidate, watch: Watch) -> Record:
             work.warnings.append("it was deleted on the server while it was saved")
         _note_tasks_without_data(before, work)
         work.warnings += restore_warnings(work.contents, desk.server_version, work.path.stat().st_size)
+        if not changed and work.lacking and _is_saved_already(candidate, before, work):
+            desk.store.tidy(source, "backup")
+            raise PartlySaved(f"the archive that CVAT made is still incomplete: {'; '.join(work.lacking)}", None)
         record = _commit(desk, before, got, work, started_at, changed=changed, compared=compared is not None)
     if work.lacking:
         raise PartlySaved(f"the archive that CVAT made is incomplete: {'; '.join(work.lacking)}", record)
     return record
+
+
+def _is_saved_already(candidate: Candidate, look: Look, work: _Work) -> bool:
+    """Whether the newest backup lacks no more than this archive: what is lost for good would fill the disk with copies."""
+    newest = candidate.newest
+    return (
+        newest is not None
+        and newest.verified.result == "incomplete"
+        and newest.fingerprint == look.state.fingerprint
+        and not newest.changed_while_exporting
+        and all(text in newest.warnings for text in work.lacking)
+        and newest.verified.media_files >= sum(task.media_files for task in work.contents.tasks.values())
+    )
+
+
+def _hidden(look: Look) -> int:
+    """How many tasks of a project exist that we are not shown: with them N of `task_N/` says nothing to us."""
+    told = look.raw.get("tasks")
+    number = told.get("count") if look.state.source.kind == "project" and isinstance(told, dict) else None
+    return max(0, number - len(look.tasks)) if isinstance(number, int) else 0
 
 
 def _has_images(task: TaskState) -> bool:
@@ -168,6 +195,9 @@ def _mend(desk: Desk, look: Look, work: _Work, stale: list[Difference], rewritte
         watch.phase("rewriting")
         require_room(rewritten.parent, work.path.stat().st_size, desk.reserve_bytes)
         mended(work.path, rewritten, drop=drop, replace=replacements, between=desk.stop.check)
+    for index in sorted(drop - failed.keys()):
+        name = printable(str(work.contents.tasks[index].raw.get("name", "")), 60)
+        work.alterations.append(f"task_{index} ({name}) was left out: no such task is on the server")
     for index, task in failed.items():
         task_id = ids[index] if index < len(ids) else 0
         reason = "its data upload failed: CVAT refuses to restore a project that holds it"

@@ -117,7 +117,7 @@ class Book:
                 log.get().error("last_run_not_written", mode=mode, reason=str(problem))
         if self._tallies:
             self._print(stopped=why if error else "")
-        log.get().info("run_finished", exit_code=int(code), because=why)
+        log.get().info("run_finished", exit_code=int(code), because=why, sentence="")  # a person reads the last words
 
     def _print(self, stopped: str) -> None:
         """Prints the report, if anybody takes it: what was saved is saved all the same."""

@@ -171,12 +171,13 @@ def _print_saved(out: Console, tallies: Sequence[Tally]) -> None:
     if not saved:
         return
     saved.sort(key=lambda pair: (pair[0].mode, pair[1].source.kind, pair[1].source.id))
-    # Long names and contents are cut at the screen's edge: one line each reads better than wrapped ones.
+    # Long names and contents are cut where the room ends: one line each reads better than wrapped ones. Their columns may
+    # be made narrower, and the texts themselves say that they do not wrap.
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("saved", no_wrap=True, min_width=max(len(_label(*pair)) for pair in saved[:MOST_ROWS]))
-    table.add_column("name", no_wrap=True, max_width=36)
-    table.add_column("size", no_wrap=True, min_width=7, justify="right")
-    table.add_column("what is in it", no_wrap=True, min_width=24)
+    table.add_column("saved", no_wrap=True)
+    table.add_column("name", max_width=36)
+    table.add_column("size", no_wrap=True, justify="right")
+    table.add_column(_on_one_line("what is in it"))
     for tally, line in saved[:MOST_ROWS]:
         assert line.record is not None
         contents = contents_text(line.record)
@@ -184,12 +185,16 @@ def _print_saved(out: Console, tallies: Sequence[Tally]) -> None:
             contents += " (with warnings)"
         elif line.record.changed_while_exporting:
             contents += " (edited meanwhile)"
-        name = Text(printable(line.source.name, 60))
-        table.add_row(_label(tally, line), name, size(line.record.size_bytes), contents)
+        name = _on_one_line(printable(line.source.name, 60))
+        table.add_row(_label(tally, line), name, size(line.record.size_bytes), _on_one_line(contents))
     out.print(table)
     if len(saved) > MOST_ROWS:
         out.print(f"… and {len(saved) - MOST_ROWS:,} more")
     out.print()
+
+
+def _on_one_line(text: str) -> Text:
+    return Text(text, no_wrap=True, overflow="ellipsis")
 
 
 def _label(tally: Tally, line: Line) -> str:

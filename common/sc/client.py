@@ -10,9 +10,10 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urljoin
 
 import requests
@@ -39,6 +40,7 @@ TOKEN_PAUSE_SECONDS = 0.5
 
 # A body that is made afresh for every attempt: a stream cannot be sent twice.
 MakeBody = Callable[[], Any]
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -210,6 +212,23 @@ class Client(Connection):
             yield response
         finally:
             response.close()
+
+    @contextmanager
+    def beside(self, name: str, work: Callable[[], Made]) -> Iterator[Callable[[], Made]]:
+        """Does something in a thread of its own and gives back what waits for its result. After a stop nobody waits for a
+        silent server: the thread is left behind.
+        """
+        pool = ThreadPoolExecutor(1, thread_name_prefix=name)
+        future = pool.submit(work)
+
+        def result() -> Made:
+            with self.stop.asking():
+                return future.result()
+
+        try:
+            yield result
+        finally:
+            pool.shutdown(wait=not self.stop.is_set, cancel_futures=True)
 
     # --- expired credentials --------------------------------------------------------------------------------
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 from urllib.parse import parse_qs, urlsplit
 
+import requests
+
 from common.files import disk_full_named
 from common.sc.client import Client
-from common.transfer import Body, Changed, Fetched, Opener, PartFile, fetch
+from common.sc.endings import ends_whole
+from common.transfer import Body, Changed, Fetched, Interrupted, Opener, PartFile, fetch
 from common.waiting import growing_pauses
 from common.web import errors
 from common.web.bodies import AnswerBody, FinishedBody, position
@@ -87,10 +89,10 @@ def media_path(client: Client, project_id: str, media: Media) -> str:
 
 def list_media(client: Client, project_id: str, dataset_id: str) -> Iterator[Media]:
     """Every image and video of a dataset, each once. Raises WebError."""
-    with ThreadPoolExecutor(1, thread_name_prefix="listing") as aside:  # the answers take their time
-        videos = aside.submit(lambda: list(_list_kind(client, project_id, dataset_id, "video")))
+    # Side by side: the answers take their time.
+    with client.beside("listing", lambda: list(_list_kind(client, project_id, dataset_id, "video"))) as videos:
         yield from _list_kind(client, project_id, dataset_id, "image")
-        yield from videos.result()
+        yield from videos()
 
 
 def _list_kind(client: Client, project_id: str, dataset_id: str, kind: Kind) -> Iterator[Media]:
@@ -113,7 +115,7 @@ def _queried(client: Client, path: str, kind: Kind) -> Iterator[list[Mapping[str
     while True:
         with client.stop.asking():
             answer = client.json("POST", f"{path}/media:query", rule, params={**params, "skip": skip}, repeat=True)
-        page = answer.get("media") or []
+        page = _media_in(answer)
         yield page
         skip += len(page)
         if not page or not answer.get("next_page"):
@@ -124,7 +126,7 @@ def _listed(client: Client, path: str, kind: Kind) -> Iterator[list[Mapping[str,
     params: dict[str, Any] = {"top": PAGE_MEDIA_BEFORE_QUERIES}
     while True:
         answer = _listed_page(client, f"{path}/media/{kind}s", params)
-        page = answer.get("media") or []
+        page = _media_in(answer)
         yield page
         following = str(answer.get("next_page") or "")
         if not page or not following:
@@ -141,9 +143,19 @@ def _listed_page(client: Client, path: str, params: Mapping[str, Any]) -> Mappin
         answer = client.get(path, params)
     except errors.NotFound:
         if path.endswith("videos"):
-            return {}  # an SC without videos
+            return {"media": []}  # an SC without videos
         raise
     return answer if isinstance(answer, dict) else {}
+
+
+def _media_in(answer: Any) -> list[Mapping[str, Any]]:
+    """The media of an answer. Raises NotJson where it is no list of media: that must not be taken for an empty one."""
+    found = answer.get("media") if isinstance(answer, dict) else None
+    if not isinstance(found, list) or any(
+        not isinstance(each, dict) or not each.get("id") or "name" not in each for each in found
+    ):
+        raise errors.NotJson("the server's answer is no list of images and videos")
+    return found
 
 
 # --- fetching ---------------------------------------------------------------------------------------------------
@@ -176,7 +188,19 @@ def _fetch_once(client: Client, path: str, to: Path) -> Fetched:
             raise errors.Unreachable(f"GET {path}: {size:,} of {announced} bytes arrived")
     if not size:
         raise errors.ServerError(f"GET {path}: the server sent an empty file")
+    if not _says_how_long(response) and not ends_whole(to):
+        raise errors.Unreachable(f"GET {path}: {_NO_END}")
     return Fetched(size, digest.hexdigest(), 0)
+
+
+_NO_END = "the server did not say how long the file is, and its end cannot be found in what arrived"
+
+
+def _says_how_long(response: requests.Response) -> bool:
+    """Whether a connection that ends too early is noticed. Without a length its end is taken for that of the file."""
+    if "chunked" in response.headers.get("Transfer-Encoding", "").lower():
+        return True
+    return response.status_code == 206 or response.headers.get("Content-Length", "").isdigit()
 
 
 def hash_of(client: Client, project_id: str, media: Media) -> str:
@@ -199,14 +223,19 @@ def fetch_large(
     on_progress: Callable[[int, int | None], None] = lambda done, total: None,
 ) -> Fetched:
     """Fetches a video or an archive, going on where a break or a killed run stopped. Raises WebError, Interrupted."""
-    return fetch(
-        opener(client, path), part, label, client.stop, reserve_bytes=reserve_bytes, on_progress=on_progress,
-        stall_seconds=client.server.timeout_seconds,
+    said: list[bool] = []
+    fetched = fetch(
+        opener(client, path, lambda response: said.append(_says_how_long(response))), part, label, client.stop,
+        reserve_bytes=reserve_bytes, on_progress=on_progress, stall_seconds=client.server.timeout_seconds,
     )  # fmt: skip
+    if said and not said[-1] and not ends_whole(part.path):
+        part.discard()
+        raise Interrupted(_NO_END)
+    return fetched
 
 
-def opener(client: Client, path: str) -> Opener:
-    """How `transfer.fetch` opens this address, from an offset on."""
+def opener(client: Client, path: str, look: Callable[[requests.Response], None] = lambda response: None) -> Opener:
+    """How `transfer.fetch` opens this address, from an offset on. `look` sees each answer."""
 
     @contextmanager
     def open_at(offset: int, validator: str) -> Iterator[Body]:
@@ -217,6 +246,7 @@ def opener(client: Client, path: str) -> Opener:
             with client.streaming(path, headers=headers) as response:
                 if "html" in response.headers.get("Content-Type", ""):
                     raise errors.NotJson(f"GET {path}: a web page came in place of the file")
+                look(response)
                 yield AnswerBody(response, *position(response, offset))
         except errors.PastTheEnd as error:
             if error.total_bytes != offset:

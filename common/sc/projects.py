@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from common.exits import Exit, RunEnds, Trouble
 from common.sc.client import Client
 from common.sc.generation import Generation
-from common.text import printable
+from common.text import parse_time, printable
 from common.web import errors
 
 PAGE_PROJECTS = 100
@@ -67,9 +68,29 @@ def _listed(answer: Any, key: str) -> list[Project]:
 def get_project(client: Client, project_id: str) -> Project:
     """One project whole, with its datasets and pipeline. Raises WebError."""
     answer = client.get(f"{client.home}/projects/{project_id}")
-    if not isinstance(answer, dict) or "pipeline" not in answer:
+    pipeline = answer.get("pipeline") if isinstance(answer, dict) else None
+    if not isinstance(pipeline, dict) or not isinstance(pipeline.get("tasks"), list) or not answer.get("id"):
         raise errors.NotJson(f"project {project_id}: the server's answer is no project")
-    return answer
+    project: Project = answer
+    return project
+
+
+def is_gone(client: Client, project_id: str, error: errors.NotFound) -> bool:
+    """Whether a project that was answered 404 is no longer there: a proxy's page says nothing, the list does.
+
+    Raises WebError.
+    """
+    if not isinstance(error.payload, dict) or not error.payload.get("error_code"):
+        return False
+    return all(str(each["id"]) != project_id for each in list_projects(client))
+
+
+def same_moment(one: str, other: str) -> bool:
+    """Whether two creation times are of the same project, as far as they tell: servers round them."""
+    try:
+        return abs(parse_time(one) - parse_time(other)) < timedelta(seconds=2)
+    except ValueError:
+        return True
 
 
 def choose(projects: Sequence[Project], wanted: str) -> Project:

@@ -262,7 +262,9 @@ def _answers_queries(client: Client, projects_path: str, projects: Any, product:
         for dataset in (detail or {}).get("datasets") or []:
             path = f"{projects_path}/{project['id']}/datasets/{dataset['id']}/media:query"
             try:
-                return isinstance(client.json("POST", path, {}, params={"limit": 1, "skip": 0}, repeat=True), dict)
+                with client.stop.asking():  # a question, though a POST
+                    answer = client.json("POST", path, {}, params={"limit": 1, "skip": 0}, repeat=True)
+                return isinstance(answer, dict)
             except (errors.NotFound, errors.Refused, errors.ServerError):
                 return False
     version = str(product.get("product-version", "")) if isinstance(product, dict) else ""

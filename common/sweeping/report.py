@@ -222,7 +222,7 @@ class Ledger:
                 write_json(self._run.settings.dir / LAST_RUN, self._last_run(code, why))
             except (OSError, DiskFull) as problem:
                 log.get().error("last_run_not_written", reason=str(problem))
-        log.get().info("run_finished", exit_code=code, because=why)
+        log.get().info("run_finished", exit_code=code, because=why, sentence="")  # a person reads the last words
 
     def _last_run(self, code: int, why: str) -> dict[str, Any]:
         finished, counts = now(), self._counts

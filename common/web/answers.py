@@ -61,7 +61,7 @@ def answer_text(response: requests.Response) -> tuple[str, Any]:
         try:
             payload = json.loads(text)
             text = _flat(payload)
-        except ValueError:
+        except (ValueError, RecursionError):
             pass
     return printable(text, 300), payload
 
@@ -102,7 +102,7 @@ def refuse_page(response: requests.Response) -> None:
 def json_of(response: requests.Response) -> Any:
     try:
         return response.json()
-    except (ValueError, requests.RequestException):
+    except (ValueError, RecursionError, requests.RequestException):
         raise errors.NotJson(
             f"{response.request.method} {response.request.path_url.split('?')[0]}: not a JSON answer"
         ) from None

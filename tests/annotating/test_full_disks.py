@@ -9,7 +9,7 @@ import pytest
 from annotating.conftest import Played
 
 from common.exits import Exit
-from common.fiftyone.protocol import DISK, UNEXPECTED
+from common.fiftyone.protocol import DATABASE, DISK, STATE, UNEXPECTED
 from common.fiftyone.worker.__main__ import in_words
 from common.files import DiskFull
 
@@ -22,7 +22,13 @@ Sync = Callable[..., int]
 )  # fmt: skip
 def test_the_worker_tells_a_full_disk_from_a_fault(error: Exception):
     assert in_words(error).kind == DISK
-    assert in_words(OSError(errno.EACCES, "Permission denied")).kind == UNEXPECTED
+    assert in_words(OSError(errno.EIO, "Input/output error")).kind == UNEXPECTED
+
+
+def test_the_worker_tells_what_is_wrong_around_it_from_a_fault_of_its_own():
+    assert in_words(OSError(errno.EACCES, "Permission denied")).kind == STATE
+    assert in_words(OSError(errno.EROFS, "Read-only file system")).kind == STATE
+    assert in_words(ConnectionError("Could not connect to `mongod`")).kind == DATABASE
 
 
 def test_a_load_that_finds_the_disk_full_says_which_disk(

@@ -102,7 +102,8 @@ def test_a_create_that_is_stopped_clears_away_and_ends_its_children(
     process = subprocess.Popen([sys.executable, str(SCRIPT), "create"], stderr=subprocess.PIPE, text=True)
     child = next(line for line in process.stderr if '"hanging"' in line)
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
+    _, said = process.communicate(timeout=60)
+    assert said.rstrip().endswith("Stopped. The next create begins anew.")
     assert process.returncode == 128 + signal.SIGTERM
     assert names(server) == ([], [])
     assert state(tmp_path) is None
@@ -225,7 +226,7 @@ def test_tasks_deleted_in_cvat_are_told_and_the_others_loaded(
     assert f"task {first} was deleted in CVAT" in capsys.readouterr().out
     server.world.delete_task(second)
     assert sync("load") == Exit.NOTHING_WORKED
-    assert sync("cleanup") == Exit.ALL_GOOD
+    assert sync("cleanup", "--discard") == Exit.ALL_GOOD
 
 
 def test_permissions_are_those_of_create_and_of_load(sync: Sync, played: Played):
@@ -324,12 +325,43 @@ def test_a_project_in_which_others_have_tasks_stays(sync: Sync, server: CvatSand
     assert names(server) == (["theirs"], ["Birds"])
 
 
-def test_what_has_the_id_of_our_task_but_is_another_one_is_left_alone(sync: Sync, server: CvatSandbox):
+def test_what_has_the_id_of_our_task_but_is_another_one_is_left_alone(
+    sync: Sync, server: CvatSandbox, capsys: pytest.CaptureFixture[str]
+):
     assert sync("create") == Exit.ALL_GOOD
     task = next(iter(server.world.tasks.values()))
     task.created_date = task.created_date.replace(year=2020)
-    assert sync("cleanup") == Exit.ALL_GOOD
+    assert sync("load") == Exit.ALL_GOOD
+    assert sync("cleanup") == Exit.NOTHING_WORKED
+    assert "its number is another task's here" in capsys.readouterr().out
+    assert len(server.world.tasks) == 2
+    assert sync("cleanup", "--discard") == Exit.ALL_GOOD
     assert [each.id for each in server.world.tasks.values()] == [task.id]
+
+
+def test_a_round_whose_tasks_are_on_another_server_for_a_while_is_not_ended(
+    sync: Sync, server: CvatSandbox, played: Played, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert sync("create") == Exit.ALL_GOOD
+    away = dict(server.world.tasks)
+    server.world.tasks.clear()
+    assert sync("cleanup") == Exit.NOTHING_WORKED
+    assert "GONE        task 1 (FiftyOne_birds_1): not found, never loaded" in capsys.readouterr().out
+    assert not played.requests("forget")
+    server.world.tasks.update(away)
+    assert sync("load") == Exit.ALL_GOOD
+    server.world.tasks.clear()  # deleted by somebody, after the load
+    assert sync("cleanup") == Exit.ALL_GOOD
+    assert "0 tasks removed, 2 not there any more" in capsys.readouterr().err
+
+
+def test_a_database_that_cannot_be_reached_is_met_before_anything_is_deleted(
+    sync: Sync, server: CvatSandbox, played: Played
+):
+    assert sync("create") == Exit.ALL_GOOD
+    played.plan(create={"tasks": 2}, forget={"then": "fail", "kind": "database", "reason": "no mongod"})
+    assert sync("cleanup", "--discard") == Exit.NOTHING_WORKED
+    assert len(server.world.tasks) == 2
 
 
 # --- the rest ---------------------------------------------------------------------------------------------------

@@ -59,3 +59,23 @@ def test_a_task_that_is_not_described_is_not_taken_for_deleted(sync: Sync, serve
     assert sync("cleanup") == Exit.NOTHING_WORKED
     assert sorted(server.world.tasks) == [1, 2]
     assert state(tmp_path)["phase"] == "created"
+
+
+def test_a_page_instead_of_an_answer_deletes_no_task_and_ends_no_round(
+    sync: Sync, server: CvatSandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert sync("create") == Exit.ALL_GOOD
+    server.faults.add(Fault("DELETE /api/tasks/1", "status", status=200, body="<html>sign in</html>", times=None))
+    assert sync("cleanup") == Exit.SOME_FAILED
+    assert "FAILED  task 1 " in capsys.readouterr().out
+    assert list(server.world.tasks) == [1] and state(tmp_path)["phase"] == "created"
+    server.faults.clear()
+    assert sync("cleanup", "--discard") == Exit.ALL_GOOD
+
+
+@pytest.mark.parametrize("what", ["PATCH /api/tasks/1", "PATCH /api/jobs/.*"])
+def test_a_name_or_a_person_that_was_never_set_fails_the_create(sync: Sync, server: CvatSandbox, what: str):
+    server.world.add_user("alice", "x")
+    server.faults.add(Fault(what, "status", status=200, body="<html>sign in</html>", times=None))
+    assert sync("create", "--job-assignees", "alice") == Exit.NOTHING_WORKED
+    assert not server.world.tasks

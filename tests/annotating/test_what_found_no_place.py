@@ -11,6 +11,7 @@ import pytest
 from annotating.conftest import Played, state
 
 from common.annotating.report import print_load
+from common.annotating.state import fingerprint
 from common.exits import Exit
 from common.fiftyone.worker.counting import Counts
 from sandbox.cvat import CvatSandbox
@@ -116,3 +117,19 @@ def test_a_task_whose_baseline_is_damaged_is_left_out_and_kept(
     assert sync("cleanup") == Exit.NOTHING_WORKED
     assert len(server.world.tasks) == 2
     assert sync("cleanup", "--discard") == Exit.ALL_GOOD
+
+
+def test_a_class_that_is_renamed_or_an_attribute_is_a_change_and_one_that_nothing_has_is_none():
+    labels = [{"id": 1, "name": "car", "attributes": [{"id": 5, "name": "color"}]}, {"id": 2, "name": "dog"}]
+    shapes = [{"id": 1, "label_id": 1, "frame": 0, "attributes": [{"spec_id": 5, "value": "red"}]}]
+    held = {"annotations": {"shapes": shapes}, "labels": labels, "meta": {}}
+
+    def now(change: Callable[[Any], object]) -> bool:
+        other = json.loads(json.dumps(held))
+        change(other["labels"])
+        return fingerprint(other) != fingerprint(held)
+
+    assert now(lambda them: them[0].update(name="automobile"))
+    assert now(lambda them: them[0]["attributes"][0].update(name="colour"))
+    assert not now(lambda them: them[1].update(name="wolf"))
+    assert not now(lambda them: them.append({"id": 3, "name": "new", "attributes": []}))

@@ -201,13 +201,31 @@ def test_a_flag_for_a_secret_names_its_variable_and_a_stray_word_is_repeated(cap
         assert wanted in capsys.readouterr().err
 
 
-def test_a_flag_that_begins_like_ours_or_is_misspelt_is_answered_with_ours_and_not_with_the_whole_usage(capsys):
+def test_a_flag_that_begins_like_ours_or_is_misspelt_is_answered_with_ours(capsys):
     for flag, ours in (("--min-free", "--min-free-gb"), ("--concurency=3", "--concurrency"), ("--zzz", "")):
         with pytest.raises(SystemExit):
             run(lambda _run: 0, [flag])
         said = capsys.readouterr().err.splitlines()
-        assert said[0].endswith(f"(did you mean {ours}?)" if ours else "unrecognized argument: --zzz")
-        assert said[1:] == ["--help shows all flags."]
+        assert said[-1].endswith(f"(did you mean {ours}?)" if ours else "unrecognized argument: --zzz")
+
+
+def test_the_usage_names_the_scripts_own_flags_and_not_every_setting(capsys):
+    for argv in (["--help"], ["--nonsense"]):
+        with pytest.raises(SystemExit):
+            run(raising(AssertionError("not reached")), argv)
+        said = capsys.readouterr()
+        usage = (said.out or said.err).partition("\n\n")[0]
+        assert "[-h]" in usage and "[--SETTING VALUE ...]" in usage and "--concurrency" not in usage
+
+
+def test_settings_that_nobody_reads_to_their_end_are_no_fault(monkeypatch, capsys):
+    def gone(_text):
+        raise BrokenPipeError(32, "x")
+
+    monkeypatch.setattr(sys.stdout, "write", gone)
+    monkeypatch.setattr("common.run.give_up_stdout", lambda: None)
+    assert run(raising(AssertionError("not reached")), ["--print-config"]) == 128 + signal.SIGPIPE
+    assert capsys.readouterr().err == ""
 
 
 def test_print_config_shows_the_settings_and_does_nothing_else(capsys, monkeypatch):

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from common.annotating.settings import FiftyoneSettings
 from common.datasets.settings import DatasetSettings
+from common.images.settings import ImageSettings
 from common.restoring.settings import RestoreSettings
 from common.saving.settings import BackupSettings
 from common.sc.settings import ScSettings
@@ -248,3 +249,16 @@ def test_the_checks_of_a_script_are_reported_with_the_other_problems(tmp_path):
         )
     assert caught.value.problems[0] == "bob lacks something"
     assert len(caught.value.problems) == 2
+
+
+def test_what_boto3_takes_from_the_environment_only_is_named_where_it_stands_in_a_file(tmp_path):
+    (tmp_path / ".env.local").write_text(
+        "AWS_PROFILE=\nAWS_SECRET_ACCESS_KEY=s3cret\nAWS_REGION=x\nAWS_ENDPOINT_URL=y\n"
+    )
+    found = load(ImageSettings, environ={"AWS_REGION": "x"}, folder=tmp_path)
+    [said] = found.warnings
+    assert said.startswith(
+        "AWS_ENDPOINT_URL, AWS_SECRET_ACCESS_KEY (set in .env.local): taken from the environment only"
+    )
+    assert "s3cret" not in said
+    assert not load(BackupSettings, environ={}, folder=tmp_path).warnings

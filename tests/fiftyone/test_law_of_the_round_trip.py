@@ -232,6 +232,61 @@ def test_a_shape_that_gets_the_class_of_another_field_moves_there() -> None:
     assert [(one.field, one.expected) for one in found.additions] == [("dogs", True)]
 
 
+TRUCK = 3
+WITH_TRUCK = [*LABELS, {"id": TRUCK, "name": "truck", "attributes": []}]
+
+
+def test_classes_and_attributes_that_were_renamed_touch_no_label() -> None:
+    before = task([box(1, 0, [0.0, 0.0, 1.0, 1.0], "l1")], [track(500, [0, 1, 2], 0.0)])
+    now = deepcopy(before)
+    now["labels"][0]["name"] = "automobile"
+    now["labels"][0]["attributes"][1]["name"] = "colour"
+    now["annotations"]["shapes"].append(box(2, 0, [5.0, 5.0, 9.0, 9.0], ""))
+    held = read_task(now, before)
+    found = compare(read_task(before), held, originals_of(before), [BOXES], LAST, linear)
+    assert held.renamed == {"car": "automobile"} and not found.changes
+    assert [(one.thing.label, one.field, one.expected) for one in found.additions] == [("car", "boxes", True)]
+
+
+@pytest.mark.parametrize("kind", ["shapes", "tracks"])
+def test_a_class_that_was_added_in_cvat_is_an_edit_of_the_label_that_gets_it(kind: str) -> None:
+    before = task([box(1, 0, [0.0, 0.0, 1.0, 1.0], "l1")], [track(500, [4], 0.0)])
+    now = deepcopy(before) | {"labels": WITH_TRUCK}
+    now["annotations"][kind][0]["label_id"] = TRUCK
+    for one in [*now["annotations"][kind], *now["annotations"][kind][0].get("shapes", [])]:
+        one["attributes"] = []
+    found = outcome(before, now)
+    assert touched(found) == {{"shapes": "l1", "tracks": "t500-4"}[kind]: {Touch(LABEL)}} and not found.additions
+
+
+def test_a_part_that_alone_gets_a_class_added_in_cvat_stays_in_its_field() -> None:
+    areas = Field("boxes", "polygons", False, {"car": "car", "dog": "dog"})
+    parts = [{**box(number, 0, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], "l1"), "type": "polygon"} for number in (4, 5)]
+    now = task(deepcopy(parts)) | {"labels": WITH_TRUCK}
+    now["annotations"]["shapes"][1].update(label_id=TRUCK, attributes=[])
+    found = outcome(task(parts), now, (areas,), parts=2)
+    assert [(one.thing.label, one.field, one.expected) for one in found.additions] == [("truck", "boxes", True)]
+
+
+def test_a_region_of_a_class_that_no_field_has_keeps_its_own() -> None:
+    ground = Field("boxes", "segmentation", True, {"car": "car", "dog": "dog"})
+    region = {**box(1, 0, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], "l1"), "type": "mask"}
+    now = task([deepcopy(region)]) | {"labels": WITH_TRUCK}
+    now["annotations"]["shapes"][0].update(label_id=TRUCK, attributes=[])
+    found = outcome(task([region]), now, (ground,))
+    assert [thing.label for thing in found.redrawn[("boxes", 0)].after] == ["car"]
+    assert [(name, thing.label) for name, thing in found.unknown] == [("boxes", "truck")] and not found.additions
+
+
+def test_a_label_that_became_a_thing_of_no_field_is_known_to_be_that_thing() -> None:
+    before = task([box(1, 0, [0.0, 0.0, 1.0, 1.0], "l1")])
+    now = deepcopy(before)
+    now["annotations"]["shapes"][0].update(type="polyline", points=[0.0, 0.0, 5.0, 5.0])
+    found = outcome(before, now)
+    (addition,) = found.additions
+    assert not addition.expected and addition.instead_of == found.changes[0].original
+
+
 @pytest.mark.parametrize(
     ("recording", "changes", "additions"),
     [

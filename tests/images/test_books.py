@@ -156,6 +156,7 @@ def test_after_a_stop_the_last_words_point_to_the_log_and_not_to_a_list_of_an_ea
     name = run.state["log"]
     assert f"4 more in {name}" in run.err and "files.csv" not in run.err, run.err
     assert (out / name).read_text().count(" failed ") == 9
+    assert run.err.count("goes on from here") == 1 and '{"' not in run.err, run.err
     assert set(run.state["lists"]) == {"missing", "ambiguous"}
 
 

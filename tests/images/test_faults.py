@@ -145,9 +145,20 @@ def test_a_large_object_comes_in_pieces_and_goes_on_where_it_was_killed(start, d
     assert not list(done.iterdir())
 
 
+class Never(threading.Event):
+    """A server that holds its answer back until this is set, however long that takes."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        return super().wait()
+
+
+# How long the end of a process may take on a busy machine. 0.3 s where there is time for it; the promise is a second.
+SOON_SECONDS = 20
+
+
 def test_ctrl_c_ends_soon_with_a_summary_and_the_next_run_goes_on(start, download, tmp_path):
-    """Twenty connections wait for a server that says nothing for a minute: none of them is waited for."""
-    never, reached = threading.Event(), threading.Event()
+    """Twenty connections wait for a server that says nothing: none of them is waited for."""
+    never, reached = Never(), threading.Event()
 
     def hold(kind, key, number):
         if key >= "p/020" and not never.is_set():
@@ -156,7 +167,7 @@ def test_ctrl_c_ends_soon_with_a_summary_and_the_next_run_goes_on(start, downloa
         return None
 
     with FakeS3(JPEG, hold) as server:
-        process = start(server.url, NAMES, "--s3-prefix", "p/", "--auto-confirm")
+        process = start(server.url, NAMES, "--s3-prefix", "p/", "--auto-confirm", "--timeout-seconds", "600")
         assert reached.wait(60)
         deadline = time.monotonic() + 60
         while len(list((tmp_path / "out").glob("*.jpg"))) < 20 and time.monotonic() < deadline:
@@ -164,8 +175,7 @@ def test_ctrl_c_ends_soon_with_a_summary_and_the_next_run_goes_on(start, downloa
         process.send_signal(signal.SIGINT)
         began = time.monotonic()
         run = ended(process, tmp_path / "out")
-        # 0.1 s where the disk has time for its part (the promise is a second); less than the server's silence anywhere.
-        assert time.monotonic() - began < 45
+        assert time.monotonic() - began < SOON_SECONDS
         assert run.code == 130 and len(run.files) == 20 and "Run the same command again" in run.err
         assert run.state["status"] == "stopped"
         never.set()
@@ -176,19 +186,19 @@ def test_ctrl_c_ends_soon_with_a_summary_and_the_next_run_goes_on(start, downloa
 
 
 def test_ctrl_c_while_the_server_is_silent_about_the_list_does_not_wait_for_it(start, tmp_path):
-    never, reached = threading.Event(), threading.Event()
+    never, reached = Never(), threading.Event()
 
     def hold(kind, key, number):
         reached.set()
         return ("wait", never)
 
     with FakeS3(JPEG, hold) as server:
-        process = start(server.url, NAMES, "--auto-confirm")
+        process = start(server.url, NAMES, "--auto-confirm", "--timeout-seconds", "600")
         assert reached.wait(60)
         process.send_signal(signal.SIGINT)
         began = time.monotonic()
         run = ended(process, tmp_path / "out")
-        assert time.monotonic() - began < 45  # 0.1 s where there is time for it; the server's silence is a minute
+        assert time.monotonic() - began < SOON_SECONDS
         assert run.code == 130
         never.set()
 
@@ -219,11 +229,11 @@ def test_what_came_of_a_large_object_that_changed_is_cleared_away(start, downloa
     assert not before.exists() and not list(parts.iterdir())
 
 
-def test_killed_at_any_moment_nothing_is_lost_and_little_is_fetched_twice(start, download, tmp_path, processes):
+def test_killed_at_any_moment_nothing_is_lost_and_little_is_fetched_twice(start, download, tmp_path):
     rounds = 50 if os.environ.get("CVAT_TESTS_ALL") else 10
     objects = {f"p/{number:04}.jpg": os.urandom(3000) for number in range(400)}
     names = [key[2:] for key in objects]
-    chance = random.Random(7)
+    chance, workers = random.Random(7), 8
     with FakeS3(objects) as server:
         limit = 0
         for _ in range(rounds):
@@ -232,7 +242,7 @@ def test_killed_at_any_moment_nothing_is_lost_and_little_is_fetched_twice(start,
             server.fault = lambda kind, key, number, limit=limit, reached=reached: (
                 reached.set() if server.count("get") >= limit else None  # type: ignore[func-returns-value]
             )
-            process = start(server.url, names, "--s3-prefix", "p/", "--auto-confirm")
+            process = start(server.url, names, "--s3-prefix", "p/", "--auto-confirm", "--workers", str(workers))
             while not reached.wait(0.01) and process.poll() is None:
                 pass
             process.kill()
@@ -243,5 +253,5 @@ def test_killed_at_any_moment_nothing_is_lost_and_little_is_fetched_twice(start,
         run = download(server.url, names, "--s3-prefix", "p/")
         assert run.code == 0
         assert {f"p/{name}": data for name, data in run.files.items()} == objects
-        # At most what was under way at each kill is fetched twice.
-        assert server.count("get") <= 400 + rounds * 2 * 16 * processes
+        # At most what was under way at each kill is fetched twice: one file for each worker.
+        assert server.count("get") <= 400 + rounds * workers

@@ -8,17 +8,21 @@ import sys
 from pathlib import Path
 
 import pytest
+import requests
 from rights import like_anybody, rights
 
 import sc_migrate
 from common.exits import Exit
 from common.migrating.cvat_writing import write_backup
+from common.migrating.download import Wanted, download_project
 from common.migrating.folder import BadFolder
 from common.migrating.source import open_source
 from common.migrating.upload import upload_project
 from common.migrating.verify import verify_files
 from common.sc.projects import list_projects
 from common.waiting import StopSignal
+from common.web import errors
+from common.web.answers import answer_text, json_of
 from tests.migrating.conftest import contents, get, small
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,6 +56,38 @@ def test_an_image_that_a_disk_has_spoilt_is_not_sent_and_is_a_gap(downloaded):
     data[-20] ^= 0xFF
     file.write_bytes(data)
     assert upload_project(there, open_source(folder)).gaps == []
+
+
+def test_a_spoilt_project_configuration_or_model_is_seen_and_mended_by_another_download(sc, signed_in, tmp_path):
+    client = signed_in(sc())
+    project_id = next(str(each["id"]) for each in list_projects(client) if each["name"] == "Cars")
+
+    def down():
+        return download_project(client, project_id, tmp_path / "x", Wanted(models=True))
+
+    assert down().gaps == []
+    [model, *_] = sorted((tmp_path / "x" / "models").glob("*.zip"))
+    whole = model.read_bytes()
+    model.write_bytes(whole[:-1] + b"x")
+    (tmp_path / "x" / "configuration.json").write_text("{}")
+    (tmp_path / "x" / "project.json").write_text((tmp_path / "x" / "project.json").read_text() + " ")
+    report = verify_files(tmp_path / "x", StopSignal(), 2)
+    wrong = ["configuration.json", f"models/{model.name}", "project.json"]
+    assert sorted(report.gaps) == [f"{each} has changed since it was written" for each in wrong] and report.remedy
+    assert down().gaps == []
+    assert model.read_bytes() == whole and verify_files(tmp_path / "x", StopSignal(), 2).gaps == []
+    model.unlink()
+    assert verify_files(tmp_path / "x", StopSignal(), 2).gaps == [
+        f"models/{model.name} cannot be read: No such file or directory"
+    ]
+
+
+def test_a_manifest_of_an_earlier_version_without_these_hashes_is_still_good(downloaded):
+    _, folder = downloaded
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert sorted(manifest.pop("files")) == ["configuration.json", "project.json"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    assert verify_files(folder, StopSignal(), 2).gaps == []
 
 
 def test_annotations_that_were_changed_on_disk_are_sent_and_listed(downloaded):
@@ -127,3 +163,26 @@ def test_a_folder_that_may_not_be_looked_into_does_not_hide_the_others(tmp_path)
         )
     # It is tried like the others, and fails by itself.
     assert done.stdout == "a closed z\n", done.stderr
+
+
+DEEP = "[" * 100_000
+
+
+@pytest.mark.parametrize(
+    "name", ["project.json", "manifest.json", "configuration.json", "media.jsonl", "annotations/alone.json"]
+)
+def test_json_that_is_nested_without_end_stops_no_other_project(downloaded, capsys, name):
+    _, folder = downloaded
+    (folder / name).write_text(DEEP)
+    assert sc_migrate.main(["verify", str(folder), str(folder)]) in (Exit.NOTHING_WORKED, Exit.SOME_FAILED)
+    said = capsys.readouterr()
+    assert "fault of the program" not in said.err and "unexpected" not in said.out
+
+
+def test_an_answer_that_is_nested_without_end_is_no_json():
+    response = requests.Response()
+    response.request = requests.Request("GET", "https://geti.example.com/x").prepare()
+    response._content = DEEP.encode()
+    with pytest.raises(errors.NotJson):
+        json_of(response)
+    assert answer_text(response)[1] is None

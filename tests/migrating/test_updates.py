@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from common.migrating import download
-from common.migrating.folder import ProjectFolder
+from common.migrating.folder import BadFolder, ProjectFolder
 from common.migrating.source import open_source
 from common.migrating.upload import upload_project
 from common.migrating.verify import verify_files
@@ -80,6 +80,16 @@ def test_what_was_deleted_on_the_server_goes_from_the_folder_too(known):
     next(each for each in project.datasets[0].media.values() if each.name == "alone").scenes.clear()
     assert get(client, folder).gaps == []
     assert not (folder / "annotations" / "alone.json").exists()
+
+
+def test_another_project_of_that_id_is_not_downloaded_into_the_folder(known):
+    folder, source, _, client = known()
+    before = files_of(folder)
+    [project] = source.world.projects.values()
+    project.created = "2020-01-01T00:00:00+00:00"
+    with pytest.raises(BadFolder, match="set up anew"):
+        get(client, folder)
+    assert files_of(folder) == before
 
 
 def test_labels_of_stretches_stay_where_the_server_seems_to_know_of_none(known):

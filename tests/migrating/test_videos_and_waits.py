@@ -181,3 +181,20 @@ def test_annotations_that_changed_since_the_last_upload_are_sent_again(sc, signe
     assert upload_project(there, open_source(tmp_path / "x")).gaps == []
     assert contents(target) == contents(source)
     assert json.loads((tmp_path / "x" / "manifest.json").read_text())["counts"]["shapes"] == 8
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_files_whose_length_the_server_does_not_say_are_whole_only_with_their_end(
+    pair, signed_in, tmp_path, no_waiting, cut
+):
+    source, _ = pair("2.x")
+    files = r"GET .*(display/full|display/stream|fileservice)"
+    source.faults.add(Fault(files, "no_length", times=None))
+    if cut:
+        source.faults.add(Fault(files, "cut", times=None, after_bytes=400))
+    report = down(signed_in(source), tmp_path / "x")
+    entries = ProjectFolder(tmp_path / "x").entries()
+    if cut:
+        assert not entries and sum("did not say how long" in each for each in report.gaps) == 5
+    else:
+        assert report.gaps == [] and len(entries) == 5

@@ -8,7 +8,7 @@ import os
 import sys
 from typing import Any
 
-from common.fiftyone.protocol import DATABASE, DISK, UNEXPECTED, Failed, one_line
+from common.fiftyone.protocol import DATABASE, DISK, STATE, UNEXPECTED, Failed, one_line
 from common.fiftyone.worker.channel import Tell, die_with, open_channel, read_request, watch_input
 
 # What `do` asks for: the module and the function that do it. Imported when asked for: `version` needs little.
@@ -63,10 +63,17 @@ def in_words(error: BaseException) -> Failed:
     kind = getattr(error, "kind", None)
     if isinstance(kind, str):
         return Failed(kind, one_line(str(getattr(error, "reason", said))))
-    if type(error).__module__.startswith("pymongo") or name in ("ServiceListenTimeout", "FiftyOneConfigError"):
+    no_mongod = isinstance(error, ConnectionError) and "mongod" in said  # FiftyOne's own words
+    if (
+        no_mongod
+        or type(error).__module__.startswith("pymongo")
+        or name in ("ServiceListenTimeout", "FiftyOneConfigError")
+    ):
         return Failed(DATABASE, f"FiftyOne's database cannot be used ({said})")
     if name == "DiskFull" or (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)):
         return Failed(DISK, said)
+    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
+        return Failed(STATE, said)
     return Failed(UNEXPECTED, f"{name}: {said}")
 
 

@@ -19,6 +19,7 @@ import requests
 
 from common.fiftyone.protocol import CREDENTIALS, DATA, DEADLINE, SERVER, UNREACHABLE, VERSION, Failed, one_line
 from common.fiftyone.worker.channel import Tell
+from common.fiftyone.worker.marks import marked, with_marked_record
 from common.fiftyone.worker.multipart import FormBody
 
 OLDEST_SERVER = "2.5"
@@ -95,6 +96,7 @@ def wrap(connection: Connection, making: Making, tell: Tell) -> None:
 
     check_inside(fouc.CVATAnnotationAPI)
     fouc.CVATAnnotationAPI = careful(fouc.CVATAnnotationAPI, connection, making, tell)
+    fouc.CVATBackend.register_run = with_marked_record(getattr(fouc.CVATBackend, "register_run", None), making.marker)
     foua._select_labels_with_type = with_masks_in_files(getattr(foua, "_select_labels_with_type", None))
 
 
@@ -211,11 +213,6 @@ def careful(base: Any, connection: Connection, making: Making, tell: Tell) -> An
             return super()._upload_annotations(shapes, tags, tracks, *rest, **named)
 
     return CarefulAPI
-
-
-def marked(name: str, marker: str) -> str:
-    """The name that a thing has until everything is there: whoever finds it knows which run has left it."""
-    return f"{name} [{marker}]"
 
 
 class Progress:
@@ -348,9 +345,14 @@ def retry_after(response: Any) -> float:
 def answered(response: Any, url: str, in_own_words: bool) -> Any:
     """The response when it is a good one. Raises Failed with the server's reason, HTTPError for a 404 that is expected."""
     status = response.status_code
-    if 200 <= status < 300:
-        return response
     where = urlsplit(url).path
+    if 200 <= status < 300:
+        told_as = response.headers.get("Content-Type", "")
+        if response.content and "json" not in told_as and _json(response) is None:
+            raise Failed(
+                SERVER, f"{where}: a page came instead of an answer; a login page or a proxy in the way?", status
+            )
+        return response
     said = reason(response)
     if status == 404 and not in_own_words:
         response.raise_for_status()

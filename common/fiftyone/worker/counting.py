@@ -49,6 +49,12 @@ class Counts:
         if len(self.missing) < MISSING_TOLD:
             self.missing.append(what)
 
+    def take_missing(self, other: Counts) -> None:
+        """Adds what another one has missed."""
+        self.missing_count += other.missing_count
+        self._not_placed.update(other._not_placed)
+        self.missing += other.missing[: max(0, MISSING_TOLD - len(self.missing))]
+
     def left_behind(self) -> dict[str, dict[str, int]]:
         """What is in CVAT only: by task what was not placed, and what FiftyOne cannot hold."""
         return {

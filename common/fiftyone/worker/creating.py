@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from common.fiftyone.protocol import BAD_REQUEST, UNEXPECTED, Failed, one_line
+import requests
+
+from common.fiftyone.protocol import BAD_REQUEST, SERVER, UNEXPECTED, Failed, one_line
 from common.fiftyone.worker.careful import Connection, Making, wrap
 from common.fiftyone.worker.channel import Tell
-from common.fiftyone.worker.forget import made_at
+from common.fiftyone.worker.marks import is_ours, moment_of
 from common.fiftyone.worker.versions import check_version
 from common.fiftyone.worker.views import chosen, open_dataset
 
@@ -41,7 +43,7 @@ def create(request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         return {
             "samples": len(samples),
             "originals": count,
-            "recorded_at": made_at(dataset, key),
+            "recorded_at": moment_of(dataset.get_annotation_info(key)),
             "tasks": [
                 {"id": int(task), "samples": len({each["sample_id"] for each in results.frame_id_map[task].values()})}
                 for task in results.task_ids
@@ -51,11 +53,13 @@ def create(request: dict[str, Any], tell: Tell) -> dict[str, Any]:
             "classes": making.classes,
         }
     except BaseException as error:
-        if dataset.has_annotation_run(key):
+        if dataset.has_annotation_run(key) and is_ours(dataset.get_annotation_info(key), making.marker):
             dataset.delete_annotation_run(key)
             tell("record_deleted")
         if isinstance(error, (Failed, KeyboardInterrupt, SystemExit)):
             raise
+        if isinstance(error, requests.exceptions.JSONDecodeError):
+            raise Failed(SERVER, "CVAT's answer is damaged: something in the way may cut it off") from error
         if isinstance(error, ValueError):
             raise Failed(BAD_REQUEST, f"FiftyOne says: {one_line(str(error))}") from error
         if isinstance(error, MemoryError):

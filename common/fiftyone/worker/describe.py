@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from common.fiftyone.worker.channel import Tell
-from common.fiftyone.worker.forget import made_at
+from common.fiftyone.worker.marks import moment_of
 from common.fiftyone.worker.versions import installed_version
 from common.fiftyone.worker.views import chosen, open_dataset
 
@@ -32,7 +32,7 @@ def describe(request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         media_type=dataset.media_type,
         persistent=bool(dataset.persistent),
         samples=len(dataset),
-        runs={key: made_at(dataset, key) for key in dataset.list_annotation_runs()},
+        runs={key: moment_of(dataset.get_annotation_info(key)) for key in dataset.list_annotation_runs()},
         field_names=sorted(dataset.get_field_schema(flat=False)),
     )
     if dataset.media_type in ("image", "video"):

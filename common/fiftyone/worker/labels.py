@@ -127,7 +127,7 @@ def edits(
     Raises NotRepresentable.
     """
     now = change.now(touch)
-    name = context.field.classes[now.label]
+    name = context.field.classes.get(now.label, now.label)  # a class that was added in CVAT is called as there
     if touch.kind == LABEL:
         return {("label",): name}
     if touch.kind == GEOMETRY:

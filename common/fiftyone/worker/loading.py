@@ -6,7 +6,6 @@ The parent has written baseline/ and current/ of the tasks into the run's folder
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -15,14 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import fiftyone as fo
-from pymongo import UpdateOne
 
 from common.fiftyone.permissions import permissions_of
 from common.fiftyone.schema import fields_of
 from common.fiftyone.worker import dataset_fields
-from common.fiftyone.worker.counting import Counts
+from common.fiftyone.worker.counting import MISSING_TOLD, Counts
 from common.fiftyone.worker.originals import FRAMES
-from common.fiftyone.worker.records import Records
+from common.fiftyone.worker.records import Records, unchanged, value_hash
 from common.fiftyone.worker.skipped_frames import counted_finer, finer, step_of
 from common.fiftyone.worker.task_files import Frame, OriginalValues, held_by, tasks_of
 from common.fiftyone.worker.task_merge import IGNORE, KEEP, REFUSE, Run, TaskMerge, UnexpectedRefused
@@ -42,7 +40,7 @@ def load(request: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
     """Merges the tasks named in the request, one after the other. Nothing is changed that was not saved before.
 
     Returns {"fields": {field: counts}, "deleted_frames": […], "missing": […], "missing_count", "not_placed" and "not_held"
-    ({task: how many edits are in CVAT only}), "saved": file or null}.
+    ({task: how many edits are in CVAT only}), "renamed": {class: its new name in CVAT}, "saved": file or null}.
     Raises BadRequest, UnexpectedRefused, FieldRefused, and what the database raises.
     """
     folder = Path(request["folder"])
@@ -53,8 +51,10 @@ def load(request: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
         _refuse_unexpected(replace(run, counts=Counts([])), folder, wanted)
     records.begin()
     done = 0
+    renamed: dict[str, str] = {}
     for merge in _merges(run, folder, wanted):
         run.counts.task = merge.task
+        renamed |= merge.renamed
         merge.apply()
         done += 1  # noqa: SIM113 - enumerate would hold on to the last one
         tell("task_loaded", task=merge.task, done=done, of=len(wanted))
@@ -67,6 +67,7 @@ def load(request: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
         "missing": run.counts.missing,
         "missing_count": run.counts.missing_count,
         **run.counts.left_behind(),
+        "renamed": renamed,
         "saved": str(saved.relative_to(folder)) if saved else None,
     }
 
@@ -74,7 +75,9 @@ def load(request: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
 def undo(request: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
     """Puts back what the newest load replaced, one that was killed half way included, and forgets that load.
 
-    Returns {"undone": its stamp or null, "put_back": values, "missing": values whose sample is gone, "saved": file}.
+    A value that is not what the load wrote was changed by somebody since: it stays, and is told. What is replaced is kept
+    in a file first. Returns {"undone": its stamp or null, "put_back": values, "missing": values whose sample is gone,
+    "changed_since": [{sample, field}], "changed_count", "saved": file}.
     """
     records = Records(Path(request["folder"]))
     newest = records.newest()
@@ -83,35 +86,72 @@ def undo(request: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
     dataset = _dataset(request)
     states: dict[int, Any] = {}
     done = missing = 0
+    changed_since: list[dict[str, Any]] = []
     waiting = records.entries_of(newest)
     while some := list(islice(waiting, PUT_BACK_AT_ONCE)):
         states.update({int(entry["task"]): entry["state"] for entry in some if "task" in entry})
         values = [entry for entry in some if "task" not in entry]
-        found = _put_back(dataset, values)
-        done, missing = done + found, missing + len(values) - found
+        found, others = _put_back(dataset, values, lambda present: records.keep_present(newest, present))
+        done, missing = done + found, missing + len(values) - found - len(others)
+        changed_since += others
         tell("values_put_back", done=done)
     for task, state in states.items():
         records.keep_state(task, state)
     fields_kept = [path for path in newest["fields_made"] if not dataset_fields.unmake(dataset, path)]
     records.forget(newest)
     told = {"undone": newest["stamp"], "put_back": done, "missing": missing, "saved": newest["saved"]}
+    told |= {"changed_since": changed_since[:MISSING_TOLD], "changed_count": len(changed_since)}
     return {**told, "fields_kept": fields_kept}
 
 
-def _put_back(dataset: Any, entries: list[dict[str, Any]]) -> int:
+def _put_back(
+    dataset: Any, entries: list[dict[str, Any]], keep: Callable[[list[dict[str, Any]]], None]
+) -> tuple[int, list[dict[str, Any]]]:
+    """How many values are as before again, and those that somebody has changed after the load."""
     now, found = datetime.now(UTC), 0
-    by_collection: dict[str, list[UpdateOne]] = defaultdict(list)
-    for entry in entries:
-        change: dict[str, Any] = {"$set": {"last_modified_at": now}}
-        if entry["there"]:
-            change["$set"][entry["key"]] = entry["value"]
-        else:
-            change["$unset"] = {entry["key"]: ""}
-        by_collection[entry["collection"]].append(UpdateOne({"_id": entry["id"]}, change))
-    for name, changes in by_collection.items():
-        collection = dataset._frame_collection if name == "frames" else dataset._sample_collection
-        found += int(collection.bulk_write(changes, ordered=False).matched_count)
-    return found
+    others: list[dict[str, Any]] = []
+    for name, collection in (("samples", dataset._sample_collection), ("frames", dataset._frame_collection)):
+        here = [entry for entry in entries if entry["collection"] == name]
+        if not here:
+            continue
+        wanted = dict.fromkeys({"filepath", "_sample_id", "frame_number", *(entry["key"] for entry in here)}, 1)
+        query = {"_id": {"$in": list({entry["id"] for entry in here})}}
+        documents = {one["_id"]: one for one in collection.find(query, wanted)}
+        there = [(entry, documents[entry["id"]]) for entry in here if entry["id"] in documents]
+        keep(
+            [
+                {**entry, "there": entry["key"] in document, "value": document.get(entry["key"])}
+                for entry, document in there
+                if _is_of_the_load(document, entry)
+            ]
+        )
+        for entry, document in there:
+            key = entry["key"]
+            change: dict[str, Any] = {"$set": {"last_modified_at": now}}
+            if entry["there"]:
+                change["$set"][key] = entry["value"]
+            else:
+                change["$unset"] = {key: ""}
+            if (
+                _is_of_the_load(document, entry)
+                and collection.update_one(unchanged(document, [key]), change).matched_count
+            ):
+                found += 1
+            else:
+                others.append(_place_in_words(document, key))
+    return found, others
+
+
+def _is_of_the_load(document: Mapping[str, Any], entry: Mapping[str, Any]) -> bool:
+    """Whether a place holds what the load wrote, or already what was there before. Older versions did not note it."""
+    known = value_hash(document.get(entry["key"]))
+    return not entry["wrote"] or known in entry["wrote"] or known == value_hash(entry["value"])
+
+
+def _place_in_words(document: Mapping[str, Any], key: str) -> dict[str, Any]:
+    sample = document.get("filepath") or str(document.get("_sample_id") or document["_id"])
+    frame = {"frame": document["frame_number"]} if "frame_number" in document else {}
+    return {"sample": sample, **frame, "field": key}
 
 
 def _merges(run: Run, folder: Path, wanted: set[int]) -> Iterator[TaskMerge]:

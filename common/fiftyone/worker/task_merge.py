@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
@@ -14,7 +15,7 @@ from typing import Any
 from bson import ObjectId
 from pymongo import UpdateOne
 
-from common.fiftyone.changes import Addition, Change, Outcome, Redrawn, compare
+from common.fiftyone.changes import DELETED, Addition, Change, Outcome, Redrawn, Touch, compare
 from common.fiftyone.naming import label_id
 from common.fiftyone.permissions import Permissions
 from common.fiftyone.schema import FAMILIES, SCALAR, SEGMENTATION, Field
@@ -33,12 +34,12 @@ from common.fiftyone.worker.labels import (
 )
 from common.fiftyone.worker.merging import Memory, Merge, Merged
 from common.fiftyone.worker.originals import FRAMES, stored_as
-from common.fiftyone.worker.records import Records, State
+from common.fiftyone.worker.records import TRACKS, Records, State, unchanged, union, value_hash
 from common.fiftyone.worker.redrawing import NOTHING, Together
 from common.fiftyone.worker.task_files import Frame
 
 FRAMES_AT_ONCE = 500
-TRACKS = ""  # where a task's state remembers the indexes of new tracks: no field has this name
+MOST_TRIES = 5
 KEEP, IGNORE, REFUSE = "keep", "ignore", "refuse"
 
 
@@ -46,6 +47,12 @@ class UnexpectedRefused(ValueError):
     """There are things that no field expects, and the settings refuse them."""
 
     kind = "bad_request"
+
+
+class KeepsChanging(RuntimeError):
+    """A place cannot be written because somebody else always writes there first."""
+
+    kind = "database"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +106,8 @@ class TaskMerge:
         self.frames = {frame.number: frame for frame in frames}
         baseline, current = content
         self.deleted = {int(number) for number in (current.get("meta") or {}).get("deleted_frames") or []}
-        held = read_task(current)
-        self.specs = held.specs
+        held = read_task(current, baseline)
+        self.specs, self.renamed = held.specs, held.renamed
         self.outcome: Outcome = compare(
             read_task(baseline), held, self._originals(), run.fields, max(self.frames, default=-1), between
         )
@@ -115,6 +122,8 @@ class TaskMerge:
     def apply(self) -> None:
         """Saves, changes and remembers; can be killed at any moment and run again."""
         self._tell_deleted()
+        for name, _ in self.outcome.unknown:
+            self.run.counts.not_supported(name, "class that the field does not have")
         work = self._work()
         for number, path in sorted(key for key in work if key[0] not in self.frames and key[0] % self.step == 0):
             self.run.counts.miss(
@@ -143,7 +152,7 @@ class TaskMerge:
             empty = Work(by_name[name], run.infos[name], run.permissions[name], name)
             return found.setdefault((number, run.targets[name]), empty)
 
-        for change in self.outcome.changes:
+        for change in self._wanted():
             at(change.original.frame, change.original.field).changes.append(change)
         for (name, number), redrawn in self.outcome.redrawn.items():
             at(number, name).redrawn = redrawn
@@ -164,6 +173,13 @@ class TaskMerge:
                 elif "family" in memory:
                     found.setdefault((int(told), path), self._extra(path, str(memory["family"])))
         return {key: one for key, one in found.items() if key[0] not in self.deleted}
+
+    def _wanted(self) -> list[Change]:
+        """The changes, but for deletions of labels that became things which are ignored: those are still there."""
+        if self.run.unexpected == KEEP:
+            return self.outcome.changes
+        spared = {one.instead_of for one in self.outcome.additions if not one.expected}
+        return [one for one in self.outcome.changes if one.touches != {Touch(DELETED)} or one.original not in spared]
 
     def _unexpected(self, addition: Addition, found: dict[tuple[int, str], Work]) -> None:
         run, thing = self.run, addition.thing
@@ -187,12 +203,12 @@ class TaskMerge:
         classes = {told: one for each in self.run.fields for told, one in each.classes.items()}
         return Work(Field(path, family, False, classes), self.run.infos[name], self.run.permissions[name], None)
 
-    def _apply_frames(self, numbers: Sequence[int], work: Mapping[tuple[int, str], Work]) -> None:
+    def _apply_frames(self, numbers: Sequence[int], work: Mapping[tuple[int, str], Work], again: int = 0) -> None:
         here = [(key, one) for key, one in work.items() if key[0] in set(numbers)]
         keys = {path: stored_as(self.run.dataset, path) for path in {key[1] for key, _ in here}}
         documents = self._documents(numbers, set(keys.values()))
         entries: list[dict[str, Any]] = []
-        updates: dict[Any, dict[str, Any]] = defaultdict(dict)
+        updates: dict[int, dict[str, Any]] = defaultdict(dict)
         for (number, path), one in sorted(here, key=lambda pair: pair[0]):
             document = documents.get(number)
             if document is None:
@@ -209,14 +225,26 @@ class TaskMerge:
             )
             self._remember(path, number, memory)
             if merged.differs:
-                entries.append(self._entry(document, path, key))
-                updates[document["_id"]][key] = merged.value
+                entries.append(self._entry(document, path, key, merged.value))
+                updates[number][key] = merged.value
         if not entries and self.state == self.before:
             return
-        self.run.records.save([{"task": self.task, "state": self.before}, *entries])
+        self.run.records.save([{"task": self.task, "state": self.before}, *entries], bool(again))
         # Also what this load no longer remembers: after a kill between here and the end it must be known.
-        self._keep(_union(self.before, self.state))
-        self._write(updates)
+        self._keep(union(self.before, self.state))
+        refused = self._write(updates, documents)
+        if refused and again == MOST_TRIES:
+            raise KeepsChanging(f"somebody else keeps changing the labels of task {self.task} in FiftyOne")
+        if refused:  # somebody wrote there in this very moment: what they did is merged with, not lost
+            counts = self.run.counts
+            for number, path in itertools.product(refused, keys):
+                self._remember(path, number, self.before.get(path, {}).get(str(number), {}))
+            self.run = replace(self.run, counts=Counts([]))  # what these frames came to is counted already
+            try:
+                self._apply_frames(refused, work, again + 1)
+            finally:
+                counts.take_missing(self.run.counts)
+                self.run = replace(self.run, counts=counts)
 
     def _merged(self, number: int, path: str, one: Work, present: Any, earlier: Memory) -> Merged:
         run, frame = self.run, self.frames[number]
@@ -310,18 +338,28 @@ class TaskMerge:
         found = self._collection()[0].find({"_id": {"$in": list(ids)}}, dict.fromkeys(["_id", *sorted(keys)], 1))
         return {ids[document["_id"]]: document for document in found}
 
-    def _entry(self, document: Mapping[str, Any], path: str, key: str) -> dict[str, Any]:
-        of = "frames" if self.video else "samples"
-        there = key in document
-        return {"collection": of, "id": document["_id"], "key": key, "there": there, "value": document.get(key)}
+    def _entry(self, document: Mapping[str, Any], path: str, key: str, value: Any) -> dict[str, Any]:
+        of, there = "frames" if self.video else "samples", key in document
+        told = {"collection": of, "id": document["_id"], "key": key, "there": there, "value": document.get(key)}
+        return {**told, "wrote": value_hash(value)}
 
-    def _write(self, updates: Mapping[Any, Mapping[str, Any]]) -> None:
+    def _write(
+        self, updates: Mapping[int, Mapping[str, Any]], documents: Mapping[int, Mapping[str, Any]]
+    ) -> Sequence[int]:
+        """Writes where the values that were read still stand. Returns the frames where they do not."""
         now = datetime.now(UTC)
         changes = [
-            UpdateOne({"_id": one}, {"$set": {**told, "last_modified_at": now}}) for one, told in updates.items()
+            UpdateOne(unchanged(documents[number], told), {"$set": {**told, "last_modified_at": now}})
+            for number, told in updates.items()
         ]
-        if changes:
-            self._collection()[0].bulk_write(changes, ordered=False)
+        if not changes or self._collection()[0].bulk_write(changes, ordered=False).matched_count == len(changes):
+            return []
+        there = self._documents(list(updates), {key for told in updates.values() for key in told})
+        return [
+            number
+            for number, told in updates.items()
+            if any(value_hash(there.get(number, {}).get(key)) != value_hash(value) for key, value in told.items())
+        ]
 
     def _remember(self, path: str, number: int, memory: Memory) -> None:
         if memory:
@@ -369,24 +407,3 @@ def _more(one: Work, path: str, run: Run) -> str:
 
 def _number_of_labels(field: Field, value: Any) -> int:
     return int(value is not None) if field.kind == SCALAR else len(labels_in(field, value))
-
-
-def _union(before: State, after: State) -> State:
-    """All that either of two states remembers."""
-    told = deepcopy(after)
-    for path, frames in before.items():
-        for number, memory in frames.items():
-            if path == TRACKS:
-                told.setdefault(path, {}).setdefault(number, {}).update({**memory, **told[path].get(number, {})})
-                continue
-            now = told.setdefault(path, {}).setdefault(number, {})
-            for label, touches in memory.get("touched", {}).items():
-                known = now.setdefault("touched", {}).setdefault(label, [])
-                known += [touch for touch in touches if touch not in known]
-            for name in ("added", "painted"):
-                if memory.get(name):
-                    now[name] = [*now.get(name, []), *(one for one in memory[name] if one not in now.get(name, []))]
-            for name in ("value", "removed", "family"):
-                if name in memory:
-                    now.setdefault(name, memory[name])
-    return told

@@ -9,6 +9,7 @@ from common.cvat.errors import NotFound, ServerError
 from common.cvat.listing import look_at, source_of
 from common.sources import Counts, JobRange
 from sandbox.cvat import Fault
+from sandbox.cvat.http import Response
 
 
 @pytest.fixture
@@ -52,10 +53,20 @@ def test_an_answer_that_breaks_off_is_read_again(server, signed_in, no_waiting, 
     assert job_counts(client, 1) == Counts(0, 5, 0)
 
 
-def test_an_answer_that_never_is_whole_is_a_failure_of_the_item(server, signed_in, no_waiting):
-    client = signed_in(server)
-    server.faults.add(Fault("GET /api/jobs/1/annotations", "status", status=200, body="<html>", times=None))
-    with pytest.raises(ServerError, match="GET /api/jobs/1/annotations: the annotations are not complete JSON"):
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("application/json", "the annotations are not complete JSON"),
+        ("text/html; charset=utf-8", "a web page came instead of an answer"),
+    ],
+)
+def test_an_answer_that_never_is_whole_is_a_failure_of_the_item(server, signed_in, no_waiting, kind, said):
+    client, plain = signed_in(server), server.answer
+    page = Response(200, [("Content-Type", kind)], b"<html>")
+    server.answer = lambda request, faults: (
+        page if request.target.startswith("/api/jobs/1/annotations") else plain(request, faults)
+    )
+    with pytest.raises(ServerError, match=f"GET /api/jobs/1/annotations: {said}"):
         job_counts(client, 1)
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from common.images.journal import Journal, line_of
+from common.images import journal as module
+from common.images.journal import Journal, Recorder, line_of
 from common.images.plan import Plan
 from common.s3.address import source_of
 from common.s3.bucket import Listed
@@ -129,3 +130,32 @@ def test_a_bucket_of_aws_is_the_same_by_whichever_address_it_was_asked(tmp_path,
 )
 def test_a_bucket_of_another_server_has_one_name_for_both_kinds_of_connections(ours, botos):
     assert source_of(ours, "bkt") == source_of(botos, "bkt") != source_of("https://elsewhere.example", "bkt")
+
+
+def test_a_batch_of_files_is_durable_before_the_journal_says_so(journal, monkeypatch):
+    did: list[str] = []
+    monkeypatch.setattr(module, "sync_all", lambda folder: did.append(f"synced {folder}"))
+    monkeypatch.setattr(journal, "add", lambda lines: did.append(f"noted {len(lines)}"))
+    recorder = Recorder(journal.path.parent.parent, journal)
+    recorder.saved([GOOD, GOOD])
+    recorder.saved([GOOD])
+    assert recorder.close(60)
+    assert did == [f"synced {journal.path.parent.parent}", "noted 3"]
+
+
+def test_what_could_not_be_made_durable_is_not_noted(journal, monkeypatch):
+    def fails(folder: Path) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(module, "sync_all", fails)
+    recorder = Recorder(journal.path.parent.parent, journal)
+    recorder.saved([GOOD])
+    with pytest.raises(OSError, match="Input/output"):
+        recorder.close(60)
+    assert list(journal.read()) == []
+
+
+def test_all_on_the_file_system_is_synced(tmp_path):
+    module.sync_all(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        module.sync_all(tmp_path / "never")

@@ -99,22 +99,27 @@ def test_a_dry_run_says_what_would_come(tmp_path: Path, names: list[str], here: 
 
 def test_where_no_name_fits_the_column_is_asked_about(tmp_path: Path):
     report = ended(tmp_path, ["car", "dog", "cat", "cow"], ["1.jpg", "2.jpg"], "x/", csv_column="label")
-    assert report.last_words()[-1] == "None of the 4 names (car, dog, cat, …) fits any of 2 objects under x/."
+    assert (
+        report.last_words(stopped=False)[-1] == "None of the 4 names (car, dog, cat, …) fits any of 2 objects under x/."
+    )
     report.first_row = ("id", "filename", "label")
     line = "None of the 4 names (car, dog, cat, …) fits any of 2 objects under x/. Is column label the right one "
     line += "(--csv-column)? The first line has: id, filename, label."
-    assert report.last_words()[-1] == report.dry_words()[0] == line
-    assert not any(" All are in" in each or "not in the bucket" in each for each in report.last_words())
-    assert "None of" not in " ".join(ended(tmp_path, ["car", "1"], ["1.jpg"]).last_words())
+    assert report.last_words(stopped=False)[-1] == report.dry_words()[0] == line
+    assert not any(" All are in" in each or "not in the bucket" in each for each in report.last_words(stopped=False))
+    assert "None of" not in " ".join(ended(tmp_path, ["car", "1"], ["1.jpg"]).last_words(stopped=False))
 
 
 def test_speeds_and_times_that_say_nothing_are_left_out(tmp_path: Path):
     assert "time" not in analysis(tmp_path, ["a"], ["a"])
     report = ended(tmp_path, ["a"], ["a"])
     report.downloaded, report.bytes, report.seconds = 2, 10_000, 5.0
-    assert "(2.0 kB/s)" in report.last_words()[1] and f"All are in {tmp_path}" in report.last_words()[1]
+    assert (
+        "(2.0 kB/s)" in report.last_words(stopped=False)[1]
+        and f"All are in {tmp_path}" in report.last_words(stopped=False)[1]
+    )
     report.downloaded = 10
-    assert "(2.0 kB/s, 2 files/s)" in report.last_words()[1]
+    assert "(2.0 kB/s, 2 files/s)" in report.last_words(stopped=False)[1]
 
 
 def test_names_that_would_become_one_image_are_missing_with_a_word(tmp_path: Path):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
+import re
 import select
 import sys
 import threading
@@ -108,6 +110,20 @@ def test_on_a_terminal_what_takes_longer_is_told_and_wiped_away_at_the_end(clock
             # A second thread would keep the run from forking the processes that fetch.
             assert threading.active_count() == threads
         seen.until("\x1b[1A\x1b[2K")
+
+
+def test_the_bar_tells_how_many_how_much_how_fast_how_long_and_which(terminal):
+    whole = re.compile(r"[1-9] of 2, 1 failed +\S+ +(\d+)% +[\d.]+ \w*(?:B|bytes)/s +\d*\d:\d\d +a\.jpg")
+    with terminal() as seen, DownloadBar(2, 10_000) as bar:
+        came, until = "", time.monotonic() + 20
+        for step in itertools.count(1):
+            bar.show(1, min(9000, 10 * step), 1, "a.jpg")  # slowly: there is time left to be told of
+            came += re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", seen())
+            if found := whole.search(came):
+                break
+            assert time.monotonic() < until, came
+            time.sleep(0.01)
+    assert 0 <= int(found[1]) <= 90
 
 
 def test_a_terminal_that_goes_away_ends_nothing(clock, terminal):

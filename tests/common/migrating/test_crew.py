@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from common.exits import Trouble
+from common.migrating import crew
 from common.migrating.crew import FIRST_HANDS, Pace, side_by_side
 from common.waiting import Stopped, StopSignal
 
@@ -82,6 +83,21 @@ def test_a_stop_ends_it_and_what_is_under_way_is_waited_for():
     with pytest.raises(Stopped):
         list(side_by_side(range(1000), work, 3, stop))
     assert sorted(begun) == sorted(ended) and len(ended) < 1000
+
+
+def test_after_a_stop_what_hangs_is_not_waited_for(monkeypatch):
+    monkeypatch.setattr(crew, "STOP_PATIENCE_SECONDS", 0.05)
+    stop, silent, begun = StopSignal(), threading.Event(), threading.Event()
+
+    def work(number: int) -> None:
+        begun.set()
+        stop.set(15)
+        silent.wait(60)
+
+    with pytest.raises(Stopped):
+        list(side_by_side(range(3), work, 3, stop))
+    assert begun.is_set() and not silent.is_set()
+    silent.set()
 
 
 def test_what_ends_the_run_ends_the_crew():

@@ -84,3 +84,25 @@ def test_boxes_stay_inside_the_image_and_a_pixel_wide(points):
     box = shape_for(figure, "detection", (200, 100))
     assert box["x"] >= 0 and box["x"] + box["width"] <= 200 and box["width"] >= 1
     assert box["y"] >= 0 and box["y"] + box["height"] <= 100 and box["height"] >= 1
+
+
+@pytest.mark.parametrize(
+    "project_type", ["detection", "instance_segmentation", "rotated_detection", "detection_to_classification"]
+)
+def test_a_shape_of_which_nothing_lies_in_its_picture_is_left_out_and_counted(project_type):
+    outside = (
+        Figure("rectangle", "dog", (500, 20, 40, 30), group=7),
+        Figure("polygon", "dog", (500, 20, 540, 20, 540, 50), group=7),
+        Figure("rectangle", "dog", (-40, 20, 40, 30)),
+        Figure("rectangle", "dog", (10, 100, 40, 30)),
+        Figure("rectangle", "dog", (float("nan"), 20, 40, 30)),
+    )
+    labels = "animal;dog,cat" if "_to_" in project_type else ""
+    partly = Figure("rectangle", "dog", (190, 90, 40, 30))
+    found, lost = made(project_type, *outside, BOX, partly, labels=labels)
+    assert len(found) == 2 and lost == ["a shape that lies wholly outside of its picture"] * 4
+
+
+def test_the_class_of_an_image_may_come_from_any_shape():
+    found, lost = made("classification", Figure("rectangle", "dog", (500, 20, 40, 30)))
+    assert len(found) == 1 and not lost

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import zipfile
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from common.cvat import listing
+from common.saving.crew import save_one
 from sandbox.cvat import Fault
 from sandbox.cvat.http import Response
 from tests.common.making import zip_bytes
@@ -115,6 +118,7 @@ def test_an_archive_from_before_a_task_was_deleted_is_made_anew_from_task_backup
     assert result.outcome == "saved", result.reason
     assert (result.record.verified.tasks, result.record.verified.result) == (1, "good")
     assert "is called 'two' on the server, 'one' in the archive" in result.record.alterations[0]
+    assert "task_1 (two) was left out: no such task is on the server" in result.record.alterations
     archive = archive_of(result, folder)
     assert json.loads(archive.read("task_0/task.json"))["name"] == "two"
     assert not [name for name in archive.namelist() if name.startswith("task_1/")]
@@ -147,6 +151,39 @@ def test_an_archive_without_the_images_of_a_task_is_incomplete_and_saved_again(s
     result = saved()
     assert result.outcome == "failed" and said in result.reason, result.reason
     assert result.record.verified.result == "incomplete"
+
+
+def test_what_is_lost_for_good_fails_every_night_and_piles_up_no_copies(
+    server, saved, open_desk, candidate_for, watch, folder, download
+):
+    def lost(own):
+        return {name: data for name, data in own.items() if not name.startswith("task_1/data/")}
+
+    def again():
+        desk = open_desk()
+        return save_one(desk, dataclasses.replace(candidate_for(desk), newest=first.record), watch)
+
+    download("projects/1", lost)
+    first = saved()
+    kept = files(folder)
+    second = again()
+    assert (second.outcome, second.record) == ("failed", None) and "still incomplete" in second.reason
+    assert files(folder) == kept
+    download("projects/1", lambda own: {name: data for name, data in lost(own).items() if "task_0/data" not in name})
+    assert again().record.verified.result == "incomplete"  # it lacks more: this is kept too
+    download("projects/1", lambda own: own)
+    assert again().record.verified.result == "good"
+
+
+def test_a_project_of_which_the_account_is_shown_a_part_is_kept_whole_and_not_mended(
+    server, saved, folder, monkeypatch
+):
+    everything = listing.items
+    shown = lambda *given: (item for item in everything(*given) if item.get("task_id", item["id"]) != 1)  # noqa: E731
+    monkeypatch.setattr(listing, "items", shown)
+    record = saved().record
+    assert (record.verified.result, record.verified.tasks, record.alterations) == ("good with warnings", 2, ())
+    assert "1 task of it not shown to this account" in record.warnings[0] and not record.verified.compared_with_server
 
 
 def test_a_busy_project_is_no_excuse_for_the_archive_of_another(server, saved, download):
@@ -214,8 +251,6 @@ def test_an_expired_export_is_asked_for_again(server, saved):
 
 
 def test_a_project_that_is_deleted_meanwhile_is_gone_and_not_failed(server, open_desk, candidate_for, watch):
-    from common.saving.crew import save_one
-
     desk = open_desk()
     candidate = candidate_for(desk)
     server.world.delete_project(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 
 import pytest
@@ -79,6 +80,17 @@ def test_a_servers_words_reach_terminal_journal_and_monitoring_on_one_line(capsy
     texts = [*(text for each in written["failures"] for text in (each["reason"], each["what_to_do"]))]
     texts += [written["ended_because"], *(text for each in written["warnings"] for text in each["warnings"])]
     assert len(texts) == 6 and all(text.isprintable() for text in texts)
+
+
+@pytest.mark.parametrize("columns", [40, 60])
+def test_in_a_narrow_terminal_what_is_cut_says_so_and_no_column_is_lost(monkeypatch, capsys, tmp_path, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    print_report([a_tally("saved")], tmp_path, 1.0)
+    heading, line = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).split("\n")[1:3]
+    assert heading.startswith("saved ") and "size" in heading
+    assert line.startswith("project 1 ") and line.endswith("…") and len(line) <= columns
 
 
 def test_a_long_report_is_shortened_and_still_counts_everything(capsys, tmp_path):

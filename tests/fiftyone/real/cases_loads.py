@@ -8,8 +8,12 @@ from copy import deepcopy
 from typing import Any
 
 import fiftyone as fo
+import fiftyone.utils.cvat as fouc
+from bson import ObjectId
 
 from common.fiftyone.worker import records, task_merge
+from common.fiftyone.worker.forget import forget
+from common.fiftyone.worker.marks import moment_of, with_marked_record
 from tests.fiftyone.real.cases_images import TYPES, only, sent
 from tests.fiftyone.real.room import Room, W, changed, image
 
@@ -144,6 +148,22 @@ def case_things_that_no_field_expects() -> None:
     assert room.dataset.first().keypoints.keypoints[0].label == "car"
 
 
+def case_classes_renamed_and_added_in_cvat_take_no_label_from_its_field() -> None:
+    for unexpected in ("keep", "ignore"):
+        room = sent("dets", samples=1)
+        was = room.values("dets")["detections"]
+        room.task["labels"].append({"id": 9999, "name": "truck", "attributes": []})
+        next(one for one in room.task["labels"] if one["name"] == "cat")["name"] = "kitten"
+        room.shape(str(was[0]["_id"])).update(label_id=9999, attributes=[])
+        room.shape(str(was[1]["_id"])).update(type="polyline")
+        room.add("kitten", [32.0, 24.0, 64.0, 48.0])
+        told = room.load(unexpected=unexpected)
+        now = room.values("dets")["detections"]
+        spared = [was[1]] if unexpected == "ignore" else []
+        assert now[1:-1] == [*spared, was[2]] and now[-1]["label"] == "cat"
+        assert now[0] == {**was[0], "label": "truck"} and told["renamed"] == {"cat": "kitten"}, now[0]
+
+
 def case_a_copied_shape_is_a_new_label() -> None:
     room = sent("dets")
     shape = deepcopy(room.shape(room.dataset.first().dets.detections[0]))
@@ -232,7 +252,7 @@ def _killed(holder: Any, name: str, after: bool, nth: int) -> None:
         if calls[0] == nth and not after:
             raise Killed
         if calls[0] == nth and name == "_write":  # half of it reached the database
-            real(arguments[0], dict(list(arguments[1].items())[:1]))
+            real(arguments[0], dict(list(arguments[1].items())[:1]), *arguments[2:])
             raise Killed
         result = real(*arguments)
         if calls[0] == nth and after:
@@ -259,6 +279,75 @@ def _killed(holder: Any, name: str, after: bool, nth: int) -> None:
     while room.undo()["undone"]:
         pass
     assert changed(before, room.raw()) == [], (name, after, nth, changed(before, room.raw()))
+
+
+def case_undo_leaves_what_somebody_changed_after_the_load() -> None:
+    room = sent("dets", samples=2)
+    for sample in room.dataset:
+        room.shape(sample.dets.detections[0])["points"][0] += 4
+    before = room.values("dets", 1)
+    room.load()
+    sample = room.dataset.first()
+    sample.dets.detections[1]["reviewed"] = "yes"
+    sample.save()
+    mine = room.values("dets")
+    told = room.undo()
+    assert (told["put_back"], told["changed_count"]) == (1, 1), told
+    assert told["changed_since"] == [{"sample": sample.filepath, "field": "dets"}]
+    assert room.values("dets") == mine and room.values("dets", 1) == before
+    assert len((room.folder / told["saved"]).with_suffix(".present.jsonl").read_text().splitlines()) == 1
+    assert room.undo()["undone"] is None
+
+
+def case_what_is_written_in_the_middle_of_a_load_is_merged_and_stays() -> None:
+    room = sent("dets", samples=2)
+    before = room.raw()
+    edit(room)
+    room.shape(room.dataset.last().dets.detections[0])["points"][0] += 4
+    real, calls = task_merge.TaskMerge._write, [0]
+
+    def meanwhile(*arguments: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == 1:
+            one = {"_id": ObjectId(room.dataset.last().id)}
+            room.dataset._sample_collection.update_one(one, {"$set": {"dets.detections.1.reviewed": "yes"}})
+        return real(*arguments)
+
+    task_merge.TaskMerge._write = meanwhile
+    try:
+        told = room.load()["fields"]["dets"]
+    finally:
+        task_merge.TaskMerge._write = real
+    assert (told["changed"], told["removed"], told["added"]) == (2, 1, 1), told
+    assert calls[0] == 2 and room.values("dets", 1)["detections"][1]["reviewed"] == "yes"
+    assert room.values("dets", 1)["detections"][0] != before[str(room.dataset.last().id)]["dets"]["detections"][0]
+    room.undo()
+    was = before[str(room.dataset.last().id)]["dets"]["detections"]
+    assert room.values("dets", 1)["detections"] == [was[0], {**was[1], "reviewed": "yes"}, *was[2:]]
+
+
+def case_only_the_record_of_the_round_is_forgotten() -> None:
+    room = sent("dets")
+    at = moment_of(room.dataset.get_annotation_info("key"))
+    told = {"dataset": room.dataset.name, "anno_key": "key", "marker": "fiftyone_sync 12", "recorded_at": 0.0}
+    for wrong in ({}, {"recorded_at": at - 0.1}, {"recorded_at": at + 0.1}):
+        assert forget({**told, **wrong}, print) == {"forgotten": False}
+    assert forget({**told, "recorded_at": at, "look": True}, print) == {"forgotten": True}
+    assert room.dataset.has_annotation_run("key")
+    assert forget({**told, "recorded_at": at}, print) == {"forgotten": True}
+    assert not room.dataset.has_annotation_run("key")
+
+
+def case_a_record_is_known_by_its_mark() -> None:
+    real, mark = fouc.CVATBackend.register_run, "fiftyone_sync 12"
+    fouc.CVATBackend.register_run = with_marked_record(real, mark)
+    try:
+        room = sent("dets")
+    finally:
+        fouc.CVATBackend.register_run = real
+    told = {"dataset": room.dataset.name, "anno_key": "key", "recorded_at": 0.0}
+    assert forget({**told, "marker": "fiftyone_sync 13"}, print) == {"forgotten": False}
+    assert forget({**told, "marker": mark}, print) == {"forgotten": True}
 
 
 def case_an_undo_killed_half_way_is_run_again() -> None:

@@ -142,7 +142,8 @@ def test_a_task_that_somebody_deleted_takes_no_labels_with_it(rounds: Rounds, an
     done = rounds.sync("load", code=None)
     assert rounds.labels("gt") == [before[0], before[1], []]
     assert str(first) in done.said
-    rounds.sync("cleanup")
+    rounds.sync("cleanup", code=1)
+    rounds.sync("cleanup", "--discard")
     nothing_is_left(rounds)
 
 
