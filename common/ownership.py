@@ -9,9 +9,13 @@ import shlex
 import tempfile
 from pathlib import Path
 
+from common.exits import Exit, RunEnds
+
 MOUNTS = Path("/proc/self/mountinfo")
 _DENIED = (errno.EACCES, errno.EPERM)
 _IN_THE_WAY = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY)
+# What the system has too little of is no fault of a folder.
+_OF_THE_SYSTEM = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 def try_to_write(folder: Path) -> None:
@@ -40,6 +44,22 @@ def why_refused(folder: Path, error: OSError) -> str:
 def _nearest(path: Path) -> Path:
     """The path, or what is above it where it could not even be made. Does not raise where it may not look."""
     return next((each for each in (path, *path.parents) if os.path.exists(each)), path)  # noqa: PTH110
+
+
+def is_refusal(folder: Path, error: OSError) -> bool:
+    """Whether an error is about something in this folder, or the folder itself."""
+    path = path_of(error)
+    return path is not None and path.is_relative_to(folder) and error.errno not in _OF_THE_SYSTEM
+
+
+def refused(setting: str, folder: Path, doing: str, error: OSError, script: str) -> RunEnds:
+    """A folder that a setting names and that a run cannot do without: what it refused, and what to do."""
+    what = f"{setting}={folder} cannot be {doing}: {why_refused(folder, error)}."
+    remedy = what_to_do(folder, error, script)
+    remedy = (
+        f"{remedy}  (or choose another folder with --output-dir)" if remedy else "Choose another with --output-dir."
+    )
+    return RunEnds(what, remedy, Exit.BAD_CONFIGURATION)
 
 
 def what_to_do(folder: Path, error: OSError, script: str) -> str:

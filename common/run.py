@@ -129,9 +129,10 @@ def _not_understood(unknown: Sequence[str], cls: type[Settings]) -> str:
 
 
 def _flags_like(name: str, flags: Sequence[str]) -> list[str]:
-    """Flags that have this one's word among theirs, as --csv-file has --csv; else those spelled much like it."""
+    """Flags that have this one's word among theirs (--csv-file has --csv), or begin alike; else those spelled much like it."""
     word = name.removeprefix("--")
-    return [flag for flag in flags if word in flag.split("-")][:3] or difflib.get_close_matches(name, flags, 2, 0.7)
+    alike = [flag for flag in flags if flag.startswith(name) or word in flag.split("-")]
+    return alike[:5] or difflib.get_close_matches(name, flags, 2, 0.7)
 
 
 def _set_up_streams(*, restart: bool) -> None:

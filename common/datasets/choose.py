@@ -68,6 +68,24 @@ class Chosen:
     total: int
     tasks: tuple[Task, ...]
     missing: tuple[Missing, ...] = ()
+    nothing: str = ""  # why no task is left, with what to do about it
+
+
+@dataclass
+class _Sieve:
+    """Tells what every filter takes, and remembers the one that left nothing."""
+
+    tell: Tell
+    left: int
+    where: str
+    nothing: str = ""
+
+    def leave(self, count: int, gone: str, none: str, where: str = "left by the other filters") -> None:
+        """So many tasks are left; the others are `gone`. `none` of them does what it should."""
+        self.tell(f"Filtered out {plural(self.left - count, 'task')} {gone}")
+        if self.left and not count:
+            self.nothing = f"{plural(self.left, 'task is', 'tasks are')} {self.where}, none {none}"
+        self.left, self.where = count, where
 
 
 def choose(client: Client, settings: DatasetSettings, tell: Tell) -> Chosen:
@@ -75,15 +93,20 @@ def choose(client: Client, settings: DatasetSettings, tell: Tell) -> Chosen:
     if settings.task_ids:
         return _by_id(client, settings, tell)
     tell("Fetching all tasks from CVAT...")
-    total = before = count(client, "/api/tasks")
-    tell(f"Found {total} total tasks")
+    total = count(client, "/api/tasks")
+    tell(f"Found {plural(total, 'total task')}")
+    sieve = _Sieve(tell, total, "on the server")
     params: dict[str, Any] = {}
-    for name, value, doing, gone in _server_filters(settings):
-        params[name] = value
+    for name, value, doing, gone, none in _server_filters(settings):
         tell(doing)
-        after = count(client, "/api/tasks", params)
-        tell(f"Filtered out {before - after} tasks {gone}")
-        before = after
+        left = count(client, "/api/tasks", params | {name: value})
+        if name == "status" and sieve.left and not left:
+            none = f"{none} ({_statuses(client, params, value)}). {_ANY_STATUS}"
+        params[name] = value
+        if name == "project_id":
+            sieve.leave(left, gone, none, f"in project {value}")
+        else:
+            sieve.leave(left, gone, none)
     ids = None
     if stage := _stage_or_state(settings):
         # Few tasks are usually in a stage: the server names them, so that not every job is listed.
@@ -95,7 +118,8 @@ def choose(client: Client, settings: DatasetSettings, tell: Tell) -> Chosen:
         task, why_not = understood("/api/tasks", item, lambda each: (_task(each), _why_not(each, settings)))
         if not why_not and (ids is None or task.id in ids):
             tasks.append(task)
-    return Chosen(total, tuple(_among(client, settings, tasks, before, tell)))
+    chosen = tuple(_among(client, settings, tasks, sieve))
+    return Chosen(total, chosen, nothing=sieve.nothing)
 
 
 def _by_id(client: Client, settings: DatasetSettings, tell: Tell) -> Chosen:
@@ -117,7 +141,14 @@ def _by_id(client: Client, settings: DatasetSettings, tell: Tell) -> Chosen:
         if why_not:
             tell(f"Filtered out task {task.id} ({printable(task.name)}): {why_not}")
     total = count(client, "/api/tasks")
-    return Chosen(total, tuple(_among(client, settings, kept, len(kept), tell)), tuple(missing))
+    sieve = _Sieve(tell, len(kept), "left by the other filters")
+    chosen = tuple(_among(client, settings, kept, sieve))
+    nothing = sieve.nothing
+    if found and not kept:
+        nothing = "; ".join(f"task {task.id}: {why_not}" for task, why_not in found[:3])
+        nothing += "; …" if len(found) > 3 else ""
+        nothing += f". {_ANY_STATUS}" if "its status is" in nothing else ""
+    return Chosen(total, chosen, tuple(missing), nothing)
 
 
 class NotAsCvatGivesIt(CvatError):
@@ -136,21 +167,39 @@ def understood(path: str, item: Any, read: Callable[[Any], T]) -> T:
         ) from error
 
 
-def _server_filters(settings: DatasetSettings) -> Iterator[tuple[str, Any, str, str]]:
-    """Query parameter, value, what is being done, and what the others are not."""
+_ANY_STATUS = "--required-status null takes them as they are"
+
+
+def _statuses(client: Client, params: Item, wanted: str) -> str:
+    """What status the tasks have instead: "annotation: 3"."""
+    counts = {each: count(client, "/api/tasks", params | {"status": each}) for each in TASK_STATUSES if each != wanted}
+    return ", ".join(f"{status}: {number}" for status, number in counts.items() if number)
+
+
+def _server_filters(settings: DatasetSettings) -> Iterator[tuple[str, Any, str, str, str]]:
+    """Query parameter, value, what is being done, what the others are not, and what none is where none is left."""
     if settings.project_id is not None:
         project = settings.project_id
-        yield "project_id", project, f"Filtering tasks by project_id: {project}", f"not in project {project}"
+        doing = f"Filtering tasks by project_id: {project}"
+        yield "project_id", project, doing, f"not in project {project}", f"is in project {project}"
     if settings.required_status in TASK_STATUSES:
         status = settings.required_status
-        yield "status", status, f"Filtering tasks with status: '{status}'", "not matching status"
+        yield (
+            "status",
+            status,
+            f"Filtering tasks with status: '{status}'",
+            "not matching status",
+            f"has status {status}",
+        )
     if settings.subset:
         subset = settings.subset
-        yield "subset", subset, f"Filtering tasks of subset: '{subset}'", f"not in subset '{subset}'"
+        doing = f"Filtering tasks of subset: '{subset}'"
+        yield "subset", subset, doing, f"not in subset '{subset}'", f"is in subset '{subset}'"
     if settings.updated_since is not None:
         since = iso(settings.updated_since)
         logic = json.dumps({"and": [{">=": [{"var": "updated_date"}, since]}]}, separators=(",", ":"))
-        yield "filter", logic, f"Filtering tasks updated since: {since}", f"not updated since {since}"
+        doing = f"Filtering tasks updated since: {since}"
+        yield "filter", logic, doing, f"not updated since {since}", f"was updated since {since}"
 
 
 def _why_not(item: Item, settings: DatasetSettings) -> str:
@@ -174,30 +223,28 @@ def _stage_or_state(settings: DatasetSettings) -> tuple[str, str] | None:
     return ("stage", wanted) if wanted in JOB_STAGES else ("state", wanted)
 
 
-def _among(client: Client, settings: DatasetSettings, tasks: list[Task], before: int, tell: Tell) -> list[Task]:
+def _among(client: Client, settings: DatasetSettings, tasks: list[Task], sieve: _Sieve) -> list[Task]:
     """The filters that only we have: names, and what must be true of all jobs."""
-    stage = _stage_or_state(settings)
+    stage, tell = _stage_or_state(settings), sieve.tell
     if stage is None:
-        before = len(tasks)
+        sieve.left = len(tasks)
     if settings.include or settings.exclude:
         tasks = [task for task in tasks if is_named(task.name, settings.include, settings.exclude)]
         tell(
             f"Filtering tasks by name: {', '.join([*settings.include, *(f'not {each}' for each in settings.exclude)])}"
         )
         if stage is None:
-            tell(f"Filtered out {before - len(tasks)} tasks with other names")
-            before = len(tasks)
+            sieve.leave(len(tasks), "with other names", "has such a name")
     tasks = with_jobs(client, tasks, settings.project_id)
     if stage is not None:
         name, value = stage
         tasks = [task for task in tasks if all_jobs(task, name, (value,))]
         tell(f"Filtering tasks whose jobs are all in {name}: '{value}'")
-        tell(f"Filtered out {before - len(tasks)} tasks not matching {name}")
-        before = len(tasks)
+        sieve.leave(len(tasks), f"not matching {name}", f"has all its jobs in {name} '{value}'")
     if settings.jobs_completed:
         tasks = [task for task in tasks if all_jobs(task, "state", ("completed",))]
         tell("Filtering tasks whose jobs are all completed")
-        tell(f"Filtered out {before - len(tasks)} tasks with jobs that are not completed")
+        sieve.leave(len(tasks), "with jobs that are not completed", "has all its jobs in state completed")
     return tasks
 
 
@@ -209,6 +256,13 @@ def is_named(name: str, include: Sequence[str], exclude: Sequence[str]) -> bool:
         return any(fnmatch.fnmatchcase(name.casefold(), pattern) for pattern in escaped)
 
     return (not include or matches(include)) and not matches(exclude)
+
+
+def pattern_without(name: str, exclude: Sequence[str]) -> str:
+    """What CVAT_DOWNLOAD_EXCLUDE must be so that a task of this name is left out, too."""
+    stripped = name.strip()
+    odd = "".join(c if c.isprintable() and c != "," else "?" for c in stripped)
+    return ",".join([*exclude, odd if stripped == name else f"*{odd}*"])
 
 
 def all_jobs(task: Task, name: str, values: Sequence[str]) -> bool:
@@ -270,6 +324,7 @@ def tell_of_project(client: Client, settings: DatasetSettings, tell: Tell) -> No
         listed = items(client, "/api/labels", {"project_id": settings.project_id})
         labels = [printable(understood("/api/labels", label, lambda each: str(each["name"]))) for label in listed]
         tell(f"Project labels: {labels}")
-        tell(f"Project has {count(client, '/api/tasks', {'project_id': settings.project_id})} total tasks")
+        total = count(client, "/api/tasks", {"project_id": settings.project_id})
+        tell(f"Project has {plural(total, 'total task')}")
     except CvatError as error:
         tell(f"Project labels cannot be read: {error}")

@@ -26,6 +26,8 @@ class Desk:
     gate: HealthGate = field(init=False)
     export_slots: Slots = field(init=False)
     download_slots: Slots = field(init=False)
+    # Folders that somebody had made their own, under the names that they have now.
+    kept: list[Path] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.gate = HealthGate(self.client, enabled=True, longest_seconds=self.deadline_seconds)

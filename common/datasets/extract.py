@@ -11,6 +11,7 @@ from pathlib import Path
 
 from common.backups.archive import Archive, BadArchive, Member, unsafe_name
 from common.backups.streamed import StreamedCrcs
+from common.datasets.manifest import RESERVED
 from common.files import DiskFull, disk_full_named, free_bytes
 from common.text import size
 from common.transfer import require_room
@@ -73,12 +74,6 @@ def _require_harmless(member: Member) -> None:
         raise BadArchive(f"member {shown}… has a longer name than file systems allow")
     if parts[-1] == ".rewritten" or parts[0] in RESERVED:
         raise BadArchive(f"member {shown} has a name that this program uses itself")
-
-
-# What this program writes into the folder of a dataset.
-MANIFEST = ".cvat-download.jsonl"
-JOB_STATUS = "jobs.json"
-RESERVED = frozenset({MANIFEST, JOB_STATUS})
 
 
 def extract(path: Path, folder: Path, index: Path, reserve_bytes: int, between: Callable[[], None]) -> int:

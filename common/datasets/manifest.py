@@ -12,11 +12,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from common.datasets.extract import JOB_STATUS, MANIFEST
 from common.files import disk_full_named, publish
 from common.hashing import sha256_of
+from common.text import plural
 
 VERSION = 1
+MANIFEST = ".cvat-download.jsonl"
+JOB_STATUS = "jobs.json"
+_UNFINISHED = MANIFEST + ".tmp"
+# What this program writes into the folder of a dataset, also for a moment (`write_json` has such a name, too).
+RESERVED = frozenset({MANIFEST, _UNFINISHED, JOB_STATUS, f".{JOB_STATUS}.tmp"})
+# What a look into a folder leaves there, in the file browsers of macOS and Windows.
+_LEFT_BY_LOOKING = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,10 @@ class Head:
     reason: str = ""
     version: int = VERSION
 
+    @property
+    def form(self) -> str:
+        return f"{self.format} {'with' if self.include_images else 'without'} images"
+
     def same_order(self, other: Head) -> bool:
         """Whether both are the same state of the same task in the same form."""
         names = (
@@ -51,7 +62,7 @@ def write(folder: Path, head: Head, index: Path, removed: set[str], changed: Ite
     Files that were `removed` are left out, `changed` ones (and new ones) are hashed again.
     """
     again = {*changed, JOB_STATUS}
-    temporary, total, count = folder / (MANIFEST + ".tmp"), 0, 0
+    temporary, total, count = folder / _UNFINISHED, 0, 0
     with disk_full_named(folder), open(temporary, "w", encoding="utf-8") as file:
         file.write(json.dumps(asdict(head)) + "\n")
         for entry in _entries(index, removed | again):
@@ -86,18 +97,61 @@ def read_head(folder: Path) -> Head | None:
         return None
 
 
-def holds_more(folder: Path) -> bool:
-    """Whether a folder without damage holds files besides those of its manifest: then somebody put them there."""
-    with open(folder / MANIFEST, encoding="utf-8") as lines:
-        ours = sum(1 for _ in lines) - 1  # without head and end, with the manifest itself
-    return sum(len(files) for _, _, files in os.walk(folder)) > ours
+def find_theirs(folder: Path, check: Callable[[], None] = lambda: None) -> str:
+    """What somebody has added to one of our folders or changed in it; "" where nothing of theirs goes with it.
+
+    A file that is missing is none of that. Where it cannot be told, it is said to be so.
+    """
+    if folder.is_symlink():
+        return f"it is a link to {folder.readlink()}"
+    ours = 1  # the manifest
+    try:
+        with open(folder / MANIFEST, encoding="utf-8") as lines:
+            next(lines)
+            for line in lines:
+                check()
+                entry = json.loads(line)
+                if "end" in entry:
+                    break
+                try:
+                    if not _is_as_written(folder, entry, check):
+                        return f"{entry['path']} was changed"
+                    ours += 1
+                except (FileNotFoundError, NotADirectoryError):
+                    continue
+            else:
+                return "its manifest is not complete"
+        if more := _files_in(folder) - ours:
+            return f"{plural(more, 'file was', 'files were')} added to it"
+    except (OSError, ValueError, KeyError, TypeError, StopIteration) as error:
+        return f"what is in it cannot be told ({error})"
+    return ""
+
+
+def _files_in(folder: Path) -> int:
+    """Files and links, without what nobody has put there on purpose. Raises OSError."""
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    count = 0
+    for at, folders, files in os.walk(folder, onerror=refuse):
+        count += len([name for name in files if name not in _LEFT_BY_LOOKING])
+        count += sum((Path(at) / name).is_symlink() for name in folders)
+    return count
+
+
+def _is_as_written(folder: Path, entry: dict[str, Any], check: Callable[[], None]) -> bool:
+    """A file whose size and modification time are as they were is taken as unchanged; any other is hashed."""
+    path = folder / entry["path"]
+    found = os.lstat(path)
+    if found.st_size != entry["bytes"]:
+        return False
+    return bool(found.st_mtime_ns == entry["mtime_ns"] or sha256_of(path, check) == entry["sha256"])
 
 
 def find_damage(folder: Path, check: Callable[[], None] = lambda: None) -> tuple[str, int]:
-    """What is wrong with the files of a folder ("" when nothing is), and their bytes.
-
-    A file whose size and modification time are as they were is taken as unchanged; any other is hashed.
-    """
+    """What is wrong with the files of a folder ("" when nothing is), and their bytes."""
     total, count = 0, 0
     try:
         with open(folder / MANIFEST, encoding="utf-8") as lines:
@@ -107,12 +161,7 @@ def find_damage(folder: Path, check: Callable[[], None] = lambda: None) -> tuple
                 entry = json.loads(line)
                 if "end" in entry:
                     return ("" if entry["end"] == count else "its manifest is not complete"), total
-                path = folder / entry["path"]
-                found = os.lstat(path)
-                same = found.st_size == entry["bytes"]
-                if same and found.st_mtime_ns != entry["mtime_ns"]:
-                    same = sha256_of(path, check) == entry["sha256"]
-                if not same:
+                if not _is_as_written(folder, entry, check):
                     return f"{entry['path']} is not as it was downloaded", total
                 total, count = total + entry["bytes"], count + 1
     except FileNotFoundError as error:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from common.datasets.choose import Task, Tell
 from common.datasets.desk import Desk
-from common.datasets.folders import aside_of, clear_away, publish_folder
+from common.datasets.folders import aside_of, clear_away, find_later, name_to_keep, publish_folder
 from common.datasets.joining import NotMerged, count_images, write_joined
 from common.datasets.mergeable import form_of
 from common.datasets.settings import DatasetSettings
 from common.exits import Exit, RunEnds, Trouble
 from common.files import write_json
-from common.text import plural
+from common.text import now, plural
 
 MERGED = "cvat_merged"
 SUMMARY = "merge.json"
@@ -89,12 +90,17 @@ def _merge_into(final: Path, desk: Desk, placed: Sequence[tuple[Task, Path]], te
     summary = {"version": 1, "format": desk.settings.dataset_format, "images": counts, "tasks": tasks}
     desk.stop.check()
     try:
-        if final.is_symlink():
-            tell(f"{final} is a link to {final.readlink()}: a folder takes its place, what it leads to stays as it is")
         write_json(staging / SUMMARY, summary)
-        publish_folder(staging, final, _aside(final.parent))
+        theirs = find_later(final, final / SUMMARY) if os.path.lexists(final) else ""
+        kept = name_to_keep(final, now()) if theirs and not desk.settings.overwrite_existing else None
+        publish_folder(staging, final, _aside(final.parent), kept)
     except OSError as error:
         raise NotMerged(f"it could not be put in its place ({error})") from error
+    if kept is not None:
+        tell(f"The merged dataset of before is kept as {kept}: {theirs}")
+        desk.kept.append(kept)
+    elif theirs:
+        tell(f"Replaced {final}, as --overwrite-existing says ({theirs})")
     tell("Merged: " + ", ".join(f"{count} images in {part}" for part, count in sorted(counts.items())))
     return final
 

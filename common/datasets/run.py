@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import difflib
-import shutil
-import time
-from collections.abc import Iterator, Sequence
+import queue
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,26 +15,24 @@ from common.crew import Crew
 from common.cvat.client import connect
 from common.cvat.compatibility import version_warnings
 from common.datasets import manifest
+from common.datasets.book import Book, rule
 from common.datasets.choose import Chosen, Task, Tell, choose, tell_of_project
 from common.datasets.desk import Desk
-from common.datasets.folders import recover
+from common.datasets.folders import recover, trouble_named
 from common.datasets.merging import merge_datasets, require_mergeable
-from common.datasets.metrics import FILE_NAME, Metrics, Outcome, TaskDetail
+from common.datasets.metrics import FILE_NAME, TaskDetail
 from common.datasets.names import folder_names, is_folder_of, sanitised
 from common.datasets.pruning import pruner_of
 from common.datasets.settings import DatasetSettings, require_complete
 from common.datasets.task import Downloaded, download_task
-from common.exits import Exit, RunEnds, Trouble
-from common.files import DiskFull
-from common.lock import AT_ONCE, Patience, locked
+from common.exits import Trouble
 from common.progress import Display
 from common.run import Run, give_up_stdout, say
 from common.saving.plan import known_format, offered_formats
 from common.settings import variables
-from common.text import duration, plural, printable, size
-from common.waiting import Stopped, StopSignal
+from common.text import plural, printable
+from common.waiting import StopSignal
 
-RULE = "=" * min(80, shutil.get_terminal_size().columns)
 # The eight keys of the predecessor's `-o cvat_download.KEY=VALUE`; all other settings of ours work the same way.
 KEY_PREFIX = "cvat_download."
 MOST_FAILURES_SHOWN = 20
@@ -79,7 +76,7 @@ class _Override(argparse.Action):
 def run_datasets(run: Run[DatasetSettings]) -> int:
     """One run of the mode."""
     book = Book(run.settings, tell=_print)
-    with book.kept(run.patience):
+    with book.held(run.patience):
         download_all(book, run.stop)
         run.exit_code = book.exit_code
     if failed := book.metrics.of("failed"):
@@ -106,7 +103,7 @@ def download(
     log.set_up_for_library()
     require_complete(settings)
     book = Book(settings, tell)
-    with book.kept():
+    with book.held():
         download_all(book, stop or StopSignal())
     return book.metrics.as_json()
 
@@ -119,137 +116,12 @@ def _print(line: str) -> None:
         give_up_stdout()
 
 
-class Book:
-    """The figures of a run while it goes on, and metrics.json at its end, however it ends."""
-
-    def __init__(self, settings: DatasetSettings, tell: Tell) -> None:
-        self.settings = settings
-        self.tell = tell
-        self.remedies: dict[int, str] = {}
-        self.saw_nothing = False
-        self.unsaved = ""  # why metrics.json could not be written
-        self.metrics = Metrics(
-            settings.dataset_format, settings.project_id, list(settings.task_ids) or None, settings.required_status
-        )
-        self._began = time.monotonic()
-
-    @contextlib.contextmanager
-    def kept(self, patience: Patience = AT_ONCE) -> Iterator[None]:
-        """Locks the folder and writes the metrics at the end. Raises Locked, RunEnds and what the block raises."""
-        folder = self.settings.folder
-        with contextlib.ExitStack() as held:
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-                held.enter_context(locked(folder / ".lock-downloads", "downloader.py --mode datasets", patience))
-            except OSError as error:
-                raise RunEnds(
-                    f"CVAT_DOWNLOAD_OUTPUT_DIR={folder} cannot be written: {error.strerror}.",
-                    "Choose another folder with --output-dir, or make it writable for the user that runs downloader.py.",
-                    Exit.BAD_CONFIGURATION,
-                ) from None
-            try:
-                yield
-            except BaseException as error:
-                self.metrics.reason = "stopped by a signal" if isinstance(error, Stopped) else str(error) or repr(error)
-                self._write()
-                if self.metrics.total_tasks_found:
-                    self.tell(self._so_far())
-                raise
-            self._write()
-            self._close()
-
-    def note(self, done: Downloaded) -> None:
-        """Enters what became of a task; a second try counts instead of the first."""
-        task_id = done.detail.task_id
-        self.metrics.details[:] = [detail for detail in self.metrics.details if detail.task_id != task_id]
-        self.metrics.details.append(done.detail)
-        self.remedies.pop(task_id, None)
-        if done.remedy:
-            self.remedies[task_id] = done.remedy
-        for line in done.lines:
-            self.tell(line)
-
-    def _write(self) -> None:
-        """Writes the metrics. That this fails must neither hide what was done nor pass for a good end."""
-        self.metrics.seconds = time.monotonic() - self._began
-        try:
-            self.metrics.write(self.settings.folder)
-        except (OSError, DiskFull) as error:
-            why = error.strerror if isinstance(error, OSError) else None
-            self.unsaved = f"metrics.json could not be written into {self.settings.folder}: {why or error}".rstrip(".")
-            log.get().error("metrics_not_written", reason=self.unsaved)
-
-    @property
-    def _saved(self) -> str:
-        return self.unsaved or f"Metrics saved to: {self.settings.folder / FILE_NAME}"
-
-    def _so_far(self) -> str:
-        """The figures of a run that ends early."""
-        outcomes: tuple[Outcome, ...] = ("downloaded", "skipped", "failed")
-        counts = ", ".join(f"{len(self.metrics.of(outcome))} {outcome}" for outcome in outcomes)
-        found = plural(self.metrics.total_tasks_found, "task")
-        return f"Of {found} so far: {counts}. {self._saved}"
-
-    def _close(self) -> None:
-        metrics = self.metrics.as_json()
-        for line in (
-            "",
-            RULE,
-            "CVAT Download Complete",
-            RULE,
-            f"Total tasks found: {metrics['total_tasks_found']}",
-            f"Tasks downloaded: {metrics['tasks_downloaded']}",
-            f"Tasks skipped: {metrics['tasks_skipped']}",
-            f"Tasks failed: {metrics['tasks_failed']}",
-            f"Images filtered: {metrics['images_filtered']}",
-            f"Annotations filtered: {metrics['annotations_filtered']}",
-            f"Output directory: {self.metrics.output_dir}",
-            *([f"Merged dataset: {self.metrics.merged_dir}"] if self.metrics.merged_dir else []),
-            self._saved,
-            RULE,
-        ):
-            self.tell(line)
-
-    @property
-    def exit_code(self) -> int:
-        failed, others = len(self.metrics.of("failed")), len(self.metrics.details) - len(self.metrics.of("failed"))
-        if failed or (others and (self.metrics.reason or self.unsaved)):
-            return Exit.SOME_FAILED if others else Exit.NOTHING_WORKED
-        return Exit.NOTHING_WORKED if self.saw_nothing or self.metrics.reason or self.unsaved else Exit.ALL_GOOD
-
-    def last_words(self) -> str:
-        """What is said at the very end."""
-        if not self.unsaved:
-            return self._words()
-        remedy = "Make room there, or correct the rights, and run the same command again."
-        return f"{self._words()} {self.unsaved[:1].upper()}{self.unsaved[1:]}. {remedy}"
-
-    def _words(self) -> str:
-        if self.saw_nothing:
-            return (
-                "The account sees no task at all on this server. Give it the right to see them, or correct "
-                "CVAT_DOWNLOAD_ORGANIZATION_SLUG."
-            )
-        if not self.metrics.details:
-            return "Nothing matched: no task passes all filters. The counts above say which filter took how many."
-        failed = len(self.metrics.of("failed"))
-        got = f"{plural(len(self.metrics.of('downloaded')), 'task')} downloaded, {len(self.metrics.of('skipped'))} skipped"
-        took = f"({size(sum(detail.bytes for detail in self.metrics.details))}) in {duration(self.metrics.seconds)}"
-        if failed or self.metrics.reason:
-            reason = self.metrics.reason.rstrip(".")
-            why = f" {reason[:1].upper()}{reason[1:]}." if reason else ""
-            # What a merge lacks stands in its reason: the same command again would end the same way.
-            again = " Run the same command again: what is complete is skipped." if failed else ""
-            return f"{got}, {failed} FAILED {took}.{why}{again}"
-        return f"{got} {took}." if self.unsaved else f"All good: {got} {took}."
-
-
 def download_all(book: Book, stop: StopSignal) -> None:
     """Signs in, chooses, downloads side by side, merges. Raises RunEnds, Trouble, Stopped."""
     settings, tell = book.settings, book.tell
     if settings.merge:
         require_mergeable(settings)
-    for line in (RULE, "Starting CVAT Download Pipeline", RULE, f"Connecting to CVAT at {settings.url}..."):
+    for line in (rule(), "Starting CVAT Download Pipeline", rule(), f"Connecting to CVAT at {settings.url}..."):
         tell(line)
     slug = settings.organization_slug or settings.organization
     settings = settings.model_copy(update={"organization": slug})
@@ -265,20 +137,22 @@ def download_all(book: Book, stop: StopSignal) -> None:
         book.settings, book.metrics.format = settings, dataset_format
         _tell_settings(settings, tell)
         chosen = choose(client, settings, tell)
-    desk = Desk(client, settings, stop)
+    desk = Desk(client, settings, stop, kept=book.kept)
     book.metrics.total_tasks_found, book.metrics.output_dir = chosen.total, str(desk.downloads)
-    book.saw_nothing = not chosen.total
+    book.saw_nothing, book.nothing_chosen = not chosen.total, chosen.nothing
     for missing in chosen.missing:
         book.metrics.details.append(
             TaskDetail(missing.id, "", "", "", 0, "", "failed", format=dataset_format, reason=missing.reason)
         )
         book.remedies[missing.id] = "Check the id, CVAT_DOWNLOAD_ORGANIZATION_SLUG and the rights of the account."
-    tell(f"Will process {len(chosen.tasks)} tasks")
+    tell(f"Will process {plural(len(chosen.tasks), 'task')}")
     tell(f"Downloads will be saved to: {desk.downloads}")
     tell("")
-    recover(desk.staging)
-    desk.staging.mkdir(parents=True, exist_ok=True)
-    placed = _work_off(desk, chosen, book)
+    with trouble_named(settings.folder):
+        recover(desk.staging)
+        desk.staging.mkdir(parents=True, exist_ok=True)
+        earlier = _earlier(desk, chosen.tasks)
+    placed = _work_off(desk, chosen, book, *earlier)
     with contextlib.suppress(OSError):
         desk.staging.rmdir()
     if settings.merge:
@@ -302,30 +176,45 @@ def _tell_settings(settings: DatasetSettings, tell: Tell) -> None:
     tell("")
 
 
-def _work_off(desk: Desk, chosen: Chosen, book: Book) -> list[tuple[Task, Path]]:
+def _tell_begun(begun: queue.SimpleQueue[list[str]], tell: Tell) -> None:
+    with contextlib.suppress(queue.Empty):
+        while True:
+            for line in begun.get_nowait():
+                tell(line)
+
+
+def _work_off(
+    desk: Desk, chosen: Chosen, book: Book, taken: dict[str, int], homes: dict[int, list[str]]
+) -> list[tuple[Task, Path]]:
     """Downloads the chosen tasks; those that are in place afterwards, with their folders."""
-    taken, homes = _earlier(desk, chosen.tasks)
     folders = folder_names({task.id: task.name for task in chosen.tasks}, taken)
     by_id = {task.id: task for task in chosen.tasks}
     for task in chosen.tasks:
         if folders[task.id] != sanitised(task.name):
             book.tell(f"Task {task.id} shares its name with another one: its folder is {folders[task.id]}")
     placed: list[tuple[Task, Path]] = []
+    begun: queue.SimpleQueue[list[str]] = queue.SimpleQueue()  # what tasks tell while they are at work
+
     with Display("downloading tasks", len(chosen.tasks)) as display:
+
+        def every() -> None:
+            _tell_begun(begun, book.tell)
+            display.tick()
 
         def take(tasks: Sequence[Task], threads: int) -> list[Task]:
             """Downloads these tasks; those for which there was no room come back, and are failures so far."""
             without_room, alone = [], len(tasks) == 1
 
             def work(task: Task) -> Downloaded:
-                watch = display.item(f"{task.id} {task.name}")
+                watch, older = display.item(f"{task.id} {task.name}"), homes.get(task.id, [])
                 try:
-                    return download_task(desk, task, folders[task.id], homes.get(task.id, []), watch, alone=alone)
+                    return download_task(desk, task, folders[task.id], older, watch, begun.put, alone=alone)
                 finally:
                     watch.close()
 
-            for done in Crew(tasks, work, desk.stop, threads, "download").results(every=display.tick):
-                book.note(done)
+            for done in Crew(tasks, work, desk.stop, threads, "download").results(every):
+                _tell_begun(begun, book.tell)
+                book.note(done.detail, done.lines, done.remedy, passing=done.passing)
                 task = by_id[done.detail.task_id]
                 if done.no_room:
                     without_room.append(task)

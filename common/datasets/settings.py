@@ -44,14 +44,16 @@ class DatasetSettings(CvatSettings):
     task_ids: tuple[int, ...] = Field(
         (), alias="CVAT_DOWNLOAD_TASK_IDS", description="only these tasks: 1,2 or [1,2]; empty = all"
     )
-    required_status: str | None = Field(
-        "completed",
-        alias="CVAT_DOWNLOAD_REQUIRED_STATUS",
-        description="task status annotation, validation or completed; acceptance, new, in progress or rejected: the stage "
-        "or state of all the task's jobs; null = any",
-    )
     jobs_completed: bool = Field(
         False, alias="CVAT_DOWNLOAD_JOBS_COMPLETED", description="only tasks whose jobs are all in state completed"
+    )
+    required_status: str | None = Field(
+        "",
+        alias="CVAT_DOWNLOAD_REQUIRED_STATUS",
+        validate_default=True,
+        description="task status annotation, validation or completed (all jobs in stage acceptance and state completed); "
+        "acceptance, new, in progress or rejected: the stage or state of all the task's jobs; null = any; "
+        "empty = completed, or any with JOBS_COMPLETED",
     )
     subset: str = Field(
         "", alias="CVAT_DOWNLOAD_SUBSET", description="only tasks of this subset (Train, …); empty = all"
@@ -77,7 +79,9 @@ class DatasetSettings(CvatSettings):
     )
     include_images: bool = Field(False, alias="CVAT_DOWNLOAD_INCLUDE_IMAGES", description="also downloads the images")
     overwrite_existing: bool = Field(
-        False, alias="CVAT_DOWNLOAD_OVERWRITE_EXISTING", description="downloads unchanged tasks again, too"
+        False,
+        alias="CVAT_DOWNLOAD_OVERWRITE_EXISTING",
+        description="downloads unchanged tasks again, too, and replaces folders that are not ours or that somebody changed",
     )
     output_dir: Path = Field(
         ROOT / "outputs", alias="CVAT_DOWNLOAD_OUTPUT_DIR", description="folder of the downloads; default: outputs"
@@ -125,7 +129,11 @@ class DatasetSettings(CvatSettings):
     @field_validator("project_id", mode="before")
     @classmethod
     def _perhaps(cls, value: object) -> object:
-        return None if _is_nothing(value) else value
+        if _is_nothing(value):
+            return None
+        if isinstance(value, str) and not re.fullmatch(r"\s*[+-]?\d+(\.\d*)?\s*", value):
+            raise ValueError("is no project's id: the number at the end of the project's address in CVAT")
+        return value
 
     @field_validator(
         "check_image_exists",
@@ -182,7 +190,9 @@ class DatasetSettings(CvatSettings):
 
     @field_validator("required_status", mode="before")
     @classmethod
-    def _status(cls, value: object) -> object:
+    def _status(cls, value: object, about: ValidationInfo) -> object:
+        if value == "":  # every completed task's jobs are: beside the other filter this one would leave nothing to it
+            return None if about.data.get("jobs_completed") else "completed"
         if _is_nothing(value):
             return None
         if not isinstance(value, str):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -14,11 +13,9 @@ from common.exits import Exit, RunEnds
 from common.files import DiskFull, disk_full_named, free_bytes
 from common.images.journal import OWN_FOLDER, parts_of
 from common.lock import Patience, locked
-from common.ownership import path_of, try_to_write, what_to_do, why_refused
+from common.ownership import is_refusal, refused, try_to_write
 
 Doing = Literal["read", "written"]
-# What the system has too little of is no fault of the folder.
-_OF_THE_SYSTEM = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 @contextlib.contextmanager
@@ -76,19 +73,13 @@ def trouble_named(folder: Path, doing: Doing = "written") -> Iterator[None]:
     except DiskFull as error:
         raise RunEnds(f"{str(error)[:1].upper()}{str(error)[1:]}.", remedy) from None
     except OSError as error:
-        path = path_of(error)
-        if path is None or not path.is_relative_to(folder) or error.errno in _OF_THE_SYSTEM:
+        if not is_refusal(folder, error):
             raise
         raise _refused(folder, doing, error) from None
 
 
 def _refused(folder: Path, doing: Doing, error: OSError) -> RunEnds:
-    what = f"CVAT_IMAGES_OUTPUT_DIR={folder} cannot be {doing}: {why_refused(folder, error)}."
-    remedy = what_to_do(folder, error, "downloader.py")
-    remedy = (
-        f"{remedy}  (or choose another folder with --output-dir)" if remedy else "Choose another with --output-dir."
-    )
-    return RunEnds(what, remedy, Exit.BAD_CONFIGURATION)
+    return refused("CVAT_IMAGES_OUTPUT_DIR", folder, doing, error, "downloader.py")
 
 
 def room_for_plans(output_dir: Path) -> Path | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -158,11 +159,38 @@ def offered_formats(client: Client) -> dict[str, str]:
         }
 
 
+# What people call a format beside the names that CVAT gives: YOLOv5 to YOLO12 are Ultralytics' kinds.
+_ULTRALYTICS = re.compile(r"yolo[\s_-]*v?(?:5|8|9|10|11|12|26)(?!\d|\.)")
+
+
 def known_format(wanted: str, offered: dict[str, str], variable: str = "CVAT_BACKUP_FORMAT") -> str:
-    """The format's name as the server spells it. Raises RunEnds with the nearest one."""
+    """The format's name as the server spells it. Raises RunEnds with those that may be meant, and all."""
     by_lower = {name.lower(): name for name in offered}
     if wanted.lower() in by_lower:
         return by_lower[wanted.lower()]
-    nearest = difflib.get_close_matches(wanted.lower(), by_lower, n=1, cutoff=0.4)
-    hint = f"did you mean {by_lower[nearest[0]]!r}?" if nearest else f"it offers: {', '.join(sorted(offered))}"
-    raise RunEnds(f"{variable}={wanted!r} is not a format of this server; {hint}", "", Exit.BAD_CONFIGURATION)
+    meant = " or ".join(map(repr, _may_be_meant(wanted, offered)))
+    hint = f"did you mean {meant}? It offers" if meant else "it offers"
+    raise RunEnds(
+        f"{variable}={wanted!r} is not a format of this server; {hint}: {', '.join(sorted(offered))}",
+        "",
+        Exit.BAD_CONFIGURATION,
+    )
+
+
+def _may_be_meant(wanted: str, offered: Iterable[str]) -> list[str]:
+    """The formats that have most of the words of what somebody wrote; with none of them, the one that is spelt alike."""
+
+    def words(name: str) -> set[str]:
+        return set(re.findall(r"[a-z]{3,}", name.lower()))
+
+    def bare(name: str) -> str:
+        return re.sub(r"[^a-z0-9.]", "", name.lower())
+
+    if alike := [name for name in offered if bare(name) == bare(wanted)]:
+        return alike
+    asked = words(_ULTRALYTICS.sub("ultralytics yolo ", wanted.lower()))
+    shared = {name: len(asked & words(name)) for name in offered}
+    if most := max(shared.values(), default=0):
+        return sorted(name for name, count in shared.items() if count == most)
+    by_lower = {name.lower(): name for name in offered}
+    return [by_lower[name] for name in difflib.get_close_matches(wanted.lower(), by_lower, n=1, cutoff=0.4)]

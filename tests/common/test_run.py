@@ -201,6 +201,14 @@ def test_a_flag_for_a_secret_names_its_variable_and_a_stray_word_is_repeated(cap
         assert wanted in capsys.readouterr().err
 
 
+def test_a_flag_that_begins_like_ours_or_is_misspelt_is_answered_with_ours(capsys):
+    for flag, ours in (("--min-free", "--min-free-gb"), ("--concurency=3", "--concurrency"), ("--zzz", "")):
+        with pytest.raises(SystemExit):
+            run(lambda _run: 0, [flag])
+        said = capsys.readouterr().err.splitlines()
+        assert said[-1].endswith(f"(did you mean {ours}?)" if ours else "unrecognized argument: --zzz")
+
+
 def test_the_usage_names_the_scripts_own_flags_and_not_every_setting(capsys):
     with pytest.raises(SystemExit):
         run(raising(AssertionError("not reached")), ["--help"])

@@ -19,6 +19,7 @@ class Downloaded(Ended):
     """A run that is over."""
 
     folder: Path
+    folders: list[str]  # the finished ones when the run was over; nothing else lies about
 
     @property
     def metrics(self) -> dict[str, Any]:
@@ -33,11 +34,6 @@ class Downloaded(Ended):
         [found] = [each for each in self.metrics["task_details"] if each["task_id"] == task_id]
         return found
 
-    @property
-    def folders(self) -> list[str]:
-        """The finished folders; nothing else lies about."""
-        return sorted(path.name for path in (self.folder / "cvat_downloads").iterdir())
-
 
 def begin(server: CvatSandbox | str, tmp_path: Path, *arguments: str, **more: Any) -> Any:
     values = {"CVAT_DOWNLOAD_OUTPUT_DIR": str(tmp_path / "outputs"), "CVAT_DOWNLOAD_MIN_FREE_GB": "0"} | more
@@ -49,7 +45,12 @@ def run(server: CvatSandbox | str, tmp_path: Path, *arguments: str, **more: Any)
     """One whole run."""
     done = finish(begin(server, tmp_path, *arguments, **more), tmp_path / "outputs", PATIENCE_SECONDS)
     assert OUR_FAULT not in done.said and "Traceback" not in done.said, done.said
-    return Downloaded(done.code, done.out, done.err, done.folder)
+    return downloaded(done.code, done.out, done.err, done.folder)
+
+
+def downloaded(code: int, out: str, err: str, folder: Path) -> Downloaded:
+    """What a run that is over has left."""
+    return Downloaded(code, out, err, folder, sorted(path.name for path in (folder / "cvat_downloads").glob("*")))
 
 
 def assert_complete(folder: Path) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shlex
 import shutil
 import signal
 import struct
@@ -12,6 +13,7 @@ import threading
 import zipfile
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 import pytest
 from rights import like_anybody, rights
@@ -23,6 +25,9 @@ from common.files import DiskFull
 from sandbox.cvat import CvatSandbox, Fault
 from sandbox.cvat import datasets as written
 from tests.downloading.datasets import assert_complete, begin, run
+
+ALL = ("--required-status", "null")
+SINCE_2020 = '{"and":[{">=":[{"var":"updated_date"},"2020-01-01T08:00:00Z"]}]}'
 
 
 def tree_of(folder: Path) -> dict[str, bytes]:
@@ -47,7 +52,7 @@ def test_completed_tasks_are_downloaded_by_default_and_the_run_tells_what_the_do
     for line in (
         "Starting CVAT Download Pipeline", f"Connecting to CVAT at {server.url}...", "Dataset format: COCO 1.0",
         "Include images: false", "Check image exists: true", "Required status: completed", "Found 3 total tasks",
-        "Filtering tasks with status: 'completed'", "Filtered out 1 tasks not matching status", "Will process 2 tasks",
+        "Filtering tasks with status: 'completed'", "Filtered out 1 task not matching status", "Will process 2 tasks",
         "CVAT Download Complete", "Tasks downloaded: 2", f"Metrics saved to: {done.folder / 'metrics.json'}",
     ):  # fmt: skip
         assert line in done.out.splitlines(), line
@@ -71,34 +76,74 @@ def test_completed_tasks_are_downloaded_by_default_and_the_run_tells_what_the_do
 
 
 @pytest.mark.parametrize(
-    ("arguments", "wanted"),
+    ("arguments", "wanted", "asked"),
     [
-        (["-o", "cvat_download.required_status=null"], {1, 2, 3}),
-        (["-o", "cvat_download.required_status=annotation"], {2, 3}),
-        (["-o", "cvat_download.task_ids=[1,3]", "-o", "cvat_download.required_status=null"], {1, 3}),
-        (["-o", "cvat_download.project_id=2", "-o", "cvat_download.required_status=null"], {2}),
-        (["-o", "cvat_download.organization_slug=null", "-o", "cvat_download.project_id=null"], {1}),
-        (["--required-status", "acceptance"], {1}),
-        (["--required-status", "in progress"], {2}),
-        (["--required-status", "any", "--exclude", "*2*,nothing", "--include", "*"], "names"),
-        (["--required-status", "null", "--jobs-completed"], {1}),
-        (["--required-status", "null", "--subset", "Train"], {3}),
-        (["--required-status", "null", "--updated-since", "2999-01-01"], set()),
-        (["--required-status", "null", "--updated-since", "2020-01-01T08:00"], {1, 2, 3}),
+        (["-o", "cvat_download.required_status=null"], {1, 2, 3}, {}),
+        (["-o", "cvat_download.required_status=annotation"], {2}, {"status": "annotation"}),
+        (["-o", "cvat_download.task_ids=[1,3]", "-o", "cvat_download.required_status=null"], {1, 3}, None),
+        (["-o", "cvat_download.project_id=2", "-o", "cvat_download.required_status=null"], {2}, {"project_id": "2"}),
+        (
+            ["-o", "cvat_download.organization_slug=null", "-o", "cvat_download.project_id=null"],
+            {1},
+            {"status": "completed"},
+        ),
+        (["--required-status", "acceptance"], {1}, {}),
+        (["--required-status", "in progress"], {2}, {}),
+        (["--required-status", "any", "--exclude", "*2*,nothing", "--include", "*"], "names", {}),
+        (["--jobs-completed"], {1, 3}, {}),
+        (["--jobs-completed", "--required-status", "completed"], {1}, {"status": "completed"}),
+        (["--required-status", "null", "--subset", "Train"], {3}, {"subset": "Train"}),
+        (["--required-status", "null", "--updated-since", "2020-01-01T08:00"], {1, 2, 3}, {"filter": SINCE_2020}),
     ],
 )
-def test_every_filter_lets_pass_what_it_says(server, tmp_path, arguments, wanted):
+def test_every_filter_lets_pass_what_it_says_and_the_server_is_asked_for_no_more(
+    server, tmp_path, arguments, wanted, asked
+):
     assert sorted(server.world.tasks) == [1, 2, 3]
     complete(server, 1)
     complete(server, 2, "annotation", "in progress")
+    complete(server, 3, "validation", "completed")
     server.world.tasks[3].subset = "Train"
     if wanted == "names":
         wanted = {task.id for task in server.world.tasks.values() if "2" not in task.name}
     done = run(server, tmp_path, *arguments)
     assert done.code == 0, done.said
     assert set(done.outcomes) == set(wanted), done.out
-    if not wanted:
-        assert "Nothing matched" in done.err and done.metrics["total_tasks_found"] == 3
+    queries = [parse_qs(each.query) for each in server.log if each.line == "GET /api/tasks"]
+    listings = [query for query in queries if query.pop("page_size") != ["1"]]
+    plumbing = {"sort": ["id"]}
+    assert listings == ([] if asked is None else [{name: [value] for name, value in asked.items()} | plumbing])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "3 tasks are on the server, none has status completed (annotation: 2, validation: 1). NULL."),
+        (["--project-id", "2"], "1 task is in project 2, none has status completed (annotation: 1). NULL."),
+        (["--task-ids", "1,2"], "task 1: its status is annotation, not completed; task 2: its status is annotation, not "
+         "completed. NULL."),
+        (["--required-status", "null", "--subset", "x"], "3 tasks are on the server, none is in subset 'x'."),
+        (["--required-status", "null", "--project-id", "2", "--include", "x"], "1 task is in project 2, none has such a name."),
+        (["--required-status", "null", "--updated-since", "2999-01-01"], "3 tasks are on the server, none was updated since "
+         "2999-01-01T00:00:00Z."),
+        (["--required-status", "rejected"], "3 tasks are on the server, none has all its jobs in state 'rejected'."),
+        (["--jobs-completed"], "3 tasks are on the server, none has all its jobs in state completed."),
+    ],
+)  # fmt: skip
+def test_where_nothing_matched_the_last_words_say_which_filter_took_all_of_it(server, tmp_path, arguments, said):
+    complete(server, 3, "validation", "in progress")
+    done = run(server, tmp_path, *arguments)
+    assert done.code == 0 and done.metrics["total_tasks_found"] == 3 and done.outcomes == {}
+    said = said.replace("NULL", "--required-status null takes them as they are")
+    assert done.err.splitlines()[-1] == f"Nothing was downloaded: {said}"
+
+
+def test_a_project_is_told_with_its_labels(server, tmp_path):
+    done = run(server, tmp_path, "--project-id", "2")
+    project = server.world.projects[2]
+    labels = [label.name for label in project.labels]
+    assert f"Project: {project.name} (ID: 2)" in done.out and labels
+    assert f"Project labels: {labels}" in done.out and "Project has 1 total task" in done.out
 
 
 def test_null_for_all_eight_keys_of_the_document_means_none_any_or_the_default(server, tmp_path):
@@ -194,8 +239,6 @@ def test_a_format_that_cannot_be_checked_says_so(server, tmp_path):
 
 # --- the cache ----------------------------------------------------------------------------------------------------
 
-ALL = ("--required-status", "null")
-
 
 def test_what_is_complete_and_unchanged_is_skipped_and_nothing_is_exported(server, tmp_path):
     assert set(run(server, tmp_path, *ALL).outcomes.values()) == {"downloaded"}
@@ -203,6 +246,9 @@ def test_what_is_complete_and_unchanged_is_skipped_and_nothing_is_exported(serve
     again = run(server, tmp_path, *ALL)
     assert again.code == 0 and set(again.outcomes.values()) == {"skipped"}
     assert again.metrics["tasks_skipped"] == 3
+
+
+CHANGED_BY_SOMEBODY = ("file changed", "file added", "manifest torn")
 
 
 @pytest.mark.parametrize(
@@ -215,6 +261,7 @@ def test_what_is_complete_and_unchanged_is_skipped_and_nothing_is_exported(serve
         "images",
         "file lost",
         "file changed",
+        "file added",
         "manifest torn",
         "overwrite",
     ],
@@ -227,6 +274,9 @@ def test_whatever_changed_is_downloaded_again_and_nothing_old_stays(server, tmp_
     annotations, manifest = folder / "annotations" / "instances_default.json", folder / ".cvat-download.jsonl"
     if change == "annotations":
         task.updated_date = server.world.now()
+    elif change == "file added":
+        task.updated_date = server.world.now()
+        (folder / "notes.txt").write_text("notes")
     elif change == "job state":
         complete(server, 1, "annotation", "rejected")
     elif change == "deleted frame":
@@ -246,7 +296,25 @@ def test_whatever_changed_is_downloaded_again_and_nothing_old_stays(server, tmp_
         (folder / "notes.txt").write_text("old")
     again = run(server, tmp_path, *arguments)
     assert again.code == 0 and again.outcomes == {1: "downloaded"}, again.said
-    assert again.folders == first.folders
+    others = [each for each in again.folders if each != folder.name]
+    assert len(again.folders) == len(others) + 1
+    # What somebody may have written stays beside it.
+    assert [each.startswith(f"{folder.name}.kept-") for each in others] == [True] * (change in CHANGED_BY_SOMEBODY)
+    if change in CHANGED_BY_SOMEBODY:
+        assert f" is kept as {folder.parent / others[0]}: " in again.out
+        last = again.err.splitlines()[-1]
+        assert last.endswith(f" 1 folder that somebody had changed is kept: {folder.parent / others[0]}.")
+        assert {"file changed": "2", "file added": "notes"}.get(change, "") in tree_of(folder.parent / others[0])[
+            "notes.txt" if change == "file added" else "annotations/instances_default.json"
+        ].decode()
+        assert run(server, tmp_path, *arguments).folders == again.folders
+    said = {
+        "format": ": the folder held COCO 1.0 without images; it is replaced by Datumaro 1.0 without images",
+        "images": ": the folder held COCO 1.0 without images; it is replaced by COCO 1.0 with images",
+        "overwrite": f"Replacing {folder}, as --overwrite-existing says (1 file was added to it)",
+        "annotations": "Task 1 has changed since it was downloaded",
+    }
+    assert said.get(change, "") in again.out
     names = assert_complete(folder)
     assert ("annotations/default.json" in names) == (change == "format")
     assert ("annotations/instances_default.json" in names) == (change != "format")
@@ -264,12 +332,57 @@ def test_a_folder_that_is_not_ours_is_left_alone_unless_it_is_to_be_overwritten(
     assert not (folder / "mine.txt").exists() and assert_complete(folder)
 
 
+def test_a_dataset_folder_that_was_moved_to_another_disk_and_linked_is_skipped_and_its_link_kept(server, tmp_path):
+    name = run(server, tmp_path, *ALL, "--task-ids", "1").folders[0]
+    folder, moved = tmp_path / "outputs" / "cvat_downloads" / name, tmp_path / "moved"
+    folder.rename(moved)
+    folder.symlink_to(moved)
+    assert run(server, tmp_path, *ALL, "--task-ids", "1").outcomes == {1: "skipped"}
+    before = tree_of(moved)
+    server.world.tasks[1].updated_date = server.world.now()
+    done = run(server, tmp_path, *ALL, "--task-ids", "1")
+    [kept] = [each for each in done.folders if each != name]
+    assert done.code == 0 and assert_complete(folder) and not folder.is_symlink() and tree_of(moved) == before
+    assert (folder.parent / kept).readlink() == moved and f": it is a link to {moved}" in done.out
+
+
+@pytest.mark.parametrize("kind", ["file", "dangling link"])
+def test_what_stands_in_a_datasets_place_is_named_before_anything_is_exported(server, tmp_path, kind):
+    final = tmp_path / "outputs" / "cvat_downloads" / run(server, tmp_path, *ALL, "--task-ids", "1").folders[0]
+    shutil.rmtree(final)
+    if kind == "file":
+        final.write_text("precious")
+    else:
+        final.symlink_to(tmp_path / "nowhere")
+    exports = server.log_count("POST .*/export")
+    done = run(server, tmp_path, *ALL, "--task-ids", "1")
+    assert done.code == 1 and f"the {kind.split()[-1]} {final} exists already and was not made by" in done.err
+    assert server.log_count("POST .*/export") == exports
+    assert "Run the same command again" not in done.err and "First do what stands below" in done.err
+    assert run(server, tmp_path, *ALL, "--task-ids", "1", "--overwrite-existing").code == 0 and assert_complete(final)
+
+
+@pytest.mark.parametrize("place", ["cvat_downloads", "cvat_downloads/.staging"])
+def test_an_output_folder_with_something_in_the_way_is_no_fault_of_the_program(server, tmp_path, place):
+    path = tmp_path / "outputs" / place
+    path.parent.mkdir(parents=True)
+    path.write_text("precious")
+    done = run(server, tmp_path, *ALL)
+    assert done.code == 2 and f"CVAT_DOWNLOAD_OUTPUT_DIR={tmp_path / 'outputs'} cannot be written" in done.err
+    assert str(path) in done.err and "Move away what is in the way there." in done.err
+    assert path.read_text() == "precious"
+
+
 def test_a_task_that_was_renamed_does_not_leave_its_old_folder_behind(server, tmp_path):
     run(server, tmp_path, *ALL, "--task-ids", "1")
     task = server.world.tasks[1]
     task.name, task.updated_date = "another name", server.world.now()
     done = run(server, tmp_path, *ALL, "--task-ids", "1")
     assert done.folders == ["another_name"] and assert_complete(done.folder / "cvat_downloads" / "another_name")
+    task.name = "Another  Name"  # the same folder, and no other date
+    done = run(server, tmp_path, *ALL, "--task-ids", "1")
+    assert done.outcomes == {1: "skipped"} and done.folders == ["another_name"]
+    assert assert_complete(done.folder / "cvat_downloads" / "another_name")
 
 
 @pytest.mark.parametrize("change", ["edited", "added to"])
@@ -479,12 +592,38 @@ def test_one_export_that_fails_does_not_stop_the_others(server, tmp_path):
     server.faults.add(Fault("POST /api/tasks/2/dataset/export", "fail", times=None))
     done = run(server, tmp_path, *ALL)
     assert done.code == 3 and done.outcomes == {1: "downloaded", 2: "failed", 3: "downloaded"}
-    assert done.err.splitlines()[-1].startswith("2 tasks downloaded, 0 skipped, 1 FAILED")
+    last = done.err.splitlines()[-1]
+    assert last.startswith("2 tasks downloaded, 0 unchanged, 1 FAILED") and "Run the same command again" not in last
+    name = server.world.tasks[2].name
+    assert f"To go on without this task: --exclude {shlex.quote(name)}" in done.err
+    assert run(server, tmp_path, *ALL, "--exclude", name).code == 0
 
 
 def test_a_download_that_is_cut_goes_on(server, tmp_path):
     server.faults.add(Fault("GET /api/tasks/1/dataset/download", "cut", after_bytes=300, times=2))
     assert run(server, tmp_path, *ALL, "--include-images").code == 0
+    statuses = [each.status for each in server.log if each.line == "GET /api/tasks/1/dataset/download"]
+    assert statuses == [200, 206, 206]
+
+
+def test_exports_of_the_next_tasks_are_prepared_while_one_downloads(server, tmp_path):
+    server.faults.add(Fault("GET /api/tasks/.*/dataset/download", "stall", after_bytes=10, seconds=600, times=None))
+    with running(begin(server, tmp_path, *ALL, "--concurrency", "1")):
+        wait_until(lambda: server.log_count("POST /api/tasks/.*/dataset/export") == 3, "three exports", 60)
+        assert server.log_count("GET /api/tasks/.*/dataset/download") <= 1
+
+
+def test_that_an_export_begins_is_told_when_it_does(server, tmp_path):
+    server.faults.add(Fault("POST /api/tasks/1/dataset/export", "hang", times=None))
+    with running(begin(server, tmp_path, *ALL, "--task-ids", "1", preexec=os.setpgrp)) as process:
+        said = []
+        while not said or not said[-1].startswith("Exporting dataset in format: "):
+            said.append(process.stdout.readline())
+            assert said[-1], said
+        process.send_signal(signal.SIGTERM)
+        out, _ = process.communicate(timeout=60)
+    assert [line.partition(" task 1")[0] for line in said[-3:-1]] == ["Processing", "Downloading"]
+    assert "Exporting" not in out
 
 
 def test_wrong_credentials_end_with_12_and_metrics_say_why(server, tmp_path):
@@ -517,7 +656,7 @@ def test_a_second_run_in_the_same_folder_is_refused(server, tmp_path):
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM
-    assert "so far: 0 downloaded, 0 skipped, 0 failed. Metrics saved to: " in out, out
+    assert "so far: 0 tasks downloaded, 0 unchanged. Metrics saved to: " in out, out
     assert "the next run goes on from here" in err
     metrics = json.loads((tmp_path / "outputs" / "metrics.json").read_text())
     assert metrics["reason"] == "stopped by a signal"
@@ -546,7 +685,7 @@ def test_metrics_that_cannot_be_written_are_no_good_end(server, tmp_path, alread
     assert "CVAT Download Complete" in done.out and "Metrics saved" not in done.out
     last = done.err.splitlines()[-1]
     assert "All good" not in last
-    assert ("0 tasks downloaded, 3 skipped" if already else "3 tasks downloaded, 0 skipped") in last
+    assert ("0 tasks downloaded, 3 unchanged" if already else "3 tasks downloaded, 0 unchanged") in last
     assert f"Metrics.json could not be written into {tmp_path / 'outputs'}: Is a directory" in last
 
 

@@ -14,7 +14,7 @@ from running import add_project, environment
 
 from sandbox.cvat import CvatSandbox, Fault
 from sandbox.cvat.world import Task
-from tests.downloading.datasets import Downloaded
+from tests.downloading.datasets import Downloaded, downloaded
 from tests.reader import python_with_datumaro
 
 READ = """
@@ -80,7 +80,7 @@ def run(python: str, server: CvatSandbox, tmp_path: Path, *arguments: str, patch
     env = environment(server, tmp_path, **more)
     done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert "Traceback" not in done.stderr, done.stderr
-    return Downloaded(done.returncode, done.stdout, done.stderr, outputs)
+    return downloaded(done.returncode, done.stdout, done.stderr, outputs)
 
 
 def read(python: str, *datasets: tuple[str, Path]) -> list[dict[str, Any]]:

@@ -25,8 +25,10 @@ def merged(folder: Path, mark: str) -> Path:
 
 
 def desk(folder: Path, stop: StopSignal | None = None) -> Any:
-    settings = SimpleNamespace(folder=folder, dataset_format="COCO 1.0", include_images=False, split=())
-    return SimpleNamespace(settings=settings, stop=stop or StopSignal())
+    settings = SimpleNamespace(
+        folder=folder, dataset_format="COCO 1.0", include_images=False, split=(), overwrite_existing=False
+    )
+    return SimpleNamespace(settings=settings, stop=stop or StopSignal(), kept=[])
 
 
 def tell(_line: str) -> None:
@@ -93,6 +95,13 @@ def write(desk: Any, _placed: Any, _form: Any, target: Path, views: Path, _liste
     return {"train": 3}
 
 
+def write_one(desk: Any, placed: Any, form: Any, target: Path, views: Path, listed: Any) -> dict[str, int]:
+    counts = write(desk, placed, form, target, views, listed)
+    (target / "images").mkdir()
+    (target / "images" / "one.txt").write_text("one")
+    return counts
+
+
 def test_a_disk_that_refuses_is_blamed_itself_and_what_was_there_stays(tmp_path, monkeypatch):
     def refuse(*_: object) -> None:
         raise PermissionError(13, "Permission denied")
@@ -105,6 +114,41 @@ def test_a_disk_that_refuses_is_blamed_itself_and_what_was_there_stays(tmp_path,
     assert "datumaro" not in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["cvat_merged"]
     assert (tmp_path / "cvat_merged" / "merge.json").read_text() == "old"
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("change", ["added", "changed", "a folder moved there", "linked"])
+def test_a_merged_dataset_that_somebody_has_changed_is_kept_unless_it_is_to_be_overwritten(
+    tmp_path, monkeypatch, change, overwrite
+):
+    out, mine = tmp_path / "out", tmp_path / "mine"
+    mine.mkdir()
+    (mine / "best.pt").write_text("precious")
+    out.mkdir()
+    monkeypatch.setattr(merging, "write_joined", write_one)
+    tools, lines = desk(out), []
+    tools.settings.overwrite_existing, tools.kept = overwrite, []
+    final = merge_datasets(tools, [], 0, lines.append)
+    assert merge_datasets(tools, [], 0, lines.append) == final and [p.name for p in out.iterdir()] == ["cvat_merged"]
+    if change == "added":
+        (final / "best.pt").write_text("precious")
+    elif change == "changed":
+        (final / "images" / "one.txt").write_text("precious")
+    elif change == "a folder moved there":
+        mine.rename(final / "images" / "runs")
+    else:
+        final.rename(tmp_path / "moved")
+        final.symlink_to(tmp_path / "moved")
+    merge_datasets(tools, [], 0, lines.append)
+    assert (final / "images" / "one.txt").read_text() == "one" and not final.is_symlink()
+    assert [p.name for p in out.iterdir() if p not in (final, *tools.kept)] == []
+    assert (tmp_path / "moved").exists() == (change == "linked")
+    if overwrite:
+        assert not tools.kept and f"Replaced {final}, as --overwrite-existing says" in lines[-2]
+    else:
+        [kept] = tools.kept
+        assert kept.name.startswith("cvat_merged.kept-") and f"is kept as {kept}: " in lines[-2]
+        assert "precious" in [p.read_text() for p in kept.rglob("*") if p.is_file()] or change == "linked"
 
 
 def test_a_run_that_is_stopped_puts_nothing_in_its_place(tmp_path, monkeypatch):
@@ -125,7 +169,7 @@ def test_a_run_that_is_stopped_puts_nothing_in_its_place(tmp_path, monkeypatch):
 def test_putting_it_in_its_place_is_not_broken_off(tmp_path, monkeypatch):
     stop = StopSignal()
 
-    def publish(new: Path, final: Path, _aside: Path) -> None:
+    def publish(new: Path, final: Path, _aside: Path, _kept: None) -> None:
         assert not stop.breaks_off
         stop.set(15)
         shutil.move(new, final)
@@ -145,11 +189,12 @@ def test_where_a_link_was_the_folder_itself_stands_after_every_merge(tmp_path, m
     (outputs / "cvat_merged").symlink_to(elsewhere)
     (outputs / "aside_.cvat_merged").symlink_to(elsewhere)  # as an earlier version left it
     monkeypatch.setattr(merging, "write_joined", write)
-    told: list[str] = []
+    tools, told = desk(outputs), []
     for _ in range(3):
-        merge_datasets(desk(outputs), [], 0, told.append)
-        assert [path.name for path in outputs.iterdir()] == ["cvat_merged"]
-    assert not (outputs / "cvat_merged").is_symlink()
+        merge_datasets(tools, [], 0, told.append)
+        [kept] = tools.kept
+        assert {path.name for path in outputs.iterdir()} == {"cvat_merged", kept.name}
+    assert kept.is_symlink() and not (outputs / "cvat_merged").is_symlink()
     assert [path.name for path in elsewhere.iterdir()] == ["merge.json"]
     assert (elsewhere / "merge.json").read_text() == "old"
     assert sum(f"is a link to {elsewhere}" in line for line in told) == 1

@@ -97,3 +97,14 @@ def test_a_subset_may_be_called_none():
 def test_a_date_that_is_none_or_out_of_range_is_a_bad_value(text):
     with pytest.raises(ValidationError, match="is no date"):
         settings(updated_since=text)
+
+
+def test_whether_jobs_are_completed_is_asked_of_every_task_unless_a_status_is_named():
+    assert settings().required_status == "completed"
+    assert settings(jobs_completed="true").required_status is None
+    assert settings(jobs_completed="true", required_status="completed").required_status == "completed"
+
+
+def test_a_projects_name_is_answered_with_where_its_id_stands():
+    with pytest.raises(ValidationError, match="the number at the end of the project's address in CVAT"):
+        settings(project_id="Harbour cranes")

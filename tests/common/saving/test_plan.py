@@ -145,5 +145,31 @@ def test_a_format_is_known_in_any_case_and_a_wrong_one_gets_the_nearest():
     with pytest.raises(RunEnds, match=r"did you mean 'CVAT for images 1\.1'") as caught:
         known_format("CVAT for image", offered)
     assert caught.value.exit_code == Exit.BAD_CONFIGURATION
-    with pytest.raises(RunEnds, match=r"it offers: COCO 1\.0"):
+    with pytest.raises(RunEnds, match=r"server; it offers: COCO 1\.0, CVAT for images 1\.1$"):
         known_format("zzz", offered)
+
+
+KINDS = ("Classification", "Detection", "Detection Track", "Oriented Bounding Boxes", "Pose", "Segmentation")
+ULTRALYTICS = [f"Ultralytics YOLO {kind} 1.0" for kind in KINDS]
+FORMATS = dict.fromkeys((*ULTRALYTICS, "YOLO 1.1", "COCO 1.0", "COCO Keypoints 1.0", "PASCAL VOC 1.1", "MOT 1.1"), "2d")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "meant"),
+    [
+        ("YOLOv8", ULTRALYTICS),
+        ("yolo11", ULTRALYTICS),
+        ("yolo v5 pose", ["Ultralytics YOLO Pose 1.0"]),
+        ("Ultralytics", ULTRALYTICS),
+        ("yolo1.1", ["YOLO 1.1"]),
+        ("yolo", [*ULTRALYTICS, "YOLO 1.1"]),
+        ("coco_instances", ["COCO 1.0", "COCO Keypoints 1.0"]),
+        ("Pascal-VOC", ["PASCAL VOC 1.1"]),
+        ("pasqal", ["PASCAL VOC 1.1"]),
+    ],
+)
+def test_every_format_that_may_be_meant_is_named_and_all_that_there_are(wanted, meant):
+    with pytest.raises(RunEnds) as caught:
+        known_format(wanted, FORMATS)
+    named = caught.value.why.partition("did you mean ")[2].partition("? It offers: ")
+    assert named[0].split(" or ") == [repr(name) for name in meant] and named[2] == ", ".join(sorted(FORMATS))
