@@ -40,6 +40,8 @@ def open_source(path: Path) -> Source:
     described = folder.project()
     stored = folder.configuration()
     try:
+        if stored and not stored.keys() & {"tasks", "task_chain", "global", "global_"}:
+            raise ValueError("no configuration")
         settings = configuration.normal_form(stored) if stored else None
         list(configuration.parameters(settings or {}))
     except (LookupError, TypeError, ValueError, AttributeError):

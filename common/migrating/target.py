@@ -80,9 +80,10 @@ def _taken_up(client: Client, journal: Journal) -> Project | None:
 
 def _is_the_same(client: Client, journal: Journal, project: Project) -> bool:
     """Whether the project of this id is the one that the journal tells of: the id may have been given once more."""
-    if journal.datasets:
-        return bool({each.id for each in datasets_of(client, project)} & set(journal.datasets.values()))
-    return same_moment(journal.created_at, str(project.get("creation_time") or ""))
+    if not same_moment(journal.created_at, str(project.get("creation_time") or "")):
+        return False
+    there = {each.id for each in datasets_of(client, project)}
+    return not journal.datasets or bool(there & set(journal.datasets.values()))
 
 
 def _create(client: Client, source: Source, name: str, before: list[str], journal: Journal) -> Project:

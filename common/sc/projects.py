@@ -86,11 +86,13 @@ def is_gone(client: Client, project_id: str, error: errors.NotFound) -> bool:
 
 
 def same_moment(one: str, other: str) -> bool:
-    """Whether two creation times are of the same project, as far as they tell: servers round them."""
+    """Whether two creation times are of the same project, as far as they tell: servers round them, some to seconds."""
     try:
-        return abs(parse_time(one) - parse_time(other)) < timedelta(seconds=2)
+        first, second = parse_time(one), parse_time(other)
     except ValueError:
         return True
+    exact = first.microsecond and second.microsecond
+    return abs(first - second) <= (timedelta(milliseconds=10) if exact else timedelta(seconds=1))
 
 
 def choose(projects: Sequence[Project], wanted: str) -> Project:

@@ -205,6 +205,7 @@ WRONG_EDITS = (
     ("project.json", with_pipeline(connections=None), "its connections are not a list"),
     ("project.json", edited(lambda found: found | {"datasets": [3]}), "its datasets are not a list"),
     ("configuration.json", lambda text: '{"global": [{"parameters": [3]}]}', "is not as this program writes it"),
+    ("configuration.json", lambda text: '{"task_configs": 5}', "is not as this program writes it"),
     ("manifest.json", edited(lambda found: found | {"project": {"name": "x"}}), "it has no pipeline"),
     ("media.jsonl", lambda text: text.replace('"name": "alone"', '"name": 5'), "a line is not as this program"),
 )

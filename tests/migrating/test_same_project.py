@@ -55,11 +55,11 @@ def test_a_project_that_was_deleted_is_made_anew(half, no_waiting):
     assert contents(target) == contents(source)
 
 
-@pytest.mark.parametrize("before_datasets", [False, True])
-def test_another_project_of_that_id_is_left_alone(half, no_waiting, before_datasets):
+@pytest.mark.parametrize("alike", ["the id", "the id, before there are datasets", "all ids"])
+def test_another_project_of_that_id_is_left_alone(half, no_waiting, alike):
     folder, _, target, client = half()
     [ours] = target.world.projects.values()
-    if before_datasets:  # as after a kill just behind the making of the project
+    if "before" in alike:  # as after a kill just behind the making of the project
         [path] = folder.folder.path.glob(".uploads/*.jsonl")
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
         path.write_text("".join(line for line in lines if '"dataset"' not in line), encoding="utf-8")
@@ -68,6 +68,8 @@ def test_another_project_of_that_id_is_left_alone(half, no_waiting, before_datas
     stranger = maker.project("Stranger's work", [detection("Detection", "thing", "other")])
     for name in ("alone", "twice", "more"):
         maker.annotate(stranger, maker.image(stranger.datasets[0], name, size=(64, 48)), [(box(9, 9, 9, 9), ["thing"])])
+    if alike == "all ids":
+        stranger.datasets[0].id = ours.datasets[0].id
     target.world.projects.clear()
     stranger.id, stranger.created = ours.id, "2020-01-01T00:00:00+00:00"
     target.world.projects[ours.id] = stranger
@@ -122,4 +124,6 @@ def test_creation_times_that_say_nothing_are_no_difference():
     assert same_moment("", "2026-01-01T00:00:00Z") and same_moment(
         "2026-01-01T00:00:00.123456Z", "2026-01-01T00:00:00.123Z"
     )
+    assert same_moment("2026-01-01T00:00:00.923456Z", "2026-01-01T00:00:00Z")
     assert not same_moment("2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z")
+    assert not same_moment("2026-01-01T00:00:00.123Z", "2026-01-01T00:00:00.923Z")
