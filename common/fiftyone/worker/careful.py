@@ -350,7 +350,7 @@ def answered(response: Any, url: str, in_own_words: bool) -> Any:
         told_as = response.headers.get("Content-Type", "")
         if response.content and "json" not in told_as and _json(response) is None:
             raise Failed(
-                SERVER, f"{where}: a page came instead of an answer; a login page or a proxy in the way?", status
+                SERVER, f"{where}: a page came instead of an answer (a login page or a proxy in the way)", status
             )
         return response
     said = reason(response)

@@ -119,7 +119,7 @@ def to(url: str, method: str, path: str, wait: float = 30, in_own_words: bool = 
         ("/api/tasks", 403, b'["not allowed"]', SERVER, "403, not allowed"),
         ("/api/tasks", 500, b"<html>\x89PNG\x00</html>", SERVER, "500, Internal Server Error"),
         ("/api/tasks", 302, b"", SERVER, "leads elsewhere"),
-        ("/api/tasks/7/data", 200, b"<html>Sign in</html>", SERVER, "a login page or a proxy in the way?"),
+        ("/api/tasks/7/data", 200, b"<html>Sign in</html>", SERVER, "a login page or a proxy in the way"),
     ],
 )
 def test_a_refusal_is_told_in_the_servers_words(path: str, status: int, body: bytes, kind: str, said: str):
