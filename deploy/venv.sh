@@ -4,8 +4,8 @@
 
 ensure_venv() {
     local folder=$1 requirements=$1/$2 venv=$1/.venv stamp=$1/.venv/installed-$2 wanted python
-    wanted="$(cat "$folder/requirements.txt" "$requirements" | cksum) $(version_of "$venv/bin/python")"
-    if [ -x "$venv/bin/python" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then
+    wanted=$(cat "$folder/requirements.txt" "$requirements" | cksum)
+    if [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && is_of_its_python "$venv"; then
         return 0
     fi
     python=$(find_python) || return 2
@@ -25,21 +25,24 @@ ensure_venv() {
         return $code
     fi
     echo "Setting up .venv from $2 (once; takes about a minute) ..." >&2
-    # Without pip it was interrupted while it was made, or its packages are those of a Python that was upgraded.
-    if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
+    if ! is_of_its_python "$venv"; then
         rm -rf "$venv"
         "$python" -m venv "$venv" >&2 || return 2
+    elif ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then # interrupted while it was made
+        "$venv/bin/python" -m ensurepip >/dev/null || return 2
     fi
     if ! "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r "$requirements" >&2; then
         echo "Installing the packages failed (see above). Is the package index reachable? Nothing else was done." >&2
         return 2
     fi
-    echo "$(cat "$folder/requirements.txt" "$requirements" | cksum) $(version_of "$venv/bin/python")" >"$stamp"
+    echo "$wanted" >"$stamp"
 }
 
-# Nothing for a Python that does not start, which is no version that a stamp holds.
-version_of() {
-    "$1" -c 'import sys; print(*sys.version_info[:2], sep=".")' 2>/dev/null || echo none
+# Whether the Python of an environment starts and is of the version that its packages lie there for: the Python beneath
+# may have been upgraded since.
+is_of_its_python() {
+    local version
+    version=$("$1/bin/python" -c 'import sys; print(*sys.version_info[:2], sep=".")' 2>/dev/null) && [ -d "$1/lib/python$version" ]
 }
 
 find_python() {

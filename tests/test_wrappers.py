@@ -64,7 +64,8 @@ def fake_installation(copy: Path) -> None:
     python = copy / ".venv" / "bin" / "python"
     python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n', encoding="utf-8")
     python.chmod(0o755)
-    (copy / ".venv" / "installed-requirements.txt").write_text(f"{sums.stdout.strip()} {version}\n", encoding="utf-8")
+    (copy / ".venv" / "installed-requirements.txt").write_text(sums.stdout, encoding="utf-8")
+    (copy / ".venv" / "lib" / f"python{version}").mkdir(parents=True)
 
 
 @pytest.mark.parametrize("way", ["wrapper", "python"])
@@ -179,31 +180,41 @@ def test_changed_pins_are_installed_again_and_unchanged_ones_are_not(copy: Path)
     assert calls.read_text() == asked
 
 
-@pytest.mark.parametrize("left", ["while it was made", "of another Python"])
-def test_an_environment_without_its_packages_is_made_anew(copy: Path, tmp_path: Path, left: str):
-    """Ctrl+C before pip is in it; a Python that was upgraded beneath it, for which its packages are none."""
+def doing_first(python: str, first: str) -> str:
+    """This played Python, which does something else first."""
+    return f"#!/bin/sh\n{first}\n" + python.split("\n", 1)[1]
+
+
+def test_an_environment_whose_python_was_upgraded_is_made_anew(copy: Path, tmp_path: Path):
+    """For the new version its packages are none."""
     fake_installation(copy)
-    stamp = copy / ".venv" / "installed-requirements.txt"
-    if left == "while it was made":
-        stamp.unlink()
-    else:
-        stamp.write_text(stamp.read_text().rsplit(" ", 1)[0] + " 3.10\n")
+    [packages] = (copy / ".venv" / "lib").iterdir()
+    packages.rename(packages.with_name("python3.10"))
     good = (copy / ".venv" / "bin" / "python").read_text()
-    broken = '#!/bin/sh\n[ "$2" = pip ] && echo "No module named pip" >&2 && exit 1\n' + good.split("\n", 1)[1]
-    (copy / ".venv" / "bin" / "python").write_text(broken)
-    (copy / ".venv" / "old").write_text("")
+    (tmp_path / "new").write_text(doing_first(good, '[ "$2" = pip ] && exit 0'))
+    (tmp_path / "new").chmod(0o755)
+    making = f'mkdir -p "$3/bin" "$3/lib/{packages.name}" && exec cp "{tmp_path}/new" "$3/bin/python"'
     folder = tmp_path / "bin"
     folder.mkdir()
-    new = '#!/bin/sh\n[ "$2" = pip ] && exit 0\n' + good.split("\n", 1)[1]
-    (tmp_path / "new").write_text(new)
-    making = f'mkdir -p "$3/bin" && cp "{tmp_path}/new" "$3/bin/python" && chmod 755 "$3/bin/python" && exit 0'
-    (folder / "python3").write_text(f'#!/bin/sh\n[ "$2" = venv ] && {making}\nexec "{sys.executable}" "$@"\n')
+    (folder / "python3").write_text(doing_first(good, f'[ "$2" = venv ] && {making}'))
     (folder / "python3").chmod(0o755)
     done = call(copy, "./run-locally-sweeper.sh", "--print-config", PATH=f"{folder}:/usr/bin:/bin")
-    assert done.returncode == 0, done.stderr
-    assert not (copy / ".venv" / "old").exists()
+    assert done.returncode == 0 and "Setting up" in done.stderr, done.stderr
+    assert not packages.with_name("python3.10").exists()
     again = call(copy, "./run-locally-sweeper.sh", "--print-config")
     assert again.returncode == 0 and "Setting up" not in again.stderr
+
+
+def test_an_environment_that_was_interrupted_before_it_had_pip_gets_it(copy: Path):
+    fake_installation(copy)
+    (copy / ".venv" / "installed-requirements.txt").unlink()
+    python = copy / ".venv" / "bin" / "python"
+    pip = '[ "$2" = pip ] && { [ -e .venv/pip ] && exit 0; echo "No module named pip" >&2; exit 1; }'
+    python.write_text(doing_first(python.read_text(), f'{pip}\n[ "$2" = ensurepip ] && exec touch .venv/pip'))
+    done = call(copy, "./run-locally-sweeper.sh", "--print-config")
+    assert done.returncode == 0 and "Setting up" in done.stderr, done.stderr
+    assert (copy / ".venv" / "pip").exists()
+    assert "Setting up" not in call(copy, "./run-locally-sweeper.sh", "--print-config").stderr
 
 
 @pytest.mark.parametrize("wrapper", ["run-locally-backup.sh", "run-locally-sweeper.sh"])

@@ -6,7 +6,7 @@ from common import log
 from common.annotating import server
 from common.annotating.creating import clear_away
 from common.annotating.desk import Desk, SyncRun
-from common.annotating.state import Made, Project, Round, fingerprint
+from common.annotating.state import Made, Project, Round, fingerprint, is_as_before
 from common.cvat.errors import CvatError
 from common.exits import Exit
 from common.run import say
@@ -104,7 +104,7 @@ def _has_unloaded(desk: Desk, state: Round, made: Made) -> bool:
     if known is None:
         baseline = desk.folder.held_by_server("baseline", made.id)
         known = fingerprint(baseline) if baseline is not None else ""
-    return fingerprint(server.held(desk.client, made.id)) != known
+    return not is_as_before(server.held(desk.client, made.id), known)
 
 
 def _end_project(desk: Desk, project: Project) -> Exit:

@@ -223,16 +223,29 @@ def fingerprint(held: dict[str, Any]) -> str:
     The order of the server's lists says nothing, nor do classes and attributes that no annotation has: others may add them.
     """
     annotations = held["annotations"]
-    parts = {
-        kind: sorted(json.dumps(each, sort_keys=True) for each in annotations.get(kind) or [])
-        for kind in ("tags", "shapes", "tracks")
-    }
-    deleted = sorted((held.get("meta") or {}).get("deleted_frames") or [])
     labels, specs = _used(annotations)
     names = [[each["id"], str(each.get("name"))] for each in held["labels"] if each.get("id") in labels]
     attributes = [each for label in held["labels"] for each in label.get("attributes") or []]
     names += [[each["id"], str(each.get("name"))] for each in attributes if each.get("id") in specs]
-    return hashlib.sha256(json.dumps([parts, deleted, sorted(names)], sort_keys=True).encode()).hexdigest()
+    return _hash_of([*_drawn(held), sorted(names)])
+
+
+def is_as_before(held: dict[str, Any], known: str) -> bool:
+    """Whether a task is as it was when this fingerprint was made; those of earlier versions tell of no names of classes."""
+    return known in (fingerprint(held), _hash_of(_drawn(held)))
+
+
+def _drawn(held: dict[str, Any]) -> list[Any]:
+    annotations = held["annotations"]
+    parts = {
+        kind: sorted(json.dumps(each, sort_keys=True) for each in annotations.get(kind) or [])
+        for kind in ("tags", "shapes", "tracks")
+    }
+    return [parts, sorted((held.get("meta") or {}).get("deleted_frames") or [])]
+
+
+def _hash_of(value: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def _used(annotations: dict[str, Any]) -> tuple[set[Any], set[Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from common.annotating import report, server
 from common.annotating.desk import Desk, SyncRun
-from common.annotating.state import Made, Round, fingerprint, rounds
+from common.annotating.state import Made, Round, fingerprint, is_as_before, rounds
 from common.exits import Exit, RunEnds
 from common.run import say
 from common.text import plural
@@ -42,7 +42,7 @@ def _row(desk: Desk, state: Round, made: Made) -> tuple[str, ...]:
         known = state.loaded.get(str(made.id))
         baseline = None if known else desk.folder.held_by_server("baseline", made.id)
         before = known or (fingerprint(baseline) if baseline else "")
-        changed = "changed" if fingerprint(server.held(desk.client, made.id)) != before else "unchanged"
+        changed = "unchanged" if is_as_before(server.held(desk.client, made.id), before) else "changed"
     except RunEnds as error:
         print(f"NOTE  {error.why}")
         changed = "cannot be told"

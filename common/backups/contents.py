@@ -255,7 +255,7 @@ def missing_media(contents: ArchiveContents, images: Mapping[int, int] | None = 
         if not task.media_files:
             if not task.lies_elsewhere:
                 said.append(f"{label} has no images or video in the backup")
-        elif task.missing_images:
+        elif task.missing_images and not (task.lies_elsewhere and task.missing_images == task.listed_images):
             said.append(f"{label} lacks {task.missing_images:,} of its {task.listed_images:,} images")
         elif task.has_file_for_each_image and not task.listed_images and task.media_files < wanted:
             said.append(f"{label} has {plural(task.media_files, 'file')} for its {plural(wanted, 'image')}")

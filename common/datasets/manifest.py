@@ -121,14 +121,14 @@ def find_theirs(folder: Path, check: Callable[[], None] = lambda: None) -> str:
                     continue
             else:
                 return "its manifest is not complete"
-        if more := _files_in(folder) - ours:
+        if (more := files_in(folder) - ours) > 0:
             return f"{plural(more, 'file was', 'files were')} added to it"
     except (OSError, ValueError, KeyError, TypeError, StopIteration) as error:
         return f"what is in it cannot be told ({error})"
     return ""
 
 
-def _files_in(folder: Path) -> int:
+def files_in(folder: Path) -> int:
     """Files and links, without what nobody has put there on purpose. Raises OSError."""
 
     def refuse(error: OSError) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from common.datasets.choose import Task, Tell
 from common.datasets.desk import Desk
 from common.datasets.folders import aside_of, clear_away, find_later, name_to_keep, publish_folder
 from common.datasets.joining import NotMerged, count_images, write_joined
+from common.datasets.manifest import files_in
 from common.datasets.mergeable import form_of
 from common.datasets.settings import DatasetSettings
 from common.exits import Exit, RunEnds, Trouble
@@ -19,6 +21,7 @@ from common.text import now, plural
 
 MERGED = "cvat_merged"
 SUMMARY = "merge.json"
+LIST = ".cvat-merged.jsonl"
 
 
 def require_mergeable(settings: DatasetSettings) -> None:
@@ -90,8 +93,9 @@ def _merge_into(final: Path, desk: Desk, placed: Sequence[tuple[Task, Path]], te
     summary = {"version": 1, "format": desk.settings.dataset_format, "images": counts, "tasks": tasks}
     desk.stop.check()
     try:
+        _write_list(staging)
         write_json(staging / SUMMARY, summary)
-        theirs = find_later(final, final / SUMMARY) if os.path.lexists(final) else ""
+        theirs = find_theirs(final) if os.path.lexists(final) else ""
         kept = name_to_keep(final, now()) if theirs and not desk.settings.overwrite_existing else None
         publish_folder(staging, final, _aside(final.parent), kept)
     except OSError as error:
@@ -103,6 +107,45 @@ def _merge_into(final: Path, desk: Desk, placed: Sequence[tuple[Task, Path]], te
         tell(f"Replaced {final}, as --overwrite-existing says ({theirs})")
     tell("Merged: " + ", ".join(f"{count} images in {part}" for part, count in sorted(counts.items())))
     return final
+
+
+def _write_list(folder: Path) -> None:
+    """Lists the files of a merged dataset, to tell later what somebody has added to them or changed."""
+    with open(folder / LIST, "w", encoding="utf-8") as list_:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file() and path.name != LIST:
+                status = path.lstat()
+                entry = {
+                    "path": path.relative_to(folder).as_posix(), "bytes": status.st_size, "mtime_ns": status.st_mtime_ns,
+                }  # fmt: skip
+                list_.write(json.dumps(entry, ensure_ascii=False) + "\n")
+
+
+def find_theirs(folder: Path) -> str:
+    """What somebody has added to a merged dataset or changed in it; "" where nothing of theirs goes with it.
+
+    By sizes and times: copies that keep times, chmod and chown are no changes. Of one that an earlier version made, by
+    what came after its summary. Raises OSError.
+    """
+    if folder.is_symlink() or not (folder / LIST).exists():
+        return find_later(folder, folder / SUMMARY)
+    ours = 2  # the list and the summary
+    with open(folder / LIST, encoding="utf-8") as lines:
+        for line in lines:
+            try:
+                entry = json.loads(line)
+                path, wanted = folder / str(entry["path"]), (entry["bytes"], entry["mtime_ns"])
+            except (ValueError, KeyError, TypeError):
+                return f"{LIST} was changed"
+            try:
+                status = path.lstat()
+            except FileNotFoundError:
+                continue
+            if (status.st_size, status.st_mtime_ns) != wanted:
+                return f"{entry['path']} was changed"
+            ours += 1
+    more = files_in(folder) - ours
+    return f"{plural(more, 'file was', 'files were')} added to it" if more > 0 else ""
 
 
 def recover_merged(folder: Path) -> bool:

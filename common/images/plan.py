@@ -316,17 +316,20 @@ class Plan:
         counts.spoilt += 1
         return "in place of one that was not as it was fetched"
 
-    def in_place_of(self) -> Iterator[list[tuple[str, str]]]:
-        """What is to be fetched and takes the place of a file: its path, and of which one in words. In batches."""
+    def in_place_of(self) -> Iterator[list[tuple[str, str, bool]]]:
+        """What is to be fetched and takes the place of a file: its path, of which one in words, and whether the journal
+        knows that. In batches.
+        """
         last = 0
         while self._replacing and (
             rows := self._db.execute(
-                "SELECT id, path, reason FROM job WHERE id > ? AND state = 'todo' AND reason <> '' ORDER BY id LIMIT ?",
+                "SELECT id, path, reason, EXISTS (SELECT 1 FROM before WHERE before.path = job.path) FROM job "
+                "WHERE id > ? AND state = 'todo' AND reason <> '' ORDER BY id LIMIT ?",
                 (last, ROWS_AT_ONCE),
             ).fetchall()
         ):
             last = rows[-1][0]
-            yield [(path, reason) for _, path, reason in rows]
+            yield [(path, reason, bool(known)) for _, path, reason, known in rows]
 
     # --- reading it out ------------------------------------------------------------------------------------------
 

@@ -321,9 +321,10 @@ class Download:
         """
         for files in self.plan.in_place_of():
             self.run.stop.check()
-            for path, what in files:
+            for path, what, _ in files:
                 self.report.note("replaces", path, it_comes=what)
-            journal.void([path for path, _ in files])
+            if known := [path for path, _, is_known in files if is_known]:
+                journal.void(known)
         pieces = set(map(part_name, self.plan.large_jobs(LARGE_BYTES)))
         clear_pieces(self.folder, pieces, keep=self.settings.resume)
 

@@ -156,8 +156,13 @@ def import_archive(client: Client, file: Path, name: str, hours: float) -> Repor
             raise
         item.close()
         display.advance()
+    try:
+        report.project_id = _made(client, (job.get("metadata") or {}).get("project"), name)
+    except archives.JobFailed:
+        marker.unlink(missing_ok=True)
+        raise
+    # Not before: should that look fail for another reason, the next run looks again and sends nothing twice.
     marker.unlink(missing_ok=True)
-    report.project_id = _made(client, (job.get("metadata") or {}).get("project"), name)
     report.where = f"{client.url} {report.project_id}"
     report.bytes = file.stat().st_size
     report.seconds = time.monotonic() - began

@@ -202,9 +202,11 @@ def _within(figures: Sequence[Figure], size: tuple[int, int]) -> tuple[list[Figu
     """Those of which something lies in the picture; a word for each object of which nothing does: pushed to the edge it
     would be an annotation that nobody made.
     """
-    inside = [each for each in figures if each.form == "tag" or _reaches_into(outline(each), size)]
+    inside: list[Figure] = []
+    left: list[Figure] = []
+    for each in figures:
+        (inside if each.form == "tag" or _reaches_into(outline(each), size) else left).append(each)
     kept = {each.group for each in inside if each.group}
-    left = [each for each in figures if each not in inside]
     alone = sum(not each.group for each in left)
     objects = len({each.group for each in left if each.group} - kept)
     return inside, ["a shape that lies wholly outside of its picture"] * (alone + objects)

@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, TypeVar, cast
 
+from common import log
 from common.annotations import count, frames_meta
 from common.backups.archive import Archive, BadArchive
 from common.backups.datasets import DatasetContents, formats_for, inspect_dataset
@@ -132,9 +133,19 @@ def _datasets(
             datasets[name] = _dataset(desk, look, name, export.save_images, watch)
         except (CvatError, Damaged, Interrupted, BadArchive) as error:
             if isinstance(error, NotFound):
-                look_at(desk.client, look.state.source)  # the source itself may be gone: then nothing is saved of it
+                _require_there(desk, look)
             failures.append(f"no dataset as {name!r}: {error}")
     return datasets, failures
+
+
+def _require_there(desk: Desk, look: Look) -> None:
+    """Raises NotFound when the source itself is gone: then nothing is saved of it. That this cannot be asked says nothing."""
+    try:
+        look_at(desk.client, look.state.source)
+    except NotFound:
+        raise
+    except CvatError as error:
+        log.get().info("source_not_looked_at", reason=str(error))
 
 
 def _is_saved_already(candidate: Candidate, look: Look, export: Export) -> bool:

@@ -81,7 +81,8 @@ def save_backup(desk: Desk, candidate: Candidate, watch: Watch) -> Record:
         work.warnings += restore_warnings(work.contents, desk.server_version, work.path.stat().st_size)
         if not changed and work.lacking and _is_saved_already(candidate, before, work):
             desk.store.tidy(source, "backup")
-            raise PartlySaved(f"the archive that CVAT made is still incomplete: {'; '.join(work.lacking)}", None)
+            what = f"the archive that CVAT made is still incomplete: {'; '.join(work.lacking)}"
+            raise PartlySaved(what, None, got.fetched.size_bytes)
         record = _commit(desk, before, got, work, started_at, changed=changed, compared=compared is not None)
     if work.lacking:
         raise PartlySaved(f"the archive that CVAT made is incomplete: {'; '.join(work.lacking)}", record)
@@ -199,7 +200,7 @@ def _mend(desk: Desk, look: Look, work: _Work, stale: list[Difference], rewritte
         name = printable(str(work.contents.tasks[index].raw.get("name", "")), 60)
         work.alterations.append(f"task_{index} ({name}) was left out: no such task is on the server")
     for index, task in failed.items():
-        task_id = ids[index] if index < len(ids) else 0
+        task_id = ids[index] if index < len(ids) and not _hidden(look) else 0
         reason = "its data upload failed: CVAT refuses to restore a project that holds it"
         work.left_out.append(LeftOut(task_id, str(task.raw.get("name", "")), reason))
         work.kept_json.append({"task_id": task_id, "reason": reason, "task.json": task.raw})

@@ -54,7 +54,7 @@ def save_one(desk: Desk, candidate: Candidate, watch: Watch) -> Result:
     except (Stopped, RunEnds):
         raise
     except PartlySaved as error:
-        actual = exported_bytes(error.record) if error.record else 0
+        actual = exported_bytes(error.record) if error.record else error.exported_bytes
         log.get().error("backup_incomplete", name=source.name, reason=str(error))
         return Result(candidate, "failed", str(error), error.remedy, error.record, actual, time.monotonic() - began)
     except (CvatError, Damaged, BadArchive, DiskFull, Interrupted, OSError) as error:

@@ -28,9 +28,11 @@ class PartlySaved(Exception):
 
     remedy = "What could be had is saved; the next run tries the rest again."
 
-    def __init__(self, what: str, record: Record | None) -> None:
+    def __init__(self, what: str, record: Record | None, exported_bytes: int = 0) -> None:
+        """`exported_bytes`: what the server had to export where no record tells."""
         super().__init__(what)
         self.record = record
+        self.exported_bytes = exported_bytes
 
 
 @dataclass(frozen=True)

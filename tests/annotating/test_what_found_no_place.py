@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from annotating.conftest import Played, state
 
 from common.annotating.report import print_load
-from common.annotating.state import fingerprint
+from common.annotating.state import fingerprint, is_as_before
 from common.exits import Exit
 from common.fiftyone.worker.counting import Counts
 from sandbox.cvat import CvatSandbox
@@ -130,6 +131,11 @@ def test_a_class_that_is_renamed_or_an_attribute_is_a_change_and_one_that_nothin
         change(other["labels"])
         return fingerprint(other) != fingerprint(held)
 
+    as_earlier = json.dumps(
+        [{"tags": [], "shapes": [json.dumps(shapes[0], sort_keys=True)], "tracks": []}, []], sort_keys=True
+    )
+    assert is_as_before(held, hashlib.sha256(as_earlier.encode()).hexdigest()), "a load by an earlier version"
+    assert is_as_before(held, fingerprint(held)) and not is_as_before(held, "")
     assert now(lambda them: them[0].update(name="automobile"))
     assert now(lambda them: them[0]["attributes"][0].update(name="colour"))
     assert not now(lambda them: them[1].update(name="wolf"))

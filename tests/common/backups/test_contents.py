@@ -158,6 +158,10 @@ def test_as_many_images_under_names_that_are_written_in_another_way_are_not_miss
     assert missing_media(inspected(tmp_path, members)) == []
     del members["task_0/data/b.jpg"]
     assert "lacks 2 of its 2 images" in missing_media(inspected(tmp_path, members))[0]
+    elsewhere = project_members(
+        (0, task_json(storage="share")), **{"task_0/data/manifest.jsonl": manifest("s/x", "s/y")}
+    )
+    assert missing_media(inspected(tmp_path, elsewhere)) == [], "a share's manifest may name what it does not hold"
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,7 @@ def test_what_was_set_aside_comes_back_only_where_nothing_has_its_name(tmp_path,
 
 def test_what_the_runs_own_folder_refuses_is_said_with_what_to_do(tmp_path):
     (tmp_path / "cvat_downloads").write_text("mine")
-    said = r"CVAT_DOWNLOAD_OUTPUT_DIR=.*: .* \(.*/cvat_downloads.*\)\.$"
+    said = r"CVAT_DOWNLOAD_OUTPUT_DIR=.*: .*/cvat_downloads is a file, no folder\.$"
     with pytest.raises(RunEnds, match=said) as caught, trouble_named(tmp_path):
         (tmp_path / "cvat_downloads" / ".staging").mkdir(parents=True, exist_ok=True)
     assert "Move away what is in the way there." in caught.value.remedy

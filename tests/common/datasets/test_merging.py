@@ -24,6 +24,42 @@ def merged(folder: Path, mark: str) -> Path:
     return folder
 
 
+def of_two_files(folder: Path) -> Path:
+    """A merged dataset as it is put into its place."""
+    (folder / "images").mkdir(parents=True)
+    (folder / "annotations.json").write_text("{}")
+    (folder / "images" / "a.jpg").write_bytes(b"a")
+    merging._write_list(folder)
+    (folder / "merge.json").write_text("{}")
+    return folder
+
+
+def test_a_merged_dataset_that_was_only_moved_looked_at_or_given_away_is_nobodys_own(tmp_path):
+    folder = of_two_files(tmp_path / "merged")
+    copy = Path(shutil.copytree(folder, tmp_path / "copy"))  # with the times of the files
+    (copy / "images" / "a.jpg").chmod(0o600)
+    (copy / "images" / ".DS_Store").write_bytes(b"x")
+    (copy / "annotations.json").unlink()
+    assert merging.find_theirs(copy) == "" == merging.find_theirs(folder)
+
+
+def test_what_somebody_has_put_into_a_merged_dataset_or_changed_in_it_is_theirs(tmp_path):
+    for number, change in enumerate(
+        (
+            lambda folder: (folder / "images" / "best.pt").write_bytes(b"x"),
+            lambda folder: (folder / "images" / "a.jpg").write_bytes(b"other"),
+            lambda folder: (folder / "images" / "link").symlink_to("a.jpg"),
+            lambda folder: (folder / merging.LIST).write_text("{}\n"),
+        )
+    ):
+        folder = of_two_files(tmp_path / str(number))
+        change(folder)
+        assert merging.find_theirs(folder), number
+    link = tmp_path / "link"
+    link.symlink_to(of_two_files(tmp_path / "moved"))
+    assert "link" in merging.find_theirs(link)
+
+
 def desk(folder: Path, stop: StopSignal | None = None) -> Any:
     settings = SimpleNamespace(
         folder=folder, dataset_format="COCO 1.0", include_images=False, split=(), overwrite_existing=False

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from common.images import journal as module
-from common.images.journal import Journal, Recorder, line_of
+from common.images.journal import VOID, Journal, Recorder, line_of
 from common.images.plan import Plan
 from common.s3.address import source_of
 from common.s3.bucket import Listed
@@ -35,7 +35,10 @@ def standing(journal: Journal, key: str = "x/a.jpg", *, keep: bool = True) -> tu
         plan.match()
         plan.remember(journal.read())
         plan.compare(folder, lambda path, md5: False, keep=keep)
-        return plan.counts.already, [what for files in plan.in_place_of() for path, what in files]
+        replaced = [file for files in plan.in_place_of() for file in files]
+        last_lines = {path: size for path, _, _, size, _ in journal.read()}
+        assert all(is_known == (last_lines.get(path, VOID) != VOID) for path, _, is_known in replaced)
+        return plan.counts.already, [what for _, what, _ in replaced]
 
 
 @pytest.mark.parametrize(
