@@ -106,26 +106,32 @@ def find_theirs(folder: Path, check: Callable[[], None] = lambda: None) -> str:
         return f"it is a link to {folder.readlink()}"
     ours = 1  # the manifest
     try:
-        with open(folder / MANIFEST, encoding="utf-8") as lines:
-            next(lines)
-            for line in lines:
-                check()
-                entry = json.loads(line)
-                if "end" in entry:
-                    break
-                try:
-                    if not _is_as_written(folder, entry, check):
-                        return f"{entry['path']} was changed"
-                    ours += 1
-                except (FileNotFoundError, NotADirectoryError):
-                    continue
-            else:
-                return "its manifest is not complete"
+        for entry in _lines_of(folder, check):
+            if "end" in entry:
+                break
+            try:
+                if not _is_as_written(folder, entry, check):
+                    return f"{entry['path']} was changed"
+                ours += 1
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+        else:
+            return "its manifest is not complete"
         if (more := files_in(folder) - ours) > 0:
             return f"{plural(more, 'file was', 'files were')} added to it"
-    except (OSError, ValueError, KeyError, TypeError, StopIteration) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         return f"what is in it cannot be told ({error})"
     return ""
+
+
+def _lines_of(folder: Path, check: Callable[[], None]) -> Iterator[dict[str, Any]]:
+    """The lines below the head: a file each, and the end. Raises OSError, ValueError."""
+    with open(folder / MANIFEST, encoding="utf-8") as lines:
+        if not lines.readline():
+            raise ValueError("it is empty")
+        for line in lines:
+            check()
+            yield json.loads(line)
 
 
 def files_in(folder: Path) -> int:
@@ -154,18 +160,14 @@ def find_damage(folder: Path, check: Callable[[], None] = lambda: None) -> tuple
     """What is wrong with the files of a folder ("" when nothing is), and their bytes."""
     total, count = 0, 0
     try:
-        with open(folder / MANIFEST, encoding="utf-8") as lines:
-            next(lines)
-            for line in lines:
-                check()
-                entry = json.loads(line)
-                if "end" in entry:
-                    return ("" if entry["end"] == count else "its manifest is not complete"), total
-                if not _is_as_written(folder, entry, check):
-                    return f"{entry['path']} is not as it was downloaded", total
-                total, count = total + entry["bytes"], count + 1
+        for entry in _lines_of(folder, check):
+            if "end" in entry:
+                return ("" if entry["end"] == count else "its manifest is not complete"), total
+            if not _is_as_written(folder, entry, check):
+                return f"{entry['path']} is not as it was downloaded", total
+            total, count = total + entry["bytes"], count + 1
     except FileNotFoundError as error:
         return f"{Path(str(error.filename)).relative_to(folder)} is missing", total
-    except (OSError, ValueError, KeyError, TypeError, StopIteration) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         return f"its manifest cannot be read ({error})", total
     return "its manifest is not complete", total

@@ -44,7 +44,6 @@ class Report:
         self.log_name = ""  # as the lists' names are: within the output folder
         self.lists: dict[str, str] = {}  # those that this run has written; others may lie there of an earlier one
         self.counts = Counts()
-        self.analysed = False
         self.downloaded = self.failed = self.bytes = 0
         self.denied = 0
         self.seconds = 0.0
@@ -110,7 +109,7 @@ class Report:
 
     def analysis(self, plan: Plan, *, free_bytes: int, lists: bool = True) -> list[str]:
         """What is shown before anything is fetched; the same lines go into the log. `lists`: they are written, too."""
-        counts, self.counts, self.analysed = plan.counts, plan.counts, True
+        counts = self.counts = plan.counts
         self.few_missing = list(islice(plan.missing(), 3))
         if plan.title:
             self._facts["csv_column"] = plan.title
