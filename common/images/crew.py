@@ -122,17 +122,18 @@ class Fleet:
             if ending is None and self._stop.is_set:
                 ending = Stopped()
             if ending is not None:
-                if last := self._last_words():
+                # Where nothing is at work the workers sleep, which is not waited for: a process that is done ends at once.
+                if last := self._last_words(at_work=open_jobs > 0):
                     yield last
                 raise ending
 
-    def _last_words(self) -> list[Outcome]:
+    def _last_words(self, *, at_work: bool = True) -> list[Outcome]:
         """Lets nobody begin anything more, and gives what those at work come to within a moment; the others give it up."""
         self._closing = True
         self._todo.clear()
         self._pieces.clear()
         patience = Deadline(LAST_SECONDS)
-        for thread in self._threads:
+        for thread in self._threads if at_work else ():
             thread.join(max(0.0, patience.left_seconds))
         self._fetcher.closed = True
         done: list[Outcome] = []

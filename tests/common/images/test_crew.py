@@ -124,6 +124,28 @@ def test_who_does_not_end_soon_is_not_waited_for_and_told_to_give_up(monkeypatch
     fetcher.seen.set()
 
 
+def test_idle_workers_do_not_hold_the_end_up(fetcher, monkeypatch):
+    monkeypatch.setattr(crew, "LAST_SECONDS", PATIENCE_SECONDS)
+    monkeypatch.setattr(crew, "IDLE_SECONDS", 2 * PATIENCE_SECONDS)
+    stop = StopSignal()
+    fleet = Fleet(Bucket(), Pace(4), stop, lambda fleet: fetcher)
+
+    def batches():
+        yield jobs_of(3)
+        while True:  # nothing more for now, as in a process that waits for the run's next word
+            yield []
+
+    done = []
+    began = time.monotonic()
+    with pytest.raises(Stopped):
+        for outcomes in fleet.outcomes(batches(), lambda: None):
+            done += outcomes
+            if len(done) == 3:
+                stop.set(15)
+    assert len(done) == 3
+    assert time.monotonic() - began < PATIENCE_SECONDS / 2
+
+
 def test_a_worker_that_gets_no_connection_to_work_with_ends_the_run(fetcher):
     class NoBuffer(Bucket):
         def reader(self) -> Bucket:
