@@ -40,6 +40,8 @@ class _Found:
 
     bad: int = 0
     unread: int = 0
+    # Every byte is as it was saved, and what was saved lacked something: no trouble of this run.
+    incomplete: int = 0
     unmarked: int = 0
     other: list[Overlooked] = field(default_factory=list)
     # What could not be written, by its folder: said once, not for each backup.
@@ -96,6 +98,10 @@ def _read(backup: Backup, found: _Found, between: Callable[[], None]) -> int:
     if reading.unread:
         found.unread += 1
         _say(f"NOT READ  {what}: {reading.unread}\n     {backup.path}")
+    if not (reading.bad or reading.unread) and backup.record.verified.result == "incomplete":
+        found.incomplete += 1
+        lacks = printable("; ".join(backup.record.warnings), 300)
+        _say(f"INCOMPLETE  {what}: as it was saved, which lacked something: {lacks}\n     {backup.path}")
     for error in reading.unkept:
         path = Path(os.fsdecode(error.filename2 or error.filename or backup.folder))
         folder = path if path.is_dir() else path.parent
@@ -110,7 +116,9 @@ def _say(text: str) -> None:
 
 def _say_sum(count: int, read: int, found: _Found) -> None:
     out = console()
-    said = f"{plural(count, 'backup')} read ({size(read)}): {count - found.bad - found.unread} good, {found.bad} bad"
+    good = count - found.bad - found.unread - found.incomplete
+    said = f"{plural(count, 'backup')} read ({size(read)}): {good} good, {found.bad} bad"
+    said += f", {found.incomplete} incomplete" if found.incomplete else ""
     said += f", {found.unread} could not be read" if found.unread else ""
     out.print(f"{said}.", soft_wrap=True)
     if metadata := sum(each.path.suffix == ".json" for each in found.other):

@@ -79,7 +79,7 @@ def save_backup(desk: Desk, candidate: Candidate, watch: Watch) -> Record:
             work.warnings.append("it was deleted on the server while it was saved")
         _note_tasks_without_data(before, work)
         work.warnings += restore_warnings(work.contents, desk.server_version, work.path.stat().st_size)
-        if not changed and work.lacking and _is_saved_already(candidate, before, work):
+        if not changed and work.lacking and _is_saved_already(desk, candidate, before, work):
             desk.store.tidy(source, "backup")
             what = f"the archive that CVAT made is still incomplete: {'; '.join(work.lacking)}"
             raise PartlySaved(what, None, got.fetched.size_bytes)
@@ -89,17 +89,38 @@ def save_backup(desk: Desk, candidate: Candidate, watch: Watch) -> Record:
     return record
 
 
-def _is_saved_already(candidate: Candidate, look: Look, work: _Work) -> bool:
+def _is_saved_already(desk: Desk, candidate: Candidate, look: Look, work: _Work) -> bool:
     """Whether the newest backup lacks no more than this archive: what is lost for good would fill the disk with copies."""
     newest = candidate.newest
     return (
         newest is not None
+        and not candidate.anew
         and newest.verified.result == "incomplete"
         and newest.fingerprint == look.state.fingerprint
         and not newest.changed_while_exporting
         and all(text in newest.warnings for text in work.lacking)
         and newest.verified.media_files >= sum(task.media_files for task in work.contents.tasks.values())
+        and _is_as_it_was(desk, newest)
     )
+
+
+def _is_as_it_was(desk: Desk, newest: Record) -> bool:
+    """Reads a backup again before this run relies on it; marks it when it has rotted."""
+    backup = desk.store.newest(newest.source, "backup")
+    if backup is None or backup.record.stamp != newest.stamp:
+        return False
+    bad = ""
+    try:
+        for file in newest.files:
+            if sha256_of(backup.folder / file.name, desk.stop.check) != file.sha256:
+                bad = f"{file.name}: its SHA-256 is not that of the record"
+                backup.mark_bad(bad)
+                break
+    except OSError as error:
+        bad = f"{backup.path.name} cannot be read: {error.strerror or error}"
+    if bad:
+        log.get().warning("backup_not_counted", source=str(newest.source), reason=bad)
+    return not bad
 
 
 def _hidden(look: Look) -> int:

@@ -93,10 +93,11 @@ def content_of(mode: Mode) -> Content:
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether a source is saved now, and the reason in plain words."""
+    """Whether a source is saved now, and the reason in plain words. `anew`: even if the newest backup holds the same."""
 
     save: bool
     reason: str
+    anew: bool = False
 
 
 def decide(
@@ -115,9 +116,10 @@ def decide(
     if newest is None:
         return Decision(True, "it has no backup yet")
     if force:
-        return Decision(True, "asked for with --force")
+        return Decision(True, "asked for with --force", anew=True)
+    age = now - parse_time(newest.finished_at)
     if newest.verified.result == "incomplete":
-        return Decision(True, "its newest backup lacks something that the server has")
+        return Decision(True, "its newest backup lacks something that the server has", anew=age >= full_every)
     if newest.fingerprint.digest != state.fingerprint.digest:
         return Decision(True, _what_changed(state, newest))
     if (newest.export.formats, newest.export.save_images) != (
@@ -125,9 +127,8 @@ def decide(
         wanted.save_images,
     ) and newest.content == "annotations":
         return Decision(True, "its newest backup lacks a dataset, or other formats are asked for")
-    age = now - parse_time(newest.finished_at)
     if age >= full_every:
-        return Decision(True, f"unchanged, but saved anew every {duration(full_every.total_seconds())}")
+        return Decision(True, f"unchanged, but saved anew every {duration(full_every.total_seconds())}", anew=True)
     if age < -timedelta(hours=1):
         # Our clock went back: how old the backup is cannot be told, so it does not count as recent.
         return Decision(True, "its newest backup is dated in the future")
@@ -157,6 +158,8 @@ class Candidate:
     reason: str
     newest: Record | None
     postponed_last_time: bool = False
+    # See `Decision`.
+    anew: bool = False
 
     @property
     def expected_bytes(self) -> int:

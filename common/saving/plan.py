@@ -75,7 +75,9 @@ def make_plan(
                 wanted = wanted_export(state, settings.format, formats, save_images=settings.save_images)
             decision = decide(state, record, wanted, now, full_every=full_every, force=force)
             if decision.save:
-                plan.candidates.append(Candidate(state, mode, decision.reason, record, state.source.key in postponed))
+                was_postponed = state.source.key in postponed
+                candidate = Candidate(state, mode, decision.reason, record, was_postponed, decision.anew)
+                plan.candidates.append(candidate)
             else:
                 without_data = state.source.kind == "task" and not state.has_data
                 tally.note(state, "without data" if without_data else "unchanged", decision.reason, record)

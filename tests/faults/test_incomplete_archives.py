@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from running import assert_sound, run_backup
+from running import assert_sound, run_backup, run_restore
 
 from sandbox.cvat import CvatSandbox, Fault
 from sandbox.cvat.samples import TRAFFIC
@@ -28,6 +28,9 @@ def test_an_archive_that_stays_behind_the_server_fails_its_item_and_is_saved_aga
     assert list(again.outcomes().values()).count("saved") == 1
     newest = max(assert_sound(again.folder), key=lambda record: record.finished_at)
     assert newest.verified.result == "good"
+    verified = run_restore(server, tmp_path, "--verify")
+    assert verified.code == 0 and "INCOMPLETE  task" in verified.out, verified.said
+    assert "0 bad, 1 incomplete" in verified.out, verified.said
 
 
 def test_a_part_that_cannot_be_read_although_nothing_changed_is_a_failure(server: CvatSandbox, tmp_path: Path) -> None:

@@ -159,9 +159,10 @@ def test_what_is_lost_for_good_fails_every_night_and_piles_up_no_copies(
     def lost(own):
         return {name: data for name, data in own.items() if not name.startswith("task_1/data/")}
 
-    def again():
+    def again(**more):
         desk = open_desk()
-        return save_one(desk, dataclasses.replace(candidate_for(desk), newest=first.record), watch)
+        newest = desk.store.newest(first.record.source, "backup").record
+        return save_one(desk, dataclasses.replace(candidate_for(desk), newest=newest, **more), watch)
 
     download("projects/1", lost)
     first = saved()
@@ -169,10 +170,26 @@ def test_what_is_lost_for_good_fails_every_night_and_piles_up_no_copies(
     second = again()
     assert (second.outcome, second.record) == ("failed", None) and "still incomplete" in second.reason
     assert files(folder) == kept
+    assert again(anew=True).record.verified.result == "incomplete"  # --force, CVAT_BACKUP_FULL_EVERY_DAYS
     download("projects/1", lambda own: {name: data for name, data in lost(own).items() if "task_0/data" not in name})
     assert again().record.verified.result == "incomplete"  # it lacks more: this is kept too
     download("projects/1", lambda own: own)
     assert again().record.verified.result == "good"
+
+
+def test_an_incomplete_backup_that_has_rotted_is_no_reason_to_add_no_copy(
+    server, saved, open_desk, candidate_for, watch, folder, download
+):
+    download(
+        "projects/1", lambda own: {name: data for name, data in own.items() if not name.startswith("task_1/data/")}
+    )
+    first = saved().record
+    [path] = folder.rglob(first.main_file.name)
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    desk = open_desk()
+    again = save_one(desk, dataclasses.replace(candidate_for(desk), newest=first), watch)
+    assert again.record.verified.result == "incomplete" and again.record.stamp != first.stamp
+    assert path.with_name(path.name + ".bad.json").exists()
 
 
 def test_a_project_of_which_the_account_is_shown_a_part_is_kept_whole_and_not_mended(

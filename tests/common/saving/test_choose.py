@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -55,7 +56,15 @@ def test_what_is_unchanged_is_not_saved_and_says_since_when():
 
 
 def test_force_saves_what_is_unchanged():
-    assert decided(newest=a_record(), force=True).save
+    decision = decided(newest=a_record(), force=True)
+    assert decision.save and decision.anew
+
+
+def test_a_copy_is_added_to_an_incomplete_backup_only_when_one_is_due():
+    newest = a_record(verified=dataclasses.replace(a_record().verified, result="incomplete"))
+    assert decided(newest=newest).save and not decided(newest=newest).anew
+    assert decided(newest=newest, now=NOW + WEEK).anew
+    assert decided(newest=newest, force=True).anew
 
 
 @pytest.mark.parametrize(
