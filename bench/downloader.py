@@ -82,8 +82,11 @@ def _fetching(
     took: dict[str, dict[str, list[float]]] = {peer: {title: [] for title in titles} for peer in peers}
     failed: dict[tuple[str, str], str] = {}
     for turn in range(rounds):
+        # Each round begins with another program: what one leaves behind (memory that is given back, warm processors) slows
+        # or speeds the next.
+        at = turn % len(peers)
         for (tls, delay), title in zip(ways, titles, strict=True):
-            for peer in peers:
+            for peer in (*peers[at:], *peers[:at]):
                 if (peer in SLOW and (turn or delay)) or (peer, title) in failed:
                     continue
                 try:
