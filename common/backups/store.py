@@ -23,6 +23,7 @@ from common.backups.names import folder_key, server_folder, source_folder, sourc
 from common.backups.record import BadRecord, Content, Record, StoredFile, UnreadRecord, read, to_json
 from common.exits import Exit, RunEnds
 from common.files import disk_full_named, publish, sync_folder, write_json
+from common.hashing import sha256_of
 from common.sources import Source
 from common.text import iso, now
 from common.transfer import PartFile
@@ -75,8 +76,17 @@ class Backup:
             except OSError as error:
                 return f"{file.name} cannot be looked at ({error.strerror or error})"
             if length != file.size_bytes:
-                return f"{file.name} has {length:,} bytes instead of {file.size_bytes:,}"
+                return _other_length(file, length)
         return self.marked_bad()
+
+    def changed(self, file: StoredFile, between: Callable[[], None] = lambda: None) -> str:
+        """Reads every byte of one of its files; how that differs from the record, empty when in nothing. Raises OSError."""
+        path = self.folder / file.name
+        if (length := path.stat().st_size) != file.size_bytes:
+            return _other_length(file, length)
+        if sha256_of(path, between) != file.sha256:
+            return f"{file.name}: its SHA-256 is not that of the record"
+        return ""
 
     # --- the mark of a file that went bad: <main file>.bad.json, so that nothing counts it as a good copy any more
 
@@ -103,6 +113,10 @@ class Backup:
 
     def unmark(self) -> None:
         self.mark_path.unlink(missing_ok=True)
+
+
+def _other_length(file: StoredFile, length: int) -> str:
+    return f"{file.name} has {length:,} bytes instead of {file.size_bytes:,}"
 
 
 class Store:

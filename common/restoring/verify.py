@@ -17,7 +17,6 @@ from common.backups.contents import inspect
 from common.backups.store import Backup
 from common.exits import Trouble
 from common.files import append_lines, publish
-from common.hashing import sha256_of
 from common.sources import Counts
 from common.text import duration, iso, now, parse_time, plural
 
@@ -33,14 +32,11 @@ def what_is_wrong(backup: Backup, between: Callable[[], None] = lambda: None) ->
     """Reads every file of a backup; what is wrong with it, empty when all is as its record says. Raises NotRead."""
     record = backup.record
     for file in record.files:
-        path = backup.folder / file.name
         try:
-            if path.stat().st_size != file.size_bytes:
-                return f"{file.name} has {path.stat().st_size:,} bytes instead of {file.size_bytes:,}"
-            if sha256_of(path, between) != file.sha256:
-                return f"{file.name}: its SHA-256 is not that of the record"
+            if changed := backup.changed(file, between):
+                return changed
             if file.name.endswith(".zip") and file.role != "backup":
-                with Archive(path) as archive:
+                with Archive(backup.folder / file.name) as archive:
                     archive.check_all(between=between)
         except FileNotFoundError:
             return f"{file.name} is missing"

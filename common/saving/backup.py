@@ -109,13 +109,10 @@ def _is_as_it_was(desk: Desk, newest: Record) -> bool:
     backup = desk.store.newest(newest.source, "backup")
     if backup is None or backup.record.stamp != newest.stamp:
         return False
-    bad = ""
     try:
-        for file in newest.files:
-            if sha256_of(backup.folder / file.name, desk.stop.check) != file.sha256:
-                bad = f"{file.name}: its SHA-256 is not that of the record"
-                backup.mark_bad(bad)
-                break
+        bad = next((said for file in newest.files if (said := backup.changed(file, desk.stop.check))), "")
+        if bad:
+            backup.mark_bad(bad)
     except OSError as error:
         bad = f"{backup.path.name} cannot be read: {error.strerror or error}"
     if bad:

@@ -119,18 +119,20 @@ def test_a_backup_that_may_not_be_read_is_not_marked_and_counts_again(server: Cv
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EMFILE])
-@pytest.mark.parametrize("step", ["sha256_of", "_seen_in"])
-def test_a_disk_that_fails_marks_nothing(server: CvatSandbox, tmp_path: Path, number: int, step: str) -> None:
+@pytest.mark.parametrize(("module", "step"), [("backups.store", "sha256_of"), ("restoring.verify", "_seen_in")])
+def test_a_disk_that_fails_marks_nothing(
+    server: CvatSandbox, tmp_path: Path, number: int, module: str, step: str
+) -> None:
     run_backup(server, tmp_path)
     patched = f"""
-import common.restoring.verify as verifying
-plain = verifying.{step}
+import common.{module} as reading
+plain = reading.{step}
 def failing(what, *more):
     path = getattr(what, "path", what)
     if "project-2" in str(path):
         raise OSError({number}, "it fails", str(path))
     return plain(what, *more)
-verifying.{step} = failing
+reading.{step} = failing
 """
     done = run_restore(server, tmp_path, "--verify", patched=patched)
     assert done.code == 3 and "NOT READ  project 2" in done.out, done.said
