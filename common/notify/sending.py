@@ -13,6 +13,9 @@ from urllib.parse import urlsplit
 import requests
 from requests.adapters import HTTPAdapter
 
+from common.tls import TlsTrouble, tls_trouble
+from common.web.answers import innermost
+
 TIMEOUT_SECONDS = (5.0, 10.0)
 # Pauses before the second and the third attempt (seconds).
 PAUSES_SECONDS = (1.0, 3.0)
@@ -64,8 +67,13 @@ class Sender:
             )
             status = answer.status_code
             answer.close()  # what they answer is of no interest, however long it is
-        except requests.exceptions.SSLError:
-            raise NotSent(f"{host}: its certificate is not trusted (CVAT_CA_BUNDLE)") from None
+        except requests.exceptions.SSLError as error:
+            match tls_trouble(str(innermost(error))):
+                case TlsTrouble.UNTRUSTED:
+                    raise NotSent(f"{host}: its certificate is not trusted (CVAT_CA_BUNDLE)") from None
+                case TlsTrouble.CUT:
+                    raise _TryAgain(f"{host}: no connection") from None
+            raise NotSent(f"{host}: no TLS came about") from None
         except requests.exceptions.Timeout:
             raise _TryAgain(f"{host}: no answer within {TIMEOUT_SECONDS[1]:.0f} s") from None
         except requests.exceptions.ConnectionError:

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 
 from common.s3.bucket import Into
 from common.s3.errors import Transient
-from common.s3.tls import tls_problem, tls_words
+from common.s3.tls import tls_problem
+from common.tls import tls_words
 
 BUFFER_BYTES = 128 << 10
 MOST_HEADER_BYTES = 64 << 10

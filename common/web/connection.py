@@ -7,8 +7,6 @@ room, who signs in and what is asked again is the business of the room's own cli
 from __future__ import annotations
 
 import os
-import re
-import ssl
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -21,6 +19,7 @@ from requests.utils import default_headers, get_environ_proxies
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NameResolutionError
 
 from common.exits import RunEnds
+from common.tls import TlsTrouble, tls_trouble, tls_words
 from common.transfer import SLOWEST_BYTES_PER_SECOND
 from common.version import VERSION
 from common.waiting import Deadline, StopSignal
@@ -195,15 +194,20 @@ class Connection:
         return found
 
     def _end_without_tls(self, error: requests.exceptions.SSLError) -> None:
-        """Raises RunEnds, unless the handshake was merely cut off, as by a proxy that restarts."""
-        if isinstance(innermost(error), ssl.SSLEOFError):
-            return
-        if re.search("wrong.version.number|record layer failure", str(error), re.IGNORECASE):
-            raise RunEnds(f"{self.url}: this port does not speak TLS; use http:// in {self.address_setting}?") from None
-        raise RunEnds(
-            f"The TLS certificate of {self.url} is not trusted: {plain_cause(error)}.",
-            f"If it is signed by your own authority, name its PEM file in {self.ca_setting}.",
-        ) from None
+        """Raises RunEnds, unless the connection was merely cut off, as by a proxy that restarts."""
+        said = str(innermost(error))
+        match tls_trouble(said):
+            case TlsTrouble.NO_TLS:
+                what = f"{self.url}: this port does not speak TLS; use http:// in {self.address_setting}?"
+                raise RunEnds(what) from None
+            case TlsTrouble.UNTRUSTED:
+                raise RunEnds(
+                    f"The TLS certificate of {self.url} is not trusted: {plain_cause(error)}.",
+                    f"If it is signed by your own authority, name its PEM file in {self.ca_setting}.",
+                ) from None
+            case TlsTrouble.REFUSED:
+                what = f"{self.url} and this machine cannot agree on TLS: {tls_words(said)[1]}."
+                raise RunEnds(what, "The server's administrator knows which versions and ciphers it takes.") from None
 
     def _adapter(self) -> HTTPAdapter:
         """The connections of this thread. Without a session there are no cookies either: the login sets some, and with

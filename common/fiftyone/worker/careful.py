@@ -21,6 +21,7 @@ from common.fiftyone.protocol import CREDENTIALS, DATA, DEADLINE, SERVER, UNREAC
 from common.fiftyone.worker.channel import Tell
 from common.fiftyone.worker.marks import marked, with_marked_record
 from common.fiftyone.worker.multipart import FormBody
+from common.tls import TlsTrouble, tls_trouble
 
 OLDEST_SERVER = "2.5"
 # What is replaced or relied on, with its parameters as they are in the version that is wrapped.
@@ -300,7 +301,7 @@ def send(method: Any, url: str, connection: Connection, in_own_words: bool, kwar
             )  # fmt: skip
         except requests.exceptions.RequestException as error:
             failed = Failed(UNREACHABLE, f"CVAT at {connection.url} cannot be reached: {cause(error)}")
-            if (not question and not never_sent(error)) or isinstance(error, requests.exceptions.SSLError):
+            if (not question and not never_sent(error)) or _is_for_good(error):
                 raise failed from None
         else:
             if response.status_code == 429:
@@ -312,6 +313,11 @@ def send(method: Any, url: str, connection: Connection, in_own_words: bool, kwar
             raise failed
         time.sleep(max(wait, pause))
         pause = min(10.0, pause * 2)
+
+
+def _is_for_good(error: Exception) -> bool:
+    """Whether TLS will fail the next time as well: a certificate, not a connection that was cut off."""
+    return isinstance(error, requests.exceptions.SSLError) and tls_trouble(cause(error)) is not TlsTrouble.CUT
 
 
 def never_sent(error: Exception) -> bool:

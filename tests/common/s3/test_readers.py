@@ -113,7 +113,7 @@ def test_a_body_that_is_not_wanted_is_never_the_next_answer(reach):
 
 
 def test_another_region_is_said_by_its_name(reach):
-    raw = b"HTTP/1.1 301 Moved\r\nx-amz-bucket-region: eu-west-1\r\ncontent-length: 0\r\n\r\n"
+    raw = b"HTTP/1.1 301 Moved\r\nx-amz-bucket-region: eu-west-1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
     with answering(raw) as server, pytest.raises(OtherRegion, match="eu-west-1"):
         get(reach, server)
 

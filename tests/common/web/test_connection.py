@@ -1,14 +1,20 @@
-"""What the environment says of proxies and certificates is heeded, though no session of requests reads it."""
+"""What the environment says of proxies and certificates is heeded, though no session of requests reads it; how TLS fails."""
 
 from __future__ import annotations
 
+import socket
+import ssl
+import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+import trustme
 
+from common.exits import RunEnds
 from common.waiting import Deadline, StopSignal
+from common.web import errors
 from common.web.connection import Connection
 
 
@@ -82,3 +88,80 @@ def test_certificates_of_the_environment_are_trusted_unless_the_settings_name_so
     assert trusted(True) == "/curl.pem"
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/requests.pem")
     assert (trusted(True), trusted(False), trusted("/own.pem")) == ("/requests.pem", False, "/own.pem")
+
+
+Plan = Callable[[ssl.SSLSocket], None]
+
+
+@pytest.fixture
+def over_tls(tmp_path, monkeypatch) -> Iterator[Callable[[Plan], str]]:
+    """A server that does with its first connection what is planned; its certificate is trusted. Gives its address."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "ca.pem"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    threads: list[threading.Thread] = []
+
+    def serve(plan: Plan) -> str:
+        listening = socket.create_server(("127.0.0.1", 0))
+
+        def answer() -> None:
+            with listening:
+                plain, _ = listening.accept()
+            with plain:
+                plan(context.wrap_socket(plain, server_side=True, do_handshake_on_connect=False))
+
+        threads.append(threading.Thread(target=answer, daemon=True))
+        threads[-1].start()
+        return f"https://127.0.0.1:{listening.getsockname()[1]}"
+
+    yield serve
+    for thread in threads:
+        thread.join(10)
+
+
+def cut_in_the_handshake(connection: ssl.SSLSocket) -> None:
+    socket.socket.recv(connection, 5)
+    connection.close()
+
+
+def cut_after_the_question(connection: ssl.SSLSocket) -> None:
+    connection.do_handshake()
+    connection.recv(4096)
+    connection.close()  # without a word of TLS, as a proxy that is killed
+
+
+def reset_after_the_question(connection: ssl.SSLSocket) -> None:
+    connection.do_handshake()
+    connection.recv(4096)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+
+
+def cut_in_the_answer(connection: ssl.SSLSocket) -> None:
+    connection.do_handshake()
+    connection.recv(4096)
+    connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf")
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    "plan", [cut_in_the_handshake, cut_after_the_question, reset_after_the_question, cut_in_the_answer]
+)
+def test_a_connection_that_is_cut_off_is_worth_another_attempt_and_says_nothing_of_certificates(over_tls, plan):
+    connection = Connection(over_tls(plan), StopSignal(), True, 10, 0)
+    with pytest.raises(errors.Unreachable) as caught:
+        connection._once("GET", "/x", None, Deadline(10))
+    assert "certificate" not in str(caught.value)
+
+
+def test_a_version_of_tls_that_the_server_does_not_take_is_told_as_what_it_is(over_tls):
+    def insist_on_the_future(connection: ssl.SSLSocket) -> None:
+        socket.socket.recv(connection, 4096)
+        socket.socket.sendall(connection, b"\x15\x03\x03\x00\x02\x02\x46")  # a fatal alert: protocol_version
+        connection.close()
+
+    connection = Connection(over_tls(insist_on_the_future), StopSignal(), True, 10, 0)
+    with pytest.raises(RunEnds, match=r"cannot agree on TLS: .*protocol version"):
+        connection._once("GET", "/x", None, Deadline(10))
