@@ -8,6 +8,7 @@ import fcntl
 import json
 import os
 import shutil
+import stat
 import time
 import unicodedata
 from collections.abc import Iterator
@@ -20,12 +21,60 @@ LONGEST_TURN_SECONDS = 10
 _DEVICES = frozenset(("con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in "0123456789¹²³")))
 
 
+_NOT_THERE = frozenset((errno.ENOENT, errno.ENOTDIR, errno.EBADF, errno.ELOOP))
+
+
 class DiskFull(Trouble):
     """Our own disk has not enough room."""
 
     remedy = (
         "Make room on the disk of that folder (or lower CVAT_BACKUP_MIN_FREE_GB, if it is that of CVAT_BACKUP_DIR)."
     )
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is something, at the end of a link too. Raises OSError where that cannot be told.
+
+    Path.exists() and its sisters call a file that may not be looked at, or not be read for now, not there since
+    Python 3.14: a backup that seems to be missing, and is not, is the worst that we could believe.
+    """
+    return _mode(path) is not None
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is a folder. Raises OSError where that cannot be told."""
+    return stat.S_ISDIR(_mode(path) or 0)
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is an ordinary file. Raises OSError where that cannot be told."""
+    return stat.S_ISREG(_mode(path) or 0)
+
+
+def is_link(path: Path) -> bool:
+    """Whether there is a link, wherever it leads. Raises OSError where that cannot be told."""
+    return stat.S_ISLNK(_mode(path, follows=False) or 0)
+
+
+def _mode(path: Path, *, follows: bool = True) -> int | None:
+    try:
+        return path.stat(follow_symlinks=follows).st_mode
+    except OSError as error:
+        if error.errno not in _NOT_THERE:
+            raise
+    except ValueError:  # a NUL in its name
+        pass
+    return None
+
+
+def walk(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """os.walk(), but a folder that cannot be read is an OSError, not an empty one. One that is not there is empty."""
+
+    def refuse(error: OSError) -> None:
+        if error.errno not in _NOT_THERE:
+            raise error
+
+    return os.walk(folder, onerror=refuse)
 
 
 def sync_folder(folder: Path) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from common import log
+from common.files import is_link
 from common.shards import WHOLE, Shard
 from common.text import duration, iso, now
 from common.waiting import Deadline, StopSignal, poll_pause
@@ -105,7 +106,7 @@ def _open(path: Path) -> int:
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
     except OSError as error:
-        if error.errno != errno.ELOOP or not path.is_symlink():
+        if error.errno != errno.ELOOP or not is_link(path):
             raise
         # As of a file that may not be written, which is what every script can explain.
         raise PermissionError(errno.ELOOP, f"this lock file is a link to {path.readlink()}", str(path)) from None

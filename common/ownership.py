@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 from common.exits import Exit, RunEnds
+from common.files import is_there
 
 MOUNTS = Path("/proc/self/mountinfo")
 _DENIED = (errno.EACCES, errno.EPERM)
@@ -116,5 +117,5 @@ def _plain(text: str) -> str:
 
 def in_container() -> bool:
     return (
-        Path("/.dockerenv").exists() or Path("/run/.containerenv").exists() or "KUBERNETES_SERVICE_HOST" in os.environ
+        is_there(Path("/.dockerenv")) or is_there(Path("/run/.containerenv")) or "KUBERNETES_SERVICE_HOST" in os.environ
     )

@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from pydantic.fields import FieldInfo
 
 from common.envfile import EnvFileError, read_env_file, without_quotes
+from common.files import is_folder
 
 ROOT = Path(__file__).resolve().parent.parent
 PREFIXES = ("CVAT_", "SC_", "LOG_", "FIFTYONE_SYNC_")
@@ -245,7 +246,7 @@ def load(
     environ = os.environ if environ is None else environ
     if named_folder := environ.get(ENV_DIR):
         folder = Path(named_folder)
-        if not folder.is_dir():
+        if not is_folder(folder):
             # Without this, a slip in a crontab means another server, or the settings that are shipped.
             problems.append(f"{ENV_DIR}={named_folder!r} is no folder: .env and .env.local are looked for there")
     for file_name in (".env", ".env.local"):

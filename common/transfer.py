@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
 
-from common.files import DiskFull, disk_full_named, free_bytes
+from common.files import DiskFull, disk_full_named, free_bytes, is_there
 from common.text import size
 from common.waiting import StopSignal, growing_pauses
 
@@ -87,7 +87,7 @@ class PartFile:
     def read_mark(self) -> Mark | None:
         """What the part file is the beginning of; None when there is none, or when its mark is torn."""
         try:
-            return Mark(**json.loads(self.mark_path.read_text(encoding="utf-8"))) if self.path.exists() else None
+            return Mark(**json.loads(self.mark_path.read_text(encoding="utf-8"))) if is_there(self.path) else None
         except (OSError, ValueError, TypeError):
             return None
 
@@ -132,12 +132,12 @@ def fetch(
     if mark is None or mark.label != label or not mark.validator:
         part.discard()
         mark = Mark(label)
-    resumed_at = farthest = part.path.stat().st_size if part.path.exists() else 0
+    resumed_at = farthest = part.path.stat().st_size if is_there(part.path) else 0
     pauses, fruitless = growing_pauses(wait_first_seconds, longest=15), 0
     # Less than this is no progress: a byte per attempt would go on for ever.
     least_gain = max(1, SLOWEST_BYTES_PER_SECOND * stall_seconds)
     while True:
-        have = part.path.stat().st_size if part.path.exists() else 0
+        have = part.path.stat().st_size if is_there(part.path) else 0
         if have and not mark.validator:
             have = 0  # without a validator nobody can say that the rest belongs to the beginning
         try:
@@ -166,7 +166,7 @@ def fetch(
             part.discard()
             raise
         except Interrupted:
-            now_have = part.path.stat().st_size if part.path.exists() else 0
+            now_have = part.path.stat().st_size if is_there(part.path) else 0
             # Farther than ever, not merely than this attempt's beginning: without a validator each begins at 0.
             fruitless += 1
             if now_have - farthest >= least_gain:

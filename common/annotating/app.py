@@ -10,6 +10,7 @@ from pathlib import Path
 
 from common.annotating.app_settings import AppSettings
 from common.fiftyone import process
+from common.files import is_there
 from common.settings import ENV_DIR, MASK, ROOT
 
 SERVER = ROOT / "common" / "fiftyone" / "app.py"
@@ -61,7 +62,7 @@ def secret_places(environ: Mapping[str, str]) -> list[Path]:
     """Where settings and secrets lie, which FiftyOne, its plugins and its visitors have no business with."""
     named = environ.get(ENV_DIR)
     places = [Path(named).absolute()] if named else [ROOT / ".env.local"]
-    return [place for place in (*places, FILE_SECRETS) if place.exists()]
+    return [place for place in (*places, FILE_SECRETS) if is_there(place)]
 
 
 def what_is_missing(settings: AppSettings, environ: Mapping[str, str]) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import Field, SecretStr, field_validator
 
 from common.cvat.address import base_url
+from common.files import is_folder
 from common.settings import Settings, absolute
 
 
@@ -53,6 +54,6 @@ class AppSettings(Settings):
     def _media_exist(cls, value: Path | None) -> Path | None:
         if value is None:
             return None
-        if not absolute(value).is_dir():
+        if not is_folder(absolute(value)):
             raise ValueError("is not a folder")
         return absolute(value)

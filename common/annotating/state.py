@@ -23,7 +23,7 @@ from typing import Any, Literal, get_args
 
 from common import log
 from common.exits import RunEnds
-from common.files import slug, write_json
+from common.files import is_there, slug, write_json
 from common.lock import Patience, locked
 from common.ownership import path_of, what_to_do
 from common.text import iso, now
@@ -139,7 +139,7 @@ class Folder:
 
     def make(self) -> None:
         """A new empty folder; one of an earlier round of the same key is put aside, for what it saved can be undone."""
-        if self.path.exists():
+        if is_there(self.path):
             known = self.read()
             stamp = (known.began_at if known else iso(now())).replace(":", "").replace("-", "")[:15]
             aside = self.path.with_name(f"{self.path.name}.{stamp}-{secrets.token_hex(2)}")
@@ -158,7 +158,7 @@ class Folder:
     @property
     def is_orphaned(self) -> bool:
         """Whether files of a round lie here whose run.json is lost."""
-        return any((self.path / name).exists() for name in (ORIGINALS, FRAMES, "loaded.json")) and self.read() is None
+        return any(is_there(self.path / name) for name in (ORIGINALS, FRAMES, "loaded.json")) and self.read() is None
 
     def write(self, state: Round) -> None:
         write_json(self.path / "run.json", asdict(state))
@@ -184,7 +184,7 @@ class Folder:
     def seal(self, state: Round) -> None:
         """Notes what the files hold that a load works from: nothing changes them any more."""
         names = [ORIGINALS, FRAMES, *(_baseline(made.id) for made in state.tasks)]
-        state.files = {name: _digest(self.path / name) for name in names if (self.path / name).exists()}
+        state.files = {name: _digest(self.path / name) for name in names if is_there(self.path / name)}
 
     def require_whole(self, state: Round) -> None:
         """Raises RunEnds when a file that all tasks need is lost or is another one than after create."""

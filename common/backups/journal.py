@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
-from common.files import append_lines, sync_folder
+from common.files import append_lines, is_there, sync_folder
 from common.lock import Locked, locked
 from common.sources import Source
 from common.text import parse_time
@@ -57,7 +57,7 @@ class Journal:
         try:
             # Two modes may begin at the same moment: only one of them rotates.
             with locked(self.path.with_name(".lock-journal"), "rotating runs.jsonl"):
-                if self.path.exists() and self.path.stat().st_size > LARGEST_BYTES:
+                if is_there(self.path) and self.path.stat().st_size > LARGEST_BYTES:
                     os.replace(self.path, self.older_path)
                     sync_folder(self.path.parent)
         except Locked:
@@ -66,7 +66,7 @@ class Journal:
     def attempts(self) -> Iterator[Attempt]:
         """All attempts, oldest first, one at a time."""
         for path in (self.older_path, self.path):
-            if not path.exists():
+            if not is_there(path):
                 continue
             with open(path, encoding="utf-8", errors="replace") as file:
                 for line in file:

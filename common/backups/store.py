@@ -22,7 +22,7 @@ from common import log
 from common.backups.names import folder_key, server_folder, source_folder, source_key, stamp_of
 from common.backups.record import BadRecord, Content, Record, StoredFile, UnreadRecord, read, to_json
 from common.exits import Exit, RunEnds
-from common.files import disk_full_named, publish, sync_folder, write_json
+from common.files import disk_full_named, is_folder, is_link, is_there, publish, sync_folder, write_json
 from common.hashing import sha256_of
 from common.sources import Source
 from common.text import iso, now
@@ -138,7 +138,7 @@ class Store:
     def learn(self) -> None:
         """Learns which sources the folder holds; it need not exist."""
         self._folders = {}
-        for key, paths in folders_of_sources(self.folder).items() if self.folder.is_dir() else ():
+        for key, paths in folders_of_sources(self.folder).items() if is_folder(self.folder) else ():
             self._folders[key] = paths[0]
             for copy in paths[1:]:
                 log.get().warning("folder_of_a_source_twice", used=str(paths[0]), left_alone=str(copy))
@@ -193,7 +193,7 @@ class Store:
         pending = folder / f".{record.main_file.name}{PENDING}"
         write_json(pending, to_json(record))
         for temporary, file in files:
-            if (folder / file.name).exists():
+            if is_there(folder / file.name):
                 pending.unlink()
                 raise FileExistsError(f"{folder / file.name} exists already")
             publish(temporary, folder / file.name)
@@ -291,7 +291,7 @@ def _source_folders(folder: Path) -> Iterator[tuple[Path, tuple[str, int, str]]]
     # Should two folders ever stand for one source, the same one is taken every time.
     for name in names:
         key = folder_key(name)
-        if key is not None and (folder / name).is_dir():
+        if key is not None and is_folder(folder / name):
             yield folder / name, key
 
 
@@ -338,7 +338,7 @@ def backups_in(
         try:
             yield Backup(read(path), folder)
         except BadRecord as error:
-            if isinstance(error.__cause__, FileNotFoundError) and not path.is_symlink():
+            if isinstance(error.__cause__, FileNotFoundError) and not is_link(path):
                 continue  # deleted by the sweeper since we looked
             log.get().warning("record_unreadable", record=str(path), reason=str(error))
             if overlooked is not None:
@@ -360,10 +360,10 @@ def all_backups(backup_dir: Path, overlooked: list[Overlooked] | None = None) ->
     for name in names:
         server, folders = backup_dir / name, []
         try:
-            if not server.is_dir():
+            if not is_folder(server):
                 continue
             keys = [(key, each) for each in os.listdir(server) if (key := folder_key(each)) is not None]
-            folders = [server / each for _key, each in sorted(keys) if (server / each).is_dir()]
+            folders = [server / each for _key, each in sorted(keys) if is_folder(server / each)]
         except OSError as error:
             if name not in _NO_SERVERS:
                 _overlook(noted, server, error)

@@ -19,6 +19,7 @@ from common.backups.retention import Copy
 from common.backups.standing import Key
 from common.backups.store import PENDING, Backup
 from common.exits import Exit, RunEnds
+from common.files import is_folder, is_there
 from common.sources import Source
 from common.text import parse_time
 
@@ -75,7 +76,7 @@ def server_folders(backup_dir: Path) -> list[Path]:
     Those that this user may not read are passed over, such as the lost+found of a file system; see `closed_folders`.
     """
     found = []
-    for path in sorted(path for path in backup_dir.iterdir() if path.is_dir()):
+    for path in sorted(path for path in backup_dir.iterdir() if is_folder(path)):
         with contextlib.suppress(PermissionError), os.scandir(path) as entries:
             if any(entry.name == "runs.jsonl" or (folder_key(entry.name) and entry.is_dir()) for entry in entries):
                 found.append(path)
@@ -85,7 +86,7 @@ def server_folders(backup_dir: Path) -> list[Path]:
 def closed_folders(backup_dir: Path) -> list[Path]:
     """Folders that this user may not read and that may be a server's by their names."""
     found = []
-    for path in sorted(path for path in backup_dir.iterdir() if path.is_dir() and _SERVER.fullmatch(path.name)):
+    for path in sorted(path for path in backup_dir.iterdir() if is_folder(path) and _SERVER.fullmatch(path.name)):
         try:
             os.scandir(path).close()
         except PermissionError:
@@ -109,7 +110,7 @@ def looks_like_a_servers(server: Path) -> bool:
 
     With a journal it is a copy, or was renamed; with records of which none can be read, it may be damaged.
     """
-    if (server / "runs.jsonl").exists():
+    if is_there(server / "runs.jsonl"):
         return any(True for _ in source_folders(server))
     return any(map(_records_in, source_folders(server))) and not any(True for _ in _a_record_of_each(server))
 
@@ -137,7 +138,7 @@ def _is_record(name: str) -> bool:
 def require_all_servers(backup_dir: Path) -> None:
     """Raises RunEnds when CVAT_BACKUP_DIR is one server's own folder: its backups would look like none at all."""
     with contextlib.suppress(OSError):  # a folder that cannot be read is told of where it is read
-        if (backup_dir / "runs.jsonl").exists() and not server_folders(backup_dir):
+        if is_there(backup_dir / "runs.jsonl") and not server_folders(backup_dir):
             what = f"CVAT_BACKUP_DIR={backup_dir} is the folder of one server, not that of all backups."
             raise RunEnds(what, f"Set it to {backup_dir.parent}.", Exit.BAD_CONFIGURATION)
 

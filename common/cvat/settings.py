@@ -10,6 +10,7 @@ from typing import ClassVar
 from pydantic import Field, SecretStr, field_validator
 
 from common.cvat.address import base_url
+from common.files import is_file
 from common.settings import Settings
 
 
@@ -71,7 +72,7 @@ class CvatSettings(Settings):
     @field_validator("ca_bundle")
     @classmethod
     def _bundle_exists(cls, value: Path | None) -> Path | None:
-        if value is not None and not value.is_file():
+        if value is not None and not is_file(value):
             raise ValueError("is not a file")
         return value
 

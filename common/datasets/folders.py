@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 
 from common.exits import Exit, RunEnds
-from common.files import disk_full_named, sync_folder
+from common.files import disk_full_named, is_folder, is_link, sync_folder
 from common.ownership import is_refusal, refused
 
 STAGING = ".staging"
@@ -56,7 +56,7 @@ def publish_folder(new: Path, final: Path, aside: Path, kept: Path | None = None
 
 def clear_away(path: Path) -> None:
     """As far as it can be: the next run tries again. Of a link, what it leads to stays."""
-    if path.is_dir() and not path.is_symlink():
+    if is_folder(path) and not is_link(path):
         shutil.rmtree(path, ignore_errors=True)
     else:
         with contextlib.suppress(OSError):
@@ -69,7 +69,7 @@ def find_later(folder: Path, last: Path) -> str:
     By the times that nobody can set (ctime): a file that was only moved there has a new one, too. The folder itself
     has one of its renaming.
     """
-    if folder.is_symlink():
+    if is_link(folder):
         return f"it is a link to {folder.readlink()}"
     since, todo = last.lstat().st_ctime_ns, [folder]
     while todo:
@@ -105,10 +105,10 @@ def recover(staging: Path) -> None:
 
     Nothing goes but what we have named: the folder may turn out to be another than we think. Raises RunEnds.
     """
-    if staging.is_symlink():
+    if is_link(staging):
         what = f"{staging} is a link to {staging.readlink()}, and is for this program's own files only."
         raise RunEnds(what, "Delete the link (not what it leads to).", Exit.BAD_CONFIGURATION)
-    for path in list(staging.iterdir()) if staging.is_dir() else []:
+    for path in list(staging.iterdir()) if is_folder(staging) else []:
         if not _OURS.fullmatch(path.name):
             continue
         if path.name.startswith("aside_"):

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from common.files import disk_full_named, publish
+from common.files import disk_full_named, is_link, publish, walk
 from common.hashing import sha256_of
 from common.text import plural
 
@@ -102,7 +102,7 @@ def find_theirs(folder: Path, check: Callable[[], None] = lambda: None) -> str:
 
     A file that is missing is none of that. Where it cannot be told, it is said to be so.
     """
-    if folder.is_symlink():
+    if is_link(folder):
         return f"it is a link to {folder.readlink()}"
     ours = 1  # the manifest
     try:
@@ -136,14 +136,10 @@ def _lines_of(folder: Path, check: Callable[[], None]) -> Iterator[dict[str, Any
 
 def files_in(folder: Path) -> int:
     """Files and links, without what nobody has put there on purpose. Raises OSError."""
-
-    def refuse(error: OSError) -> None:
-        raise error
-
     count = 0
-    for at, folders, files in os.walk(folder, onerror=refuse):
+    for at, folders, files in walk(folder):
         count += len([name for name in files if name not in _LEFT_BY_LOOKING])
-        count += sum((Path(at) / name).is_symlink() for name in folders)
+        count += sum(is_link(Path(at) / name) for name in folders)
     return count
 
 

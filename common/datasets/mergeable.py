@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from common.datasets.cutting import NotSound, json_items, mapped, xml_elements
+from common.files import is_file, is_there
 
 # How CVAT's XML names a frame of a video: without the ending that its file has.
 _FRAME = re.compile(rb'(<image [^>]*\bname="frame_\d+)(?=")')
@@ -102,7 +103,7 @@ def _as_it_is(folder: Path, _subsets: Sequence[str], _view: Path) -> Shown:
 
 def _show_coco(folder: Path, _subsets: Sequence[str], view: Path) -> Shown:
     """datumaro needs a folder of images, also when there are none."""
-    if (folder / "images").exists():
+    if is_there(folder / "images"):
         return Shown(folder)
     (view / "images").mkdir(parents=True)
     (view / "annotations").symlink_to(folder.resolve() / "annotations", target_is_directory=True)
@@ -116,12 +117,12 @@ def _show_cvat(folder: Path, subsets: Sequence[str], view: Path) -> Shown:
     """
     names = {"annotations": subsets[0]}
     source, images = folder / "annotations.xml", folder / "images"
-    if source.exists():
+    if is_there(source):
         with mapped(source) as content:
             if unknown := _UNKNOWN.search(content):
                 raise NotSound(f"{source.name} holds a shape that it does not know ({unknown[1].decode()})")
     ending = next((path.suffix for path in images.glob("frame_*")), "")
-    if not ending or not source.exists():
+    if not ending or not is_there(source):
         return Shown(folder, subsets=names)
     view.mkdir(parents=True)
     (view / "images").symlink_to(images.resolve(), target_is_directory=True)
@@ -136,7 +137,7 @@ def _show_ultralytics(folder: Path, _subsets: Sequence[str], view: Path) -> Show
     (view / "data.yaml").symlink_to(folder.resolve() / "data.yaml")
     names: dict[str, str] = {}
     top = folder.resolve() / "images"
-    for number, image in enumerate(sorted(path for path in top.glob("*/**/*") if path.is_file())):
+    for number, image in enumerate(sorted(path for path in top.glob("*/**/*") if is_file(path))):
         subset, _, inside = image.relative_to(top).as_posix().partition("/")
         name, ending = inside.removesuffix(image.suffix), image.suffix
         names[str(number)] = name
@@ -144,7 +145,7 @@ def _show_ultralytics(folder: Path, _subsets: Sequence[str], view: Path) -> Show
             (view / kind / subset).mkdir(parents=True, exist_ok=True)
         (view / "images" / subset / f"{number}{ending}").symlink_to(image)
         shown, label = view / "labels" / subset / f"{number}.txt", folder.resolve() / "labels" / subset / f"{name}.txt"
-        if label.exists():
+        if is_there(label):
             shown.symlink_to(label)
         else:
             shown.touch()  # nothing is drawn on it; without the file datumaro would not see the image
@@ -155,9 +156,9 @@ def _show_voc(folder: Path, subsets: Sequence[str], view: Path) -> Shown:
     """datumaro does not undo the quotes around names with blanks, and passes over lists of subsets with `_` in theirs."""
     lists = view / "ImageSets" / "Main"
     lists.mkdir(parents=True)
-    for entry in folder.resolve().iterdir():
-        if entry.name != "ImageSets":
-            (view / entry.name).symlink_to(entry, target_is_directory=entry.is_dir())
+    for each in folder.resolve().iterdir():
+        if each.name != "ImageSets":
+            (view / each.name).symlink_to(each)
     names = {f"{subset.replace('_', '-')}-{n}": subset for n, subset in enumerate(subsets) if "_" in subset}
     for path in (folder / "ImageSets" / "Main").glob("*.txt"):
         ends = (name for name, subset in names.items() if f"_{path.stem}".endswith(f"_{subset}"))

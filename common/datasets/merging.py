@@ -16,7 +16,7 @@ from common.datasets.manifest import files_in
 from common.datasets.mergeable import form_of
 from common.datasets.settings import DatasetSettings
 from common.exits import Exit, RunEnds, Trouble
-from common.files import write_json
+from common.files import is_file, is_link, is_there, write_json
 from common.text import now, plural
 
 MERGED = "cvat_merged"
@@ -63,7 +63,7 @@ def merge_datasets(desk: Desk, placed: Sequence[tuple[Task, Path]], failed: int,
             raise NotMerged(f"{error.filename or final} cannot be looked at ({error.strerror})") from error
         if failed:
             raise NotMerged(f"{failed} of {plural(len(placed) + failed, 'task')} failed")
-        if final.exists() and not earlier:
+        if is_there(final) and not earlier:
             raise NotMerged(f"the folder {final} exists already and was not made by this program; move it away")
         return _merge_into(final, desk, placed, tell)
     except Trouble as error:
@@ -113,7 +113,7 @@ def _write_list(folder: Path) -> None:
     """Lists the files of a merged dataset, to tell later what somebody has added to them or changed."""
     with open(folder / LIST, "w", encoding="utf-8") as list_:
         for path in sorted(folder.rglob("*")):
-            if path.is_file() and path.name != LIST:
+            if is_file(path) and path.name != LIST:
                 status = path.lstat()
                 entry = {
                     "path": path.relative_to(folder).as_posix(), "bytes": status.st_size, "mtime_ns": status.st_mtime_ns,
@@ -127,7 +127,7 @@ def find_theirs(folder: Path) -> str:
     By sizes and times: copies that keep times, chmod and chown are no changes. Of one that an earlier version made, by
     what came after its summary. Raises OSError.
     """
-    if folder.is_symlink() or not (folder / LIST).exists():
+    if is_link(folder) or not is_there(folder / LIST):
         return find_later(folder, folder / SUMMARY)
     ours = 2  # the list and the summary
     with open(folder / LIST, encoding="utf-8") as lines:
@@ -151,13 +151,13 @@ def find_theirs(folder: Path) -> str:
 def recover_merged(folder: Path) -> bool:
     """Clears what a killed run left; what it had set aside comes back. Whether a merged dataset of ours is there then."""
     final, aside = folder / MERGED, _aside(folder)
-    if not final.exists() and (aside / SUMMARY).exists():
+    if not is_there(final) and is_there(aside / SUMMARY):
         try:
             aside.rename(final)
         except OSError as error:
             raise NotMerged(f"that of an earlier run cannot be put back from {aside} ({error})") from error
-    ours = (final / SUMMARY).exists()
-    if ours or not final.exists():  # in a stranger's place, what was set aside is the only one
+    ours = is_there(final / SUMMARY)
+    if ours or not is_there(final):  # in a stranger's place, what was set aside is the only one
         clear_away(aside)
     _clear(folder)
     return ours

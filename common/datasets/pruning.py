@@ -26,7 +26,7 @@ from common.datasets.cutting import (
     xml_elements,
 )
 from common.datasets.frames import DeletedFrames, stem
-from common.files import disk_full_named
+from common.files import disk_full_named, is_file, is_folder, walk
 from common.text import plural
 
 # Lists of names are read whole, a line is short.
@@ -91,7 +91,7 @@ class Pruning:
 
     def files(self, below: str = "") -> Iterator[str]:
         """All files below a folder of the dataset, as relative paths in a fixed order."""
-        for root, folders, names in os.walk(self.folder / below):
+        for root, folders, names in walk(self.folder / below):
             folders.sort()
             self.check()
             for name in sorted(names):
@@ -236,10 +236,10 @@ def _object(content: Any, item: Item, path: str) -> dict[str, Any]:
 def _remove_by_subset(work: Pruning, root: str, subsets: list[str]) -> None:
     """Images lie in a folder of their subset, in older exports directly in the root."""
     top = work.folder / root
-    inside = [subset for subset in dict.fromkeys(subsets) if (top / subset).is_dir()]
+    inside = [subset for subset in dict.fromkeys(subsets) if is_folder(top / subset)]
     for subset in inside:
         work.remove_images(f"{root}/{subset}")
-    if not inside and top.is_dir():
+    if not inside and is_folder(top):
         work.remove_images(root)
 
 
@@ -250,7 +250,7 @@ def _cvat_xml(work: Pruning) -> None:
     for path in list(work.files()):
         if path.rsplit("/", 1)[-1] == "annotations.xml":
             _cvat_file(work, path)
-    if (work.folder / "images").is_dir():
+    if is_folder(work.folder / "images"):
         work.remove_images("images")
 
 
@@ -325,7 +325,7 @@ def _yolo(work: Pruning) -> None:
 def _ultralytics(work: Pruning) -> None:
     """images/<subset>/ and labels/<subset>/, and <subset>.txt as the list of the images."""
     lists = [path.stem for path in work.folder.glob("*.txt")]
-    for subset in sorted({*lists, *(path.name for path in work.folder.glob("labels/*") if path.is_dir())}):
+    for subset in sorted({*lists, *(path.name for path in work.folder.glob("labels/*") if is_folder(path))}):
         _remove_labels(work, f"labels/{subset}", ".txt", count=_lines)
         work.remove_images(f"images/{subset}")
         _drop_listed(work, f"{subset}.txt", re.compile(rf"^(?:.*?/)?images/{re.escape(subset)}/(.+)$"))
@@ -366,7 +366,7 @@ def _unquoted(text: str) -> str:
 def _camvid(work: Pruning) -> None:
     """<subset>/ images, <subset>annot/ masks, <subset>.txt with both paths on a line."""
     subsets = {path.stem for path in work.folder.glob("*.txt")} - {"label_colors"}
-    subsets |= {path.name.removesuffix("annot") for path in work.folder.glob("*annot") if path.is_dir()}
+    subsets |= {path.name.removesuffix("annot") for path in work.folder.glob("*annot") if is_folder(path)}
     for subset in sorted(subsets):
         _remove_labels(work, f"{subset}annot", ".png", count=_one)
         work.remove_images(subset)
@@ -389,7 +389,7 @@ def _drop_listed(work: Pruning, path: str, pattern: re.Pattern[str]) -> None:
         name = next((group for group in match.groups() if group), "") if match else ""
         return bool(name) and work.is_gone(name)
 
-    if (work.folder / path).is_file():
+    if is_file(work.folder / path):
         work.drop_lines(path, is_gone)
 
 

@@ -26,6 +26,7 @@ from common.datasets.pruning import pruner_of
 from common.datasets.settings import DatasetSettings, require_complete
 from common.datasets.task import Downloaded, download_task
 from common.exits import Trouble
+from common.files import is_folder
 from common.progress import Display
 from common.run import Run, give_up_stdout, say
 from common.saving.plan import known_format, offered_formats
@@ -246,7 +247,7 @@ def _earlier(desk: Desk, tasks: Sequence[Task]) -> tuple[dict[str, int], dict[in
     for path in sorted(desk.downloads.iterdir()):
         head = None
         with contextlib.suppress(PermissionError):  # its task fails by itself, if it is one of these
-            head = manifest.read_head(path) if path.is_dir() else None
+            head = manifest.read_head(path) if is_folder(path) else None
         if head is not None:
             same = (
                 head.server == desk.server and created.get(head.task_id, head.task_created_at) == head.task_created_at

@@ -38,7 +38,7 @@ from common.datasets.manifest import Head
 from common.datasets.metrics import Outcome, TaskDetail
 from common.datasets.pruning import Pruned, prune, pruner_of
 from common.exits import RunEnds, Trouble
-from common.files import DiskFull, write_json
+from common.files import DiskFull, is_folder, is_link, write_json
 from common.ownership import how_to_make_writable
 from common.saving.desk import Watch
 from common.saving.obtain import Damaged, obtain
@@ -204,7 +204,7 @@ def _unchanged(desk: Desk, final: Path, wanted: Head, lines: list[str]) -> tuple
 
 
 def _kind(path: Path) -> str:
-    return "the link" if path.is_symlink() else "the folder" if path.is_dir() else "the file"
+    return "the link" if is_link(path) else "the folder" if is_folder(path) else "the file"
 
 
 def _difference(wanted: Head, present: Head) -> str:

@@ -22,6 +22,7 @@ from common.backups.standing import Key
 from common.backups.survey import server_folders
 from common.cvat.address import server_key
 from common.exits import Trouble
+from common.files import is_folder, is_there
 from common.health.assess import ListedServer, Wanted, assess, why_missed
 from common.health.disk import DiskLog, Sample
 from common.health.holdings import Held, Holdings
@@ -118,12 +119,12 @@ class Look:
 
     def _find_servers(self, named: set[str], found: list[str]) -> None:
         """All folders of servers; those of the named ones also while they hold nothing but a list."""
-        if not self._backup_dir.exists():  # before the first run
+        if not is_there(self._backup_dir):  # before the first run
             self._servers = {}
             return
         with _told(found, f"the folder of the backups cannot be read ({self._backup_dir})"):
             names = {path.name for path in server_folders(self._backup_dir)}
-            names |= {name for name in map(server_folder, named) if (self._backup_dir / name).is_dir()}
+            names |= {name for name in map(server_folder, named) if is_folder(self._backup_dir / name)}
             self._servers = {
                 name: self._servers.get(name) or _Server(self._backup_dir / name, self._zone) for name in sorted(names)
             }
@@ -138,7 +139,7 @@ class Look:
     def _room(self, found: list[str]) -> tuple[int, int]:
         with _told(found, "the free room on the disk of the backups cannot be seen"):
             place = self._backup_dir
-            while not place.exists() and place != place.parent:
+            while not is_there(place) and place != place.parent:
                 place = place.parent
             usage = shutil.disk_usage(place)
             return usage.free, usage.total

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, TextIO
 
 from common.exits import Exit, RunEnds
+from common.files import is_file, is_there
 from common.images.layout import Layout, find_layout
 from common.images.rows import Misquoted, NeverClosed, Shape, whole_rows
 
@@ -74,7 +75,7 @@ def _suspicion(head: bytes) -> str:
 
 def readable_again(path: Path, folder: Path | None) -> IO[bytes] | None:
     """What a pipe gives (`--csv-file <(…)`), in a nameless file of `folder`; None for a file. Raises RunEnds."""
-    if path.is_file() or not path.exists():
+    if is_file(path) or not is_there(path):
         return None
     copy = tempfile.TemporaryFile(prefix=".names-", dir=folder)  # noqa: SIM115
     try:

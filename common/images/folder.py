@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from common.exits import Exit, RunEnds
-from common.files import DiskFull, disk_full_named, free_bytes
+from common.files import DiskFull, disk_full_named, free_bytes, is_folder, is_link, is_there
 from common.images.journal import OWN_FOLDER, parts_of
 from common.lock import Patience, locked
 from common.ownership import is_refusal, refused, try_to_write
@@ -38,7 +38,7 @@ def held(folder: Path, patience: Patience) -> Iterator[None]:
 def _require_own(folder: Path) -> None:
     """Raises RunEnds when what should be ours leads elsewhere: unfinished files are deleted there, and renamed from there."""
     for each in (folder / OWN_FOLDER, parts_of(folder)):
-        if each.is_symlink():
+        if is_link(each):
             what = f"CVAT_IMAGES_OUTPUT_DIR={folder} cannot be used: {each} is a link to {each.readlink()}."
             remedy = (
                 "Delete the link (not what it leads to): this folder is for unfinished files, and for nothing else."
@@ -88,12 +88,12 @@ def room_for_plans(output_dir: Path) -> Path | None:
     A dry run makes no folder, so that it may have to take one above; and it may be allowed to write to none: None.
     """
     there = (output_dir / OWN_FOLDER, output_dir, *output_dir.parents)
-    folder = next((folder for folder in there if folder.is_dir()), None)
+    folder = next((folder for folder in there if is_folder(folder)), None)
     return folder if folder is not None and os.access(folder, os.W_OK | os.X_OK) else None
 
 
 def free_bytes_for(folder: Path) -> int:
     """Bytes that are free where the folder is, or would be."""
-    while not folder.exists() and folder != folder.parent:
+    while not is_there(folder) and folder != folder.parent:
         folder = folder.parent
     return free_bytes(folder)

@@ -20,7 +20,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from common.files import append_lines, write_json
+from common.files import append_lines, is_there, write_json
 from common.images.listing import LARGEST_BYTES
 from common.s3.address import source_of
 from common.text import iso, now
@@ -44,7 +44,7 @@ class Journal:
 
     def read(self) -> Iterator[tuple[str, str, str, int, bool]]:
         """All lines, oldest first: path, key, ETag, size (or VOID), of this source. What is damaged is passed over."""
-        if not self.path.exists():
+        if not is_there(self.path):
             return
         ours = False
         with open(self.path, encoding="utf-8", errors="replace") as file:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from common.exits import Trouble
-from common.files import publish, write_json
+from common.files import is_file, is_there, publish, write_json
 from common.hashing import PIECE_BYTES, sha256_of
 from common.lock import locked
 from common.migrating.names import project_folder
@@ -37,7 +37,7 @@ class BadArchive(Trouble):
 
 def require_replaceable(file: Path, is_ours: bool, remedy: str) -> None:
     """Raises BadArchive where a file of this name is there that this program did not write."""
-    if file.exists() and not is_ours:
+    if is_there(file) and not is_ours:
         raise BadArchive(f"{file} is there already, and this program did not write it: {remedy}")
 
 
@@ -68,7 +68,7 @@ def export_archive(
     begun = final.with_name(f".{final.name}.job")
     record = _record_of(final)
     # A run that was killed between the file and its record has left the note of its job.
-    is_ours = begun.exists() or (final.exists() and record.get("size_bytes") == final.stat().st_size)
+    is_ours = is_there(begun) or (is_there(final) and record.get("size_bytes") == final.stat().st_size)
     require_replaceable(final, is_ours, "move it away, or choose another --into")
     with (
         locked(final.with_name(f".{final.name}.lock"), "sc_migrate.py", client.patience_with_runs),
@@ -129,7 +129,7 @@ def import_archive(client: Client, file: Path, name: str, hours: float) -> Repor
     """Makes a project of an archive. A second run goes on; an existing name is refused. Raises Trouble."""
     archives.require_archives(client)
     began = time.monotonic()
-    if not file.is_file():
+    if not is_file(file):
         raise BadArchive(f"{file} is not there")
     if not zipfile.is_zipfile(file):
         raise BadArchive(f"{file} is no zip archive")

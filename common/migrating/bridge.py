@@ -18,7 +18,7 @@ from common.cvat.download import opener
 from common.cvat.listing import items, look_at, source_of
 from common.cvat.settings import missing_server_settings
 from common.exits import Exit, RunEnds, Trouble
-from common.files import publish, write_json
+from common.files import is_file, is_there, publish, write_json
 from common.hashing import sha256_of
 from common.lock import Patience, locked
 from common.migrating.archives import require_replaceable
@@ -63,12 +63,12 @@ def needs_cvat(command: str, what: list[str], into: str | None) -> bool:
     """Whether a call talks to CVAT at all: backup files are read and written without it."""
     if command == "sc-to-cvat":
         return not into
-    return command == "cvat-to-sc" and any(not Path(each).expanduser().is_file() for each in what)
+    return command == "cvat-to-sc" and any(not is_file(Path(each).expanduser()) for each in what)
 
 
 def needs_sc(command: str, what: list[str]) -> bool:
     """Whether a call talks to SC_HOST: a folder that was downloaded is read without it."""
-    return command != "sc-to-cvat" or any(not (Path(each).expanduser() / "project.json").is_file() for each in what)
+    return command != "sc-to-cvat" or any(not is_file(Path(each).expanduser() / "project.json") for each in what)
 
 
 def cvat_problems() -> list[str]:
@@ -102,7 +102,7 @@ def _to_sc(run: ScRun, client: Client, cvat: CvatClient | None, text: str) -> Re
     base = run.settings.dir / "cvat"
     path = Path(text).expanduser().absolute()
     backup: Callable[[], AbstractContextManager[Path]]
-    if path.is_file() or cvat is None:
+    if is_file(path) or cvat is None:
         digest, stem, backup = sha256_of(path, run.stop.check), path.stem, lambda: nullcontext(path)
     else:
         project = _project_of(cvat, text)
@@ -129,7 +129,7 @@ def _laid_down(
     The media are unpacked to where they stay, one after the other: nothing lies there twice but the backup itself.
     """
     record = folder / "from-cvat.json"
-    if record.exists() and ProjectFolder(folder).manifest() is not None:
+    if is_there(record) and ProjectFolder(folder).manifest() is not None:
         known: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
         if known.get("origin") == origin:
             return known
@@ -176,7 +176,7 @@ def _exported(run: ScRun, cvat: CvatClient, project: CvatSource, newest: str, fi
     """The backup of a project of CVAT; fetched, unless it is there of a run that was broken off. Deleted afterwards."""
     final.parent.mkdir(parents=True, exist_ok=True)
     with locked(final.with_name(f".{final.name}.lock"), "sc_migrate.py", run.patience):
-        if not final.exists():
+        if not is_there(final):
             _fetch_export(run, cvat, project, newest, final)
         yield final
         final.unlink(missing_ok=True)
@@ -234,7 +234,7 @@ def _to_cvat(run: ScRun, client: Client | None, target: Target | None, text: str
     began = time.monotonic()
     folder = Path(text).expanduser().absolute()
     gaps: list[str] = []
-    if client is not None and not (folder / "project.json").is_file():
+    if client is not None and not is_file(folder / "project.json"):
         [project] = chosen_projects(client, [text], everything=False)
         name = project_folder(str(project["id"]), str(project["name"]))
         folder = known_folder(run.settings.dir, run.settings.dir / name, project)
@@ -294,7 +294,7 @@ def _is_ours(record: Path, final: Path) -> bool:
 
 
 def _hash(path: Path) -> str:
-    return sha256_of(path) if path.exists() else ""
+    return sha256_of(path) if is_there(path) else ""
 
 
 def _restore(target: Target, file: Path, name: str, report: Report, patience: Patience) -> None:

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from common import log
 from common.exits import Exit, RunEnds, Trouble
-from common.files import DiskFull, write_json
+from common.files import DiskFull, is_folder, is_there, write_json
 from common.lock import Locked
 from common.migrating.archives import export_archive, import_archive
 from common.migrating.download import Wanted, download_project
@@ -203,10 +203,10 @@ def download(run: ScRun) -> int:
 
 def known_folder(base: Path, folder: Path, project: Project) -> Path:
     """The folder that already holds this project under an earlier name, or the given one."""
-    if folder == base or folder.exists() or not base.is_dir():
+    if folder == base or is_there(folder) or not is_folder(base):
         return folder
     prefix = safe_id(str(project["id"])) + "_"
-    return next((each for each in sorted(base.iterdir()) if each.name.startswith(prefix) and each.is_dir()), folder)
+    return next((each for each in sorted(base.iterdir()) if each.name.startswith(prefix) and is_folder(each)), folder)
 
 
 def upload(run: ScRun) -> int:
@@ -215,7 +215,7 @@ def upload(run: ScRun) -> int:
     folders = [Path(each).expanduser().absolute() for each in run.arguments.what]
     if run.arguments.command == "upload-all":
         for each in folders:
-            if not each.is_dir():
+            if not is_folder(each):
                 raise RunEnds(f"{each} is not a folder.", exit_code=Exit.BAD_CONFIGURATION)
         folders = [each for folder in folders for each in project_folders(folder)]
         if not folders:

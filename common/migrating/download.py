@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from common import log
-from common.files import DiskFull, publish, write_json
+from common.files import DiskFull, is_there, publish, write_json
 from common.hashing import sha256_of
 from common.lock import locked
 from common.migrating.crew import side_by_side
@@ -138,7 +138,7 @@ def _take_up(folder: ProjectFolder, source: Mapping[str, str], created_at: str) 
     manifest = folder.manifest()
     before = (manifest or {}).get("source") or folder.begun()
     if before is None:
-        if (folder.path / "project.json").exists() or any(
+        if is_there(folder.path / "project.json") or any(
             not each.name.startswith(".") for each in folder.path.iterdir()
         ):
             raise BadFolder(f"{folder.path} is not empty and was not begun by this program: choose another folder")

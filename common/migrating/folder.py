@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from common.exits import Trouble
-from common.files import append_lines, disk_full_named, publish, sync_folder, write_json
+from common.files import append_lines, disk_full_named, is_file, is_folder, is_there, publish, sync_folder, write_json
 from common.hashing import sha256_of
 from common.migrating.plausible import is_entry, wrong_with_project, wrong_with_scene
 from common.sc.media import Kind
@@ -130,8 +130,8 @@ class ProjectFolder:
 
     def _media_folders(self) -> Iterator[Path]:
         for kind in MEDIA_FILES:
-            if (self.path / kind).is_dir():
-                yield from (each for each in (self.path / kind).iterdir() if each.is_dir())
+            if is_folder(self.path / kind):
+                yield from (each for each in (self.path / kind).iterdir() if is_folder(each))
 
     def entries(self) -> dict[str, Entry]:
         """The media by their id; of several lines of one, the last. Torn lines are those of a crash."""
@@ -186,7 +186,7 @@ class ProjectFolder:
                 for entry in sorted(entries, key=lambda each: each.id):
                     file.write(json.dumps(_short(entry), ensure_ascii=False) + "\n")
             publish(temporary, self.ledger_path)
-        described = [each for each in ("project.json", "configuration.json") if (self.path / each).exists()]
+        described = [each for each in ("project.json", "configuration.json") if is_there(self.path / each)]
         files = {**(manifest.get("files") or {}), **{each: sha256_of(self.path / each) for each in described}}
         write_json(
             self.manifest_path,
@@ -225,7 +225,7 @@ class ProjectFolder:
         else:
             for folder in self._touched:
                 for path in folder.iterdir():
-                    if path.is_file():
+                    if is_file(path):
                         descriptor = os.open(path, os.O_RDONLY)
                         try:
                             os.fsync(descriptor)
@@ -307,12 +307,12 @@ def _short(entry: Entry) -> dict[str, Any]:
 def project_folders(folder: Path) -> Iterator[Path]:
     """The direct subfolders that hold a project, by name; and those that may not be looked into, as they may hold one."""
     for each in sorted(folder.iterdir()):
-        if each.is_dir() and not each.name.startswith(".") and _may_hold_a_project(each):
+        if is_folder(each) and not each.name.startswith(".") and _may_hold_a_project(each):
             yield each
 
 
 def _may_hold_a_project(folder: Path) -> bool:
     try:
-        return (folder / "project.json").is_file()
+        return is_file(folder / "project.json")
     except PermissionError:
         return True  # whoever opens it says what is wrong, and goes on with the others

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from common.files import is_folder, walk
 from common.migrating.folder import BadFolder, Entry, ProjectFolder
 from common.migrating.names import safe_name
 from common.sc.media import Kind
@@ -69,7 +70,9 @@ def _annotation_files(folder: Path) -> dict[str, str]:
     # One listing, never a pattern: names hold [ ] and * too.
     try:
         return {
-            each.name[:-5]: each.name for each in os.scandir(folder) if each.is_file() and each.name.endswith(".json")
+            entry.name[:-5]: entry.name
+            for entry in os.scandir(folder)
+            if entry.is_file() and entry.name.endswith(".json")
         }
     except FileNotFoundError:
         return {}
@@ -83,9 +86,9 @@ def _media_files(folder: Path, extensions: frozenset[str], described: Mapping[st
         names[0] if names else "",
     )
     by_folder = {safe_name(name): name for name in names} | {name: name for name in names}
-    if not folder.is_dir():
+    if not is_folder(folder):
         return
-    for root, subfolders, files in os.walk(folder):
+    for root, subfolders, files in walk(folder):
         subfolders.sort()
         inside = Path(root).relative_to(folder)
         top = inside.parts[0] if inside.parts else ""

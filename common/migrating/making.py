@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
-from common.files import disk_full_named, write_json
+from common.files import disk_full_named, is_file, walk, write_json
 from common.hashing import sha256_of
 from common.lock import AT_ONCE, Patience, locked
 from common.migrating.folder import MEDIA_FILES, BadFolder, Entry, ProjectFolder
@@ -42,8 +42,8 @@ class Order:
 
 def fingerprint_of(dataset: Path, stop: StopSignal) -> str:
     """What tells whether a dataset has changed: the names, sizes and times of its files (or of its only one)."""
-    files = [dataset] if dataset.is_file() else []
-    for root, folders, names in os.walk(dataset):
+    files = [dataset] if is_file(dataset) else []
+    for root, folders, names in walk(dataset):
         stop.check()
         folders[:] = sorted(each for each in folders if not each.startswith("."))
         files += [Path(root, each) for each in sorted(names) if not each.startswith(".")]
@@ -197,7 +197,7 @@ def _chosen(
             count += 1
             yield picture, *picture.size, found
             continue
-        if not picture.path.is_file():
+        if not is_file(picture.path):
             lost[WITHOUT_FILE] += 1
             continue
         if picture.path.suffix.lower() not in IMAGES:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from common.exits import Trouble
+from common.files import is_there
 from common.migrating.pictures import Figure, Keypoints, Picture
 
 # What people call a format: datumaro's name of it.
@@ -51,7 +52,7 @@ def read_dataset(path: Path, data_format: str = "") -> ReadDataset:
         from datumaro.components.annotation import AnnotationType
     except ImportError:
         raise NoReader("datumaro, which reads datasets, is not installed") from None
-    if not path.exists():
+    if not is_there(path):
         raise NoDataset(f"{path} is not there")
     name = FORMATS.get(data_format.lower(), data_format.lower()) or None
     try:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from common.files import is_folder, is_there
 from common.migrating.folder import BadFolder, Entry, ProjectFolder
 from common.migrating.legacy import read_legacy
 from common.migrating.plausible import wrong_with_project
@@ -35,7 +36,7 @@ class Source:
 def open_source(path: Path) -> Source:
     """Reads a project's folder. Raises BadFolder."""
     folder = ProjectFolder(path)
-    if not path.is_dir():
+    if not is_folder(path):
         raise BadFolder(f"{path} is not a folder")
     described = folder.project()
     stored = folder.configuration()
@@ -49,7 +50,7 @@ def open_source(path: Path) -> Source:
     manifest = folder.manifest()
     if manifest is None and folder.begun() is not None:
         raise BadFolder(f"{path} holds an unfinished download: run the download again first")
-    if manifest is None and folder.ledger_path.exists():
+    if manifest is None and is_there(folder.ledger_path):
         raise BadFolder(f"{path} has lost its manifest.json: run the download again into another folder")
     if manifest is not None:
         if not isinstance(manifest.get("normalised"), bool) or not isinstance(manifest.get("gaps", []), list):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 
+from common.files import is_folder
 from common.lock import locked
 from common.migrating.comparing import compare, remove_doubles
 from common.migrating.journal import Journal, journal_path
@@ -58,9 +59,9 @@ def _upload(job: UploadJob, if_there: IfThere, auto_training: bool | None) -> No
     job.report.gaps += [f"label {each} has no counterpart in the target" for each in job.labels.missing]
     if job.journal.created:
         job.report.notes += not_restorable(job.source.described, job.client.generation)
-    if (job.source.folder.path / "models").is_dir():
+    if is_folder(job.source.folder.path / "models"):
         job.report.notes.append("models: no server takes model files in; only the server's own archive moves them")
-    if (job.source.folder.path / "predictions").is_dir():
+    if is_folder(job.source.folder.path / "predictions"):
         job.report.notes.append("predictions: no server takes them in; they stay in the folder as data")
     if job.journal.auto_training is None:
         before = configuration.set_auto_training(job.client, job.target, lambda task: False)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from common.files import is_there
 from common.hashing import sha256_of
 from common.migrating.folder import BadFolder, Entry, ProjectFolder
 from common.migrating.report import Report
@@ -87,7 +88,7 @@ def _remove(folder: ProjectFolder, relative: str, *, aside: bool) -> None:
     path = folder.inside(relative)
     if not aside:
         path.unlink(missing_ok=True)
-    elif path.exists():
+    elif is_there(path):
         os.replace(path, folder.folder_for("annotations/gone") / path.name)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from common.backups.archive import Archive, BadArchive, Member, unsafe_name
 from common.exits import Exit, Trouble
-from common.files import disk_full_named, slug
+from common.files import disk_full_named, is_there, slug
 from common.restoring.find import Chosen
 from common.restoring.folder import refused
 from common.restoring.soundness import Refused, require_modest
@@ -86,7 +86,7 @@ def extract(
                 folder.mkdir(parents=True, exist_ok=True)
             require_room(folder, sum(member.size_bytes for member in archive.members()), reserve_bytes)
             with _writable(folder):
-                if target.exists():
+                if is_there(target):
                     raise NotExtracted(f"{target} exists already: nothing is overwritten")
                 unfinished.mkdir()
             only = "" if chosen.index is None else f"task_{chosen.index}"

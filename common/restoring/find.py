@@ -13,6 +13,7 @@ from common.backups.record import BadRecord, Content, read
 from common.backups.sidecar import Task, newest_sidecar
 from common.backups.store import Backup, Overlooked, all_backups
 from common.exits import Exit, RunEnds
+from common.files import is_file, is_folder, is_there
 from common.sources import Kind, Source
 from common.text import parse_time, printable
 
@@ -60,7 +61,7 @@ def sources_on_disk(
     `overlooked` is told of what could not be read.
     """
     groups = []
-    if backup_dir.is_dir():
+    if is_folder(backup_dir):
         for backups in all_backups(backup_dir, overlooked):
             kept = [backup for backup in backups if content in (None, backup.record.content)]
             if kept:
@@ -162,7 +163,7 @@ def by_file(text: str, backup_dir: Path, among: Iterable[Backup] = ()) -> Chosen
         if text in (backup.record.main_file.name, backup.record.main_file.name.removesuffix(".zip")):
             return of_backup(backup)
     path = Path(text).expanduser()
-    if not path.is_file():
+    if not is_file(path):
         if "/" in text or text.endswith(".zip"):
             raise NotThere(f"--at {text!r}: there is no such file.")
         return None
@@ -173,7 +174,7 @@ def of_path(path: Path) -> Chosen:
     """A file, with its record if one lies beside it and means it."""
     record_path = path.with_name(path.name + ".json")
     try:
-        backup = Backup(read(record_path), path.parent) if record_path.exists() else None
+        backup = Backup(read(record_path), path.parent) if is_there(record_path) else None
     except BadRecord:
         backup = None
     if backup is not None and backup.record.main_file.name != path.name:

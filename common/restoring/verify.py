@@ -16,7 +16,7 @@ from common.backups.archive import Archive, BadArchive
 from common.backups.contents import inspect
 from common.backups.store import Backup
 from common.exits import Trouble
-from common.files import append_lines, publish
+from common.files import append_lines, is_there, publish
 from common.sources import Counts
 from common.text import duration, iso, now, parse_time, plural
 
@@ -188,7 +188,7 @@ def verify(backup: Backup, between: Callable[[], None] = lambda: None) -> Readin
     try:
         bad = what_is_wrong(backup, between)
         record = backup.folder / f"{backup.record.main_file.name}.json"
-        if bad and not record.exists():
+        if bad and not is_there(record):
             return Reading()  # deleted by the sweeper while we were reading
     except NotRead as error:
         unread = str(error)
@@ -197,7 +197,7 @@ def verify(backup: Backup, between: Callable[[], None] = lambda: None) -> Readin
     try:
         if bad:
             backup.mark_bad(bad)
-        elif not unread and backup.mark_path.exists():
+        elif not unread and is_there(backup.mark_path):
             backup.unmark()
     except OSError as error:  # somebody else's folder: what was found out is no less true
         unkept.append(error)

@@ -16,6 +16,7 @@ from common.backups.record import BadRecord
 from common.backups.sidecar import read_sidecar, sidecar_path, sidecar_stamps
 from common.backups.store import Backup, Overlooked, all_backups
 from common.exits import Exit
+from common.files import is_folder, is_there
 from common.ownership import how_to_make_writable
 from common.progress import Display
 from common.restoring.find import NotThere, by_file, matching
@@ -104,7 +105,7 @@ def _read(backup: Backup, found: _Found, between: Callable[[], None]) -> int:
         _say(f"INCOMPLETE  {what}: as it was saved, which lacked something: {lacks}\n     {backup.path}")
     for error in reading.unkept:
         path = Path(os.fsdecode(error.filename2 or error.filename or backup.folder))
-        folder = path if path.is_dir() else path.parent
+        folder = path if is_folder(path) else path.parent
         if folder not in found.unkept:
             found.unkept[folder] = f"{path.name} cannot be written: {error.strerror or error}"
     return 0 if reading.unread else backup.record.size_bytes
@@ -175,7 +176,7 @@ def _bad_metadata(folders: Iterable[Path], between: Callable[[], None]) -> Itera
 
 def _meant(settings: RestoreSettings, arguments: argparse.Namespace) -> _Meant:
     overlooked: list[Overlooked] = []
-    groups = list(all_backups(settings.dir, overlooked)) if settings.dir.is_dir() else []
+    groups = list(all_backups(settings.dir, overlooked)) if is_folder(settings.dir) else []
     every = [backup for group in groups for backup in group]
     if not every and not overlooked:
         raise NotThere(f"There are no backups in {settings.dir}.", "CVAT_BACKUP_DIR names their folder.")
@@ -192,7 +193,7 @@ def _meant(settings: RestoreSettings, arguments: argparse.Namespace) -> _Meant:
         raise NotThere(f"--verify {text!r}: there is no backup of that id or name, and no such file.")
     if chosen.backup is None:
         record = chosen.path.with_name(f"{chosen.path.name}.json")
-        if record.exists():
+        if is_there(record):
             damaged = Overlooked(record, "it is no record of this file, or cannot be read", is_damaged=True)
             return _Meant([], [next((each for each in overlooked if each.path == record), damaged)])
         raise NotThere(f"{chosen.path} has no record beside it: nothing says what it should be.")

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from common.backups.store import Backup, Overlooked, all_backups
 from common.exits import Exit, RunEnds
+from common.files import is_folder
 from common.saving.choose import Candidate
 from common.saving.report import Tally, contents_text, where_listed
 from common.stdout import console
@@ -44,7 +45,7 @@ def print_shelf(
     """
     out, total, count = console(), 0, 0
     passed_over: list[Overlooked] = [] if overlooked is None else overlooked
-    if backup_dir.is_dir():
+    if is_folder(backup_dir):
         for backups in all_backups(backup_dir, passed_over):
             newest = backups[0].record.source
             out.print(Text(f"{newest.server}  {newest}  {printable(newest.name, 60)}", style="bold"))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pydantic import Field, SecretStr, field_validator
 
+from common.files import is_file
 from common.sc.address import base_url
 from common.settings import ROOT, Settings, absolute
 
@@ -105,7 +106,7 @@ class ScSettings(Settings):
     @field_validator("ca_bundle", "target_ca_bundle")
     @classmethod
     def _bundle_exists(cls, value: Path | None) -> Path | None:
-        if value is not None and not value.is_file():
+        if value is not None and not is_file(value):
             raise ValueError("is not a file")
         return value
 

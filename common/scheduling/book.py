@@ -13,7 +13,7 @@ from typing import Any
 
 from common import log
 from common.exits import Exit, RunEnds, Trouble
-from common.files import append_lines, sync_folder, write_json
+from common.files import append_lines, is_there, sync_folder, write_json
 from common.lock import locked
 from common.scheduling.record import JobRun, Standing, job_run, standing_of
 from common.text import iso, now
@@ -84,7 +84,7 @@ class Book:
         if not run.detail:
             del content["detail"]
         try:
-            if self.runs_path.exists() and self.runs_path.stat().st_size > LARGEST_BYTES:
+            if is_there(self.runs_path) and self.runs_path.stat().st_size > LARGEST_BYTES:
                 os.replace(self.runs_path, self.older_runs_path)
                 sync_folder(self.folder)
             append_lines(self.runs_path, [json.dumps(content, ensure_ascii=False)])

@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
+import ast
 import errno
 import json
 import os
+import subprocess
+import sys
 import unicodedata
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from rights import like_anybody, rights
 
 from common.exits import Trouble
-from common.files import DiskFull, append_lines, disk_full_named, is_device, publish, slug, write_json
+from common.files import (
+    DiskFull,
+    append_lines,
+    disk_full_named,
+    is_device,
+    is_file,
+    is_folder,
+    is_link,
+    is_there,
+    publish,
+    slug,
+    walk,
+    write_json,
+)
+
+ROOT = Path(__file__).parents[2]
 
 
 @given(st.text(), st.integers(0, 80))
@@ -118,3 +138,64 @@ def test_a_full_disk_a_quota_and_a_size_limit_are_one_plain_trouble_with_a_remed
 def test_other_errors_of_the_disk_stay_what_they_are(tmp_path):
     with pytest.raises(PermissionError), disk_full_named(tmp_path):
         raise PermissionError(errno.EACCES, "x")
+
+
+def test_what_is_there_is_told_apart(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    for name, leads_to in (("to folder", "folder"), ("to file", "file"), ("to nowhere", "gone"), ("round", "round")):
+        (tmp_path / name).symlink_to(leads_to)
+    found = {
+        name: "".join(
+            "tfdl"[at] for at, look in enumerate((is_there, is_file, is_folder, is_link)) if look(tmp_path / name)
+        )
+        for name in ("folder", "file", "to folder", "to file", "to nowhere", "round", "gone", "file/below", "nul\0")
+    }
+    assert found == {
+        "folder": "td", "file": "tf", "to folder": "tdl", "to file": "tfl", "to nowhere": "l", "round": "l", "gone": "",
+        "file/below": "", "nul\0": "",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("look", [is_there, is_file, is_folder, is_link])
+def test_what_cannot_be_looked_at_is_not_taken_for_missing(look, tmp_path):
+    with pytest.raises(OSError, match="name too long"):
+        look(tmp_path / ("a" * 300))
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "closed" / "file").touch()
+    code = f"import sys; from pathlib import Path; from common.files import *; {look.__name__}(Path(sys.argv[1]))"
+    with rights(tmp_path / "closed", 0o000):
+        command = [sys.executable, "-c", code, str(tmp_path / "closed" / "file")]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, preexec_fn=like_anybody)
+    assert "PermissionError" in done.stderr
+
+
+def test_a_folder_that_cannot_be_read_is_not_taken_for_empty(tmp_path):
+    (tmp_path / "open").mkdir()
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "closed" / "file").touch()
+    assert sum(len(files) for _, _, files in walk(tmp_path)) == 1
+    assert list(walk(tmp_path / "gone")) == []
+    code = "import sys; from pathlib import Path; from common.files import walk; list(walk(Path(sys.argv[1])))"
+    with rights(tmp_path / "closed", 0o000):
+        command = [sys.executable, "-c", code, str(tmp_path)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, preexec_fn=like_anybody)
+    assert "PermissionError" in done.stderr and "closed" in done.stderr
+
+
+def test_nothing_asks_pathlib_whether_a_file_is_there():
+    """Since Python 3.14 its answers do not tell missing from unreadable; an `entry` of os.scandir() does. Nor does os.walk()."""
+    # Each of them must live without the rest: the first before anything is loaded, the second beside FiftyOne's server.
+    alone = {ROOT / "common/__init__.py", ROOT / "common/fiftyone/app.py"}
+    asking = []
+    for path in sorted({*ROOT.glob("*.py"), *(ROOT / "common").rglob("*.py")} - alone):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+                continue
+            who, what = ast.unparse(node.func.value), node.func.attr
+            looks = what in ("exists", "is_dir", "is_file", "is_symlink") and who != "entry"
+            of_others = who in ("os.path",) or who.startswith("F(")  # FiftyOne's fields
+            walks = (who, what) == ("os", "walk") and path.name != "files.py"
+            if (looks and not of_others) or walks:
+                asking.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert asking == []

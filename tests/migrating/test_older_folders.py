@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 from PIL import Image
+from rights import like_anybody, rights
 
 from common.migrating.source import open_source
 from common.migrating.upload import upload_project
@@ -14,6 +17,7 @@ from common.waiting import StopSignal
 
 from .conftest import contents
 
+ROOT = Path(__file__).parents[2]
 PROJECT = {
     "name": "From before",
     "datasets": [{"name": "Dataset", "use_for_training": True}, {"name": "side", "use_for_training": False}],
@@ -80,3 +84,14 @@ def test_a_folder_of_the_predecessor_with_fractions_becomes_pixels(sc, signed_in
     [(_, rows)] = contents(server)["From before"]
     assert "'height': 40, 'type': 'RECTANGLE', 'width': 30, 'x': 10, 'y': 20" in rows[0][4]
     assert "'height': 100, 'type': 'RECTANGLE', 'width': 200, 'x': 0, 'y': 0" in rows[1][4] and "True" in rows[1][4]
+
+
+def test_a_folder_whose_images_cannot_all_be_read_is_not_called_whole(tmp_path):
+    (tmp_path / "project.json").write_text(json.dumps(PROJECT))
+    for relative in ("Dataset/a.jpg", "side/b.jpg"):
+        picture(tmp_path / "images" / relative)
+    command = [sys.executable, "sc_migrate.py", "verify", str(tmp_path)]
+    with rights(tmp_path / "images" / "side", 0o000):
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, preexec_fn=like_anybody)
+    assert done.returncode == 1, done.stderr
+    assert "images/side" in done.stdout and "Permission denied" in done.stdout

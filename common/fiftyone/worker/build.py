@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 from common.fiftyone.protocol import BAD_REQUEST, Failed
 from common.fiftyone.worker.channel import Tell
+from common.files import is_folder, walk
 
 
 def build(request: dict[str, Any], tell: Tell) -> dict[str, Any]:
@@ -47,13 +47,16 @@ def media_files(folder: Path) -> dict[str, list[Path]]:
     """All images and videos beneath `folder`, sorted by path; hidden files and folders are passed over. Raises Failed."""
     import fiftyone.core.media as fom
 
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise Failed(BAD_REQUEST, f"{folder} is no folder")
     found: dict[str, list[Path]] = {"image": [], "video": []}
-    for base, folders, names in os.walk(folder):
-        folders[:] = sorted(each for each in folders if not each.startswith("."))
-        for each in sorted(names):
-            media_type = None if each.startswith(".") else fom.get_media_type(each)
-            if media_type in found:
-                found[str(media_type)].append(Path(base) / each)
+    try:
+        for base, folders, names in walk(folder):
+            folders[:] = sorted(each for each in folders if not each.startswith("."))
+            for each in sorted(names):
+                media_type = None if each.startswith(".") else fom.get_media_type(each)
+                if media_type in found:
+                    found[str(media_type)].append(Path(base) / each)
+    except OSError as error:
+        raise Failed(BAD_REQUEST, f"{error.filename} cannot be read: {error.strerror}") from None
     return found

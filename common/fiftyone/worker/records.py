@@ -26,7 +26,7 @@ from typing import Any
 from bson import encode, json_util
 
 from common.fiftyone.protocol import STATE, Failed
-from common.files import publish, sync_folder
+from common.files import is_there, publish, sync_folder
 
 # A question to MongoDB holds 16 MB, the new values among them: very large ones are not compared.
 LONGEST_QUERY_BYTES = 4 << 20
@@ -67,7 +67,7 @@ class Records:
     def keep_state(self, task: int, state: State) -> None:
         if state:
             write_json(self._state_path(task), state)
-        elif self._state_path(task).exists():
+        elif is_there(self._state_path(task)):
             self._state_path(task).unlink()
             sync_folder(self._state_path(task).parent)
 
