@@ -5,7 +5,7 @@
 
 ARG PYTHON_VERSION=3.12
 
-FROM python:${PYTHON_VERSION}-slim-bookworm AS base
+FROM python:${PYTHON_VERSION}-slim-trixie AS base
 RUN ["python", "-c", "import sys; sys.version_info >= (3, 11) or sys.exit('PYTHON_VERSION must be 3.11 or later; this one is ' + '.'.join(map(str, sys.version_info[:3])))"]
 
 # --- what pip installs, and the program compiled: both are copied, nothing else of this stage is ---
@@ -33,7 +33,7 @@ LABEL org.opencontainers.image.title="cvat-backups" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.licenses="MIT" \
-      org.opencontainers.image.base.name="docker.io/library/python:${PYTHON_VERSION}-slim-bookworm"
+      org.opencontainers.image.base.name="docker.io/library/python:${PYTHON_VERSION}-slim-trixie"
 # A new volume takes its owner from these folders.
 RUN echo "backups:x:${UID}:${GID}::/tmp:/usr/sbin/nologin" >>/etc/passwd \
     && mkdir -p /backups /downloads /state /config \

@@ -155,7 +155,7 @@ def test_an_old_python_gets_one_clear_line(copy: Path, tmp_path: Path):
     (copy / ".venv").unlink()
     folder = tmp_path / "bin"
     folder.mkdir()
-    for name in ("python3", "python3.11", "python3.12", "python3.13"):
+    for name in ("python3", "python3.11", "python3.12", "python3.13", "python3.14"):
         (folder / name).write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
         (folder / name).chmod(0o755)
     done = call(copy, "./run-locally-backup.sh", PATH=f"{folder}:/usr/bin:/bin")

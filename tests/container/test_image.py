@@ -83,12 +83,12 @@ def test_the_packages_in_the_image_are_the_pinned_ones_and_fit_together(engine: 
 
 def test_a_python_before_3_11_ends_the_build_with_a_sentence(any_engine: Engine, tmp_path: Path):
     """The base of this name is the usual one that says that it is older: what counts is what our Dockerfile does."""
-    base = f"python:{any_engine.python_version}-slim-bookworm"
+    base = f"python:{any_engine.python_version}-slim-trixie"
     (tmp_path / "Dockerfile").write_text(
         f'FROM {base}\nRUN python -c "import site, pathlib; '
         "pathlib.Path(site.getsitepackages()[0], 'older.pth').write_text('import sys; sys.version_info = (3, 9, 19)\\n')\"\n"
     )
-    any_engine.docker("build", "-t", "python:3.9.19-slim-bookworm", str(tmp_path))
+    any_engine.docker("build", "-t", "python:3.9.19-slim-trixie", str(tmp_path))
     said = any_engine.build("never", "--build-arg", "PYTHON_VERSION=3.9.19", check=False)
     assert "PYTHON_VERSION must be 3.11 or later; this one is 3.9.19" in said
     assert "Successfully" not in said and "naming to" not in said
