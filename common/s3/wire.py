@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 from common.s3.bucket import Into
 from common.s3.errors import Transient
+from common.s3.secured import SecuredSocket
 from common.s3.tls import tls_problem
 from common.tls import tls_words
 
@@ -82,7 +83,7 @@ class Connection:
 
     def __init__(self, address: Address) -> None:
         self._address = address
-        self._socket: socket.socket | None = None
+        self._socket: socket.socket | SecuredSocket | None = None
         self._buffer = bytearray(BUFFER_BYTES)
         self._view = memoryview(self._buffer)
         self._window_began, self._window_bytes = 0.0, 0  # for how long the speed was not looked at, and what came
@@ -124,12 +125,12 @@ class Connection:
         plain = socket.create_connection((address.host, address.port), timeout=CONNECT_SECONDS)
         try:
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            opened = address.tls.wrap_socket(plain, server_hostname=address.host) if address.tls else plain
+            opened = SecuredSocket(plain, address.tls, address.host) if address.tls else plain
             # The kernel's own time limit: Python's costs a poll() before every recv().
-            opened.settimeout(None)
+            plain.settimeout(None)
             limit = struct.pack("ll", int(address.timeout_seconds), int(address.timeout_seconds % 1 * 1e6))
-            opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
-            opened.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+            plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+            plain.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
         except ssl.SSLError as error:
             plain.close()
             raise tls_problem(f"{address.host}:{address.port}", str(error)) from None
@@ -273,7 +274,7 @@ class Connection:
 
     def _spliced(self, left: int, use: Callable[[memoryview], None], into: Into, at: int) -> int:
         """Moves the rest of the body to `at` in the file, within the kernel; gives what is left where that cannot be done."""
-        assert self._socket is not None
+        assert isinstance(self._socket, socket.socket)
         if (pipe := self._open_pipe()) is None:
             return left
         while left and self._splices:
