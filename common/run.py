@@ -160,7 +160,7 @@ def _guarded(
     try:
         return body(run)
     except Stopped:
-        say(f"Stopped. {run.when_stopped}")
+        say(f"Stopped. {run.when_stopped}".rstrip())
         return 128 + (stop.signal_number or signal.SIGTERM)
     except Locked as error:
         say(f"{error}. Nothing was done.")

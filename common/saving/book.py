@@ -129,6 +129,8 @@ class Book:
                 stopped=stopped,
                 absent=self._absent,
             )
+            if stopped:
+                self._run.when_stopped = ""  # the report has said how it goes on
         except (OSError, Trouble) as problem:
             log.get().warning("report_not_printed", reason=str(problem))
             give_up_stdout()

@@ -181,7 +181,9 @@ def _print_saved(out: Console, tallies: Sequence[Tally]) -> None:
     for tally, line in saved[:MOST_ROWS]:
         assert line.record is not None
         contents = contents_text(line.record)
-        if line.record.warnings:
+        if line.record.verified.result == "incomplete":
+            contents += " (INCOMPLETE)"
+        elif line.record.warnings:
             contents += " (with warnings)"
         elif line.record.changed_while_exporting:
             contents += " (edited meanwhile)"

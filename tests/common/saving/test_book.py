@@ -108,6 +108,14 @@ def test_a_run_that_ends_in_the_middle_reports_what_it_has(run, store, plan, cap
     assert f"Stopped early: 1 not looked at ({error})" in capsys.readouterr().out
 
 
+def test_a_run_that_is_stopped_says_once_how_it_goes_on(run, store, plan, capsys):
+    with pytest.raises(Stopped), Book(run, store, ["p"]) as book:
+        book.begin(plan)
+        raise Stopped
+    assert capsys.readouterr().out.count("The next run goes on from here.") == 1
+    assert run.when_stopped == ""
+
+
 def test_a_run_that_ends_in_the_middle_with_nothing_has_its_own_code(run, store, capsys):
     with pytest.raises(RunEnds), Book(run, store, ["p"]) as book:
         book.begin(Plan([], {"p": Tally("p", 2)}))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -44,6 +45,13 @@ def a_tally(*outcomes, mode="p", missing=0, excluded=0, **more):
 )
 def test_the_exit_code_is_honest(outcomes, missing, code):
     assert exit_code([a_tally(*outcomes, missing=missing)]) == code
+
+
+def test_an_incomplete_backup_is_called_that_among_what_was_saved(capsys, tmp_path):
+    verified = replace(a_record().verified, result="incomplete")
+    print_report([a_tally("saved", verified=verified, warnings=("a warning",))], tmp_path, 12.0)
+    row = next(line for line in capsys.readouterr().out.splitlines() if "project 1" in line)
+    assert "(INCOMPLETE)" in row and "with warnings" not in row
 
 
 @given(st.lists(st.sampled_from(OUTCOMES)), st.integers(0, 3), st.integers(0, 3))
