@@ -61,7 +61,6 @@ class Fleet:
     def spread(self, pieces: list[Piece]) -> None:
         """Pieces of a large object go first: it is the one that is waited for at the end."""
         self._pieces.extend(pieces)
-        self.wake()  # workers more may be needed for them, at once
 
     @property
     def retries(self) -> int:
