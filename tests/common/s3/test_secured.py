@@ -15,10 +15,9 @@ from pathlib import Path
 
 import pytest
 import trustme
+from tls_servers import Plan, tls_servers
 
 from common.s3.secured import SecuredSocket
-
-Plan = Callable[[ssl.SSLSocket], None]
 
 
 @pytest.fixture
@@ -35,28 +34,8 @@ def trusting(authority) -> ssl.SSLContext:
 
 @pytest.fixture
 def serve(authority) -> Iterator[Callable[[Plan], int]]:
-    """Starts a server that does with its one connection what is planned; gives its port."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
-    threads: list[threading.Thread] = []
-
-    def start(plan: Plan) -> int:
-        listening = socket.create_server(("127.0.0.1", 0))
-
-        def answer() -> None:
-            with listening:
-                plain, _ = listening.accept()
-            with context.wrap_socket(plain, server_side=True, do_handshake_on_connect=False) as connection:
-                plan(connection)
-
-        threads.append(threading.Thread(target=answer, daemon=True))
-        threads[-1].start()
-        return int(listening.getsockname()[1])
-
-    yield start
-    for thread in threads:
-        thread.join(10)
-        assert not thread.is_alive()
+    with tls_servers(authority) as start:
+        yield start
 
 
 def opened(port: int, context: ssl.SSLContext, timeout_seconds: float = 10.0) -> SecuredSocket:

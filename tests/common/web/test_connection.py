@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import trustme
+from tls_servers import Plan, tls_servers
 
 from common.exits import RunEnds
 from common.waiting import Deadline, StopSignal
@@ -90,35 +91,14 @@ def test_certificates_of_the_environment_are_trusted_unless_the_settings_name_so
     assert (trusted(True), trusted(False), trusted("/own.pem")) == ("/requests.pem", False, "/own.pem")
 
 
-Plan = Callable[[ssl.SSLSocket], None]
-
-
 @pytest.fixture
 def over_tls(tmp_path, monkeypatch) -> Iterator[Callable[[Plan], str]]:
     """A server that does with its first connection what is planned; its certificate is trusted. Gives its address."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "ca.pem"))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
-    threads: list[threading.Thread] = []
-
-    def serve(plan: Plan) -> str:
-        listening = socket.create_server(("127.0.0.1", 0))
-
-        def answer() -> None:
-            with listening:
-                plain, _ = listening.accept()
-            with plain:
-                plan(context.wrap_socket(plain, server_side=True, do_handshake_on_connect=False))
-
-        threads.append(threading.Thread(target=answer, daemon=True))
-        threads[-1].start()
-        return f"https://127.0.0.1:{listening.getsockname()[1]}"
-
-    yield serve
-    for thread in threads:
-        thread.join(10)
+    with tls_servers(authority) as start:
+        yield lambda plan: f"https://127.0.0.1:{start(plan)}"
 
 
 def cut_in_the_handshake(connection: ssl.SSLSocket) -> None:
