@@ -17,11 +17,11 @@ _NO_TLS = re.compile(r"wrong.version.number|http.request|unknown.protocol|record
 # Also a file of certificates that holds none, and urllib3's own words about the host's name.
 _UNTRUSTED = re.compile(r"certificate|hostname .* doesn't match|\[X509|PEM lib", re.IGNORECASE)
 _ALERT = re.compile(r"\balert\b|_ALERT_", re.IGNORECASE)
-_CUT = re.compile(r"\beof\b|eof.while.reading|bad.record.mac|I/O error", re.IGNORECASE)
+_CUT = re.compile(r"\beof\b|eof.while.reading|bad.record.mac|internal.error|I/O error", re.IGNORECASE)
 
 
 class TlsTrouble(Enum):
-    """What kind of failure it is. Only a connection that was cut off, or whose bytes were damaged, is worth another try."""
+    """What kind of failure it is. Only a connection that was cut off, or went wrong on its way, is worth another try."""
 
     NO_TLS = "no TLS"
     UNTRUSTED = "untrusted"

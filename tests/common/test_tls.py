@@ -23,6 +23,7 @@ from common.tls import TlsTrouble, tls_trouble, tls_words
         ("TLS/SSL connection has been closed (EOF) (_ssl.c:1)", TlsTrouble.CUT),
         ("[SSL: DECRYPTION_FAILED_OR_BAD_RECORD_MAC] decryption failed or bad record mac (_ssl.c:1)", TlsTrouble.CUT),
         ("[SSL: SSLV3_ALERT_BAD_RECORD_MAC] ssl/tls alert bad record mac (_ssl.c:1)", TlsTrouble.CUT),
+        ("[SSL: TLSV1_ALERT_INTERNAL_ERROR] tlsv1 alert internal error (_ssl.c:1)", TlsTrouble.CUT),
         ("[SSL: TLSV1_ALERT_PROTOCOL_VERSION] tlsv1 alert protocol version (_ssl.c:1)", TlsTrouble.REFUSED),
         ("[SSL: TLSV13_ALERT_CERTIFICATE_REQUIRED] tlsv13 alert certificate required (_ssl.c:1)", TlsTrouble.REFUSED),
         ("[SSL: UNSUPPORTED_PROTOCOL] unsupported protocol (_ssl.c:1)", TlsTrouble.REFUSED),
