@@ -9,15 +9,16 @@ from enum import Enum
 
 from common.text import printable
 
+# Compiled when they are needed, which is seldom: a download of a second would wait for that at its start.
 # `[SSL: WRONG_VERSION_NUMBER] wrong version number (_ssl.c:1006)`
-_WORDS = re.compile(r"\[(?:SSL|X509): (\w+)\] (.*)")
-_PLACE = re.compile(r"\s*\(_ssl\.c:\d+\)")
+_WORDS = r"\[(?:SSL|X509): (\w+)\] (.*)"
+_PLACE = r"\s*\(_ssl\.c:\d+\)"
 # What came back to our greeting is no TLS. Nothing that passes: the address is wrong.
-_NO_TLS = re.compile(r"wrong.version.number|http.request|unknown.protocol|record.layer.failure", re.IGNORECASE)
-# Also a file of certificates that holds none, and urllib3's own words about the host's name.
-_UNTRUSTED = re.compile(r"certificate|hostname .* doesn't match|\[X509|PEM lib", re.IGNORECASE)
-_ALERT = re.compile(r"\balert\b|_ALERT_", re.IGNORECASE)
-_CUT = re.compile(r"\beof\b|eof.while.reading|bad.record.mac|internal.error|I/O error", re.IGNORECASE)
+_NO_TLS = r"wrong.version.number|http.request|unknown.protocol|record.layer.failure"
+# Also a file of certificates that holds none, and urllib3's own words about the host's name. What the other side says
+# about a certificate of ours ("alert certificate required") is none of these.
+_UNTRUSTED = r"certificate.verify.failed|hostname .* doesn't match|\[X509|PEM lib"
+_CUT = r"\beof\b|eof.while.reading|bad.record.mac|internal.error|I/O error"
 
 
 class TlsTrouble(Enum):
@@ -31,17 +32,15 @@ class TlsTrouble(Enum):
 
 def tls_trouble(said: str) -> TlsTrouble:
     """`said` is the text of an exception of ssl, or of a library that passes it on."""
-    if _ALERT.search(said):  # what the other side says about us, our certificate perhaps
-        return TlsTrouble.CUT if _CUT.search(said) else TlsTrouble.REFUSED
-    if _UNTRUSTED.search(said):
-        return TlsTrouble.UNTRUSTED
-    if _NO_TLS.search(said):
-        return TlsTrouble.NO_TLS
-    return TlsTrouble.CUT if _CUT.search(said) else TlsTrouble.REFUSED
+    # In this order: after "certificate verify failed" may come the name of a host, which may be any word.
+    for pattern, trouble in ((_UNTRUSTED, TlsTrouble.UNTRUSTED), (_NO_TLS, TlsTrouble.NO_TLS), (_CUT, TlsTrouble.CUT)):
+        if re.search(pattern, said, re.IGNORECASE):
+            return trouble
+    return TlsTrouble.REFUSED
 
 
 def tls_words(said: str) -> tuple[str, str]:
     """OpenSSL's name for a failure, which may be empty, and its description."""
-    said = _PLACE.sub("", said)
-    found = _WORDS.search(said)
+    said = re.sub(_PLACE, "", said)
+    found = re.search(_WORDS, said)
     return (found.group(1), printable(found.group(2), 200)) if found else ("", printable(said, 200))

@@ -15,6 +15,8 @@ from common.tls import TlsTrouble, tls_trouble, tls_words
         ("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed certificate (_ssl.c:1)", TlsTrouble.UNTRUSTED),
         ("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: Hostname mismatch, not valid for 'eof'",
          TlsTrouble.UNTRUSTED),
+        ("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: Hostname mismatch, not valid for 'alert.x'",
+         TlsTrouble.UNTRUSTED),
         ("hostname 'a' doesn't match 'b'", TlsTrouble.UNTRUSTED),
         ("[X509: NO_CERTIFICATE_OR_CRL_FOUND] no certificate or crl found (_ssl.c:4149)", TlsTrouble.UNTRUSTED),
         ("EOF occurred in violation of protocol (_ssl.c:1006)", TlsTrouble.CUT),
