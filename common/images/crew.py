@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 
 from common.exits import RunEnds
-from common.images.fetch import Fetcher, Outcome, Piece
+from common.images.fetch import LARGE_BYTES, Fetcher, Outcome, Piece
 from common.images.pace import LOOK_EVERY_SECONDS, Pace
 from common.images.plan import Job
 from common.s3.bucket import Bucket
@@ -50,6 +50,8 @@ class Fleet:
         self._stop = stop
         self._todo: deque[Job | Piece] = deque()
         self._pieces: deque[Piece] = deque()
+        self._lent: deque[Piece] = deque()
+        self._begun = 0
         self._done: queue.SimpleQueue[Outcome | BaseException | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._closing = False
@@ -61,6 +63,40 @@ class Fleet:
     def spread(self, pieces: list[Piece]) -> None:
         """Pieces of a large object go first: it is the one that is waited for at the end."""
         self._pieces.extend(pieces)
+        self.wake()
+
+    @property
+    def to_lend(self) -> int:
+        """How many pieces wait that another process could fetch as well."""
+        return len(self._pieces)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits for a worker, and nothing is begun that will be more than one worker's."""
+        return not (self._begun or self._waiting)
+
+    def lend(self, most: int) -> list[Piece]:
+        """Gives up so many of the pieces that wait, those that would come last."""
+        lent: list[Piece] = []
+        with contextlib.suppress(IndexError):
+            while len(lent) < most:
+                lent.append(self._pieces.pop())
+        return lent
+
+    def take(self, pieces: list[Piece]) -> None:
+        """Pieces that other processes lend to this one, or give back: these are waited for there."""
+        self._lent.extend(pieces)
+        self.wake()
+
+    def borrow(self, job: Job, etag: str, numbers: list[int], tell: Callable[[int, bool], None]) -> None:
+        """Has pieces of another process' object fetched here; `tell` hears of each whether it has come."""
+        try:
+            large = self._fetcher.borrowed(job, etag, tell)
+        except OSError:  # its own process meets that, too, and knows what it is
+            for number in numbers:
+                tell(number, False)
+        else:
+            self.take([Piece(large, number) for number in numbers])
 
     @property
     def retries(self) -> int:
@@ -86,6 +122,10 @@ class Fleet:
         if not self._closing:
             self._last_words()
 
+    @property
+    def _waiting(self) -> int:
+        return len(self._todo) + len(self._pieces) + len(self._lent)
+
     def count(self, count: int) -> None:
         with self._lock:
             self.bytes_done += count
@@ -110,7 +150,7 @@ class Fleet:
                 self._closing = True
                 return
             if ending is None:
-                more_to_do = len(self._todo) + len(self._pieces) > len(self._threads)
+                more_to_do = self._waiting > len(self._threads)
                 self._hire(self._pace.look(self.bytes_done, more_to_do=more_to_do))
             done, problem = self._collect(LOOK_EVERY_SECONDS if more_to_do and self._pace.may_grow else TICK_SECONDS)
             open_jobs -= len(done)
@@ -132,6 +172,7 @@ class Fleet:
         self._closing = True
         self._todo.clear()
         self._pieces.clear()
+        self._lent.clear()
         patience = Deadline(LAST_SECONDS)
         for thread in self._threads if at_work else ():
             thread.join(max(0.0, patience.left_seconds))
@@ -161,7 +202,7 @@ class Fleet:
         return done, problem
 
     def _hire(self, count: int) -> None:
-        while len(self._threads) < min(count, len(self._todo) + len(self._pieces) + len(self._threads)):
+        while len(self._threads) < min(count, self._waiting + len(self._threads)):
             number = len(self._threads)
             thread = threading.Thread(target=self._work, args=(number,), name=f"fetch-{number}", daemon=True)
             try:
@@ -177,20 +218,39 @@ class Fleet:
                 return
             self._threads.append(thread)
 
+    @contextlib.contextmanager
+    def _beginning(self, todo: Job | Piece) -> Iterator[None]:
+        large = isinstance(todo, Job) and todo.size_bytes >= LARGE_BYTES
+        if not large:
+            yield
+            return
+        with self._lock:
+            self._begun += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._begun -= 1
+
     def _work(self, number: int) -> None:
         try:
+            todo: Job | Piece | None = None
             with contextlib.closing(self._bucket.reader()) as reader:
                 while not self._closing and not self._stop.is_set:
                     if number >= self._pace.limit:
                         time.sleep(IDLE_SECONDS)
                         continue
                     try:
-                        todo = self._pieces.popleft() if self._pieces else self._todo.popleft()
+                        todo = (self._lent or self._pieces or self._todo).popleft()
                     except IndexError:
+                        if isinstance(todo, Piece):
+                            self.wake()  # other processes may have pieces for us
+                        todo = None
                         time.sleep(IDLE_SECONDS)
                         continue
                     self.name_now = todo.large.job.path if isinstance(todo, Piece) else todo.path
-                    outcome = self._fetcher.work(todo, reader)
+                    with self._beginning(todo):
+                        outcome = self._fetcher.work(todo, reader)
                     if outcome is not None:
                         self._done.put(outcome)
         except BaseException as error:  # noqa: BLE001 - handed to the main thread, which raises it

@@ -70,6 +70,8 @@ class Large:
     over: bool = False
     settled: bool = False
     encrypted: bool = False
+    # Where another process brings the object together: tells it whether the piece of that number has come.
+    tell: Callable[[int, bool], None] | None = None
 
     @property
     def done_path(self) -> Path:
@@ -77,10 +79,11 @@ class Large:
 
 
 class Piece(NamedTuple):
-    """One piece of a large object."""
+    """One piece of a large object; `has_come`: another process has fetched it."""
 
     large: Large
     number: int
+    has_come: bool = False
 
 
 @dataclass
@@ -284,10 +287,28 @@ class Fetcher:
         return self._piece_done(large, first)
 
     def _piece(self, piece: Piece, reader: Reader) -> Outcome | None:
-        if piece.large.over:
+        large, number = piece.large, piece.number
+        if large.over:
             return None
-        self._get_piece(piece.large, piece.number, reader)
-        return self._piece_done(piece.large, piece.number)
+        if large.tell is not None:
+            return self._lent(large, number, reader, large.tell)
+        if not piece.has_come:
+            self._get_piece(large, number, reader)
+        return self._piece_done(large, number)
+
+    def borrowed(self, job: Job, etag: str, tell: Callable[[int, bool], None]) -> Large:
+        """An object that another process brings together, in the file that it has begun. Raises OSError."""
+        path = self.parts / part_name(job)
+        return Large(job, path, io.FileIO(path, "r+b"), etag, 0.0, set(), tell=tell)
+
+    def _lent(self, large: Large, number: int, reader: Reader, tell: Callable[[int, bool], None]) -> None:
+        """Fetches a piece for another process, which makes it durable. Whatever fails, it meets and tells itself."""
+        try:
+            self._get_piece(large, number, reader)
+        except S3Error:
+            tell(number, False)
+        else:
+            tell(number, True)
 
     def _get_piece(self, large: Large, number: int, reader: Reader) -> None:
         self._patiently(large.job, lambda: self._get_piece_once(large, number, reader))

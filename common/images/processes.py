@@ -28,7 +28,7 @@ from common import log
 from common.exits import Exit, RunEnds
 from common.forked import Forked, can_fork
 from common.images.crew import TICK_SECONDS, Fleet
-from common.images.fetch import Outcome
+from common.images.fetch import LARGE_BYTES, Outcome, Piece
 from common.images.plan import Job
 from common.s3.errors import CredentialsRefused
 from common.s3.fast import FastBucket
@@ -48,6 +48,8 @@ MOST_AHEAD, MOST_AHEAD_BYTES = 512, 64 << 20
 # for its own workers (`crew.LAST_SECONDS`).
 DEAF_SECONDS = 60.0
 END_SECONDS = 0.4
+# So many pieces of large objects must wait in a process before it is asked for half of them.
+LEAST_TO_LEND = 2
 KEYS_EVERY_SECONDS = 1.0
 # How often the processes hear whether something came in another one.
 GOOD_EVERY_SECONDS = 0.25
@@ -62,6 +64,8 @@ class Told(NamedTuple):
     throttled: int
     name_now: str
     last_good: float = 0.0  # see `Pace`; the monotonic clock is the same in all processes
+    to_lend: int = 0  # see `Fleet`
+    is_idle: bool = True
 
 
 class Ended(NamedTuple):
@@ -71,6 +75,34 @@ class Ended(NamedTuple):
     why: str = ""
     remedy: str = ""
     exit_code: int = Exit.NOTHING_WORKED
+
+
+class Lend(NamedTuple):
+    """What a process is asked: to give up so many of its pieces, for another one."""
+
+    count: int
+
+
+class Loan(NamedTuple):
+    """Pieces of one object, which is brought together elsewhere."""
+
+    job: tuple[Any, ...]
+    etag: str
+    numbers: list[int]
+
+
+class Lent(NamedTuple):
+    """What a process answers to `Lend`; passed on to the other one."""
+
+    loans: list[Loan]
+
+
+class Fetched(NamedTuple):
+    """What became of a piece that was lent."""
+
+    job_id: int
+    number: int
+    has_come: bool
 
 
 class WorkerFault(Exception):
@@ -87,6 +119,7 @@ class Latest:
         return self.keys
 
 
+Heard = Told | Ended | Lent | Fetched | BaseException | None
 # Builds the workers of one process, in that process.
 Make = Callable[[FastBucket, StopSignal], Fleet]
 
@@ -95,11 +128,12 @@ def count_for(jobs: int, size_bytes: int, workers: int, wanted: int = 0) -> int:
     """How many processes fetch that much best; 1 means the process of the run itself. `wanted`: 0 leaves it to us."""
     if not can_fork():
         return 1
+    units = max(jobs, size_bytes // LARGE_BYTES)  # of large objects the pieces are shared, too
     if wanted:
-        return max(1, min(wanted, workers, jobs))
+        return max(1, min(wanted, workers, units))
     useful = max(jobs // JOBS_FOR_EACH, size_bytes // BYTES_FOR_EACH)
     for_each_processor = PROCESSES_FOR_EACH_PROCESSOR if size_bytes < jobs * MEAN_BYTES_OF_SMALL else 1
-    return max(1, min(for_each_processor * processors(), MOST_PROCESSES, workers, useful, jobs))
+    return max(1, min(for_each_processor * processors(), MOST_PROCESSES, workers, useful, units))
 
 
 def processors() -> int:
@@ -117,6 +151,7 @@ class _Process:
         self.open_bytes = 0
         self.told = Told([], 0, 0, 0, "")
         self.is_silent = False  # it has said its last
+        self.lends_to: _Process | None = None  # it was asked for pieces for that one, and has not answered
         self._sending = threading.Lock()
 
     def takes(self, size_bytes: int) -> bool:
@@ -150,7 +185,7 @@ class Processes:
     def __init__(self, count: int, bucket: FastBucket, stop: StopSignal, make: Make) -> None:
         self._bucket = bucket
         self._stop = stop
-        self._heard: queue.SimpleQueue[tuple[_Process, Told | Ended | BaseException | None]] = queue.SimpleQueue()
+        self._heard: queue.SimpleQueue[tuple[_Process, Heard]] = queue.SimpleQueue()
         self._processes: list[_Process] = []
         self._keys = bucket.keys() if bucket.renews else None
         self._good_told = time.monotonic()
@@ -210,6 +245,8 @@ class Processes:
                 all_in = more is None
                 waiting.extend(more or ())
             self._hand_out(waiting)
+            if not waiting:
+                self._even_out()
             done, problem = self._collect()
             if done:
                 yield done
@@ -240,7 +277,30 @@ class Processes:
                 process.open_bytes += job.size_bytes
                 given.setdefault(process, []).append(job)
         for process, jobs in given.items():
+            process.told = process.told._replace(is_idle=False)
             process.send([tuple(job) for job in jobs])
+
+    def _even_out(self) -> None:
+        """Has those with pieces of large objects to spare lend some to those without work."""
+        for idle in self._processes:
+            lenders = [each for each in self._processes if each.told.to_lend >= LEAST_TO_LEND and not each.lends_to]
+            if idle.told.is_idle and lenders:
+                lender = max(lenders, key=lambda each: each.told.to_lend)
+                idle.told = idle.told._replace(is_idle=False)
+                lender.lends_to = idle
+                lender.send(Lend(lender.told.to_lend // 2))
+
+    def _pass_on(self, process: _Process, message: Lent | Fetched) -> None:
+        match message:
+            case Lent(loans):
+                to, process.lends_to = process.lends_to, None
+                process.told = process.told._replace(to_lend=0)
+                if to is not None and loans:
+                    to.send(message)
+            case Fetched(job_id):
+                for owner in self._processes:
+                    if job_id in owner.open:
+                        owner.send(message)
 
     def _tell_good(self) -> None:
         """Tells those at work when something last came: one that meets bad files only must not take the server for gone."""
@@ -259,7 +319,9 @@ class Processes:
             process, message = self._heard.get(timeout=TICK_SECONDS)
             while True:
                 done += self._take(process, message)
-                if not isinstance(message, Told):
+                if isinstance(message, Lent | Fetched):
+                    self._pass_on(process, message)
+                elif not isinstance(message, Told):
                     problem = problem or self._problem(process, message)
                 process, message = self._heard.get_nowait()
         return done, problem
@@ -276,10 +338,10 @@ class Processes:
                 done += self._take(process, message)
         return done
 
-    def _take(self, process: _Process, message: Told | Ended | BaseException | None) -> list[Outcome]:
+    def _take(self, process: _Process, message: Heard) -> list[Outcome]:
         """Takes in a message; gives the outcomes in it."""
         if not isinstance(message, Told):
-            process.is_silent = process.is_silent or not isinstance(message, BaseException)
+            process.is_silent = process.is_silent or not isinstance(message, BaseException | Lent | Fetched)
             return []
         process.told = message
         for outcome in message.outcomes:
@@ -306,13 +368,13 @@ class Processes:
         """Passes on what a process tells; None when it ended without a word."""
         with process.forked.link.makefile("rb") as words:
             while True:
-                message: Told | Ended | None
+                message: Heard
                 try:
                     message = pickle.load(words)  # noqa: S301 - from our own fork
                 except (EOFError, OSError, pickle.UnpicklingError):
                     message = None
                 self._heard.put((process, message))
-                if not isinstance(message, Told):
+                if not isinstance(message, Told | Lent | Fetched):
                     return
 
     def _renew(self) -> None:
@@ -353,29 +415,42 @@ def _fetch(link: socket.socket, bucket: FastBucket, make: Make) -> Ended | None:
     stop = StopSignal()
     inbox: deque[list[Job]] = deque()
     fleet = make(bucket, stop)
+    turn = threading.Lock()
+
+    def say(message: Told | Lent | Fetched) -> None:
+        try:
+            with turn:
+                link.sendall(pickle.dumps(message))
+        except OSError:  # nobody is left to be told
+            raise Stopped from None
+
     try:
-        threading.Thread(target=_hear, args=(link, inbox, bucket, fleet, stop), name="hear", daemon=True).start()
+        threading.Thread(target=_hear, args=(link, inbox, bucket, fleet, stop, say), name="hear", daemon=True).start()
     except RuntimeError as error:
         return Ended(
             "ends", f"The system grants no threads to a process that fetches ({error}).", "Use fewer --processes."
         )
-    told_at = time.monotonic()
+    told_at, told_state = time.monotonic(), (True, False)
 
     def jobs() -> Iterator[list[Job]]:
         while True:
             yield inbox.popleft() if inbox else []
 
     def tell(outcomes: list[Outcome]) -> None:
-        nonlocal told_at
-        told_at = time.monotonic()
-        told = Told(outcomes, fleet.bytes_done, fleet.retries, fleet.throttled, fleet.name_now, fleet.last_good)
-        try:
-            link.sendall(pickle.dumps(told))
-        except OSError:  # nobody is left to be told
-            raise Stopped from None
+        nonlocal told_at, told_state
+        told_at, told_state = time.monotonic(), state()
+        say(
+            Told(
+                outcomes, fleet.bytes_done, fleet.retries, fleet.throttled, fleet.name_now, fleet.last_good,
+                fleet.to_lend, fleet.is_idle,
+            )
+        )  # fmt: skip
+
+    def state() -> tuple[bool, bool]:
+        return fleet.is_idle, fleet.to_lend >= LEAST_TO_LEND
 
     def every() -> None:
-        if time.monotonic() - told_at > TICK_SECONDS:
+        if time.monotonic() - told_at > TICK_SECONDS or told_state != state():
             tell([])
 
     try:
@@ -392,17 +467,40 @@ def _fetch(link: socket.socket, bucket: FastBucket, make: Make) -> Ended | None:
     return None
 
 
-def _hear(link: socket.socket, inbox: deque[list[Job]], bucket: FastBucket, fleet: Fleet, stop: StopSignal) -> None:
+def _hear(
+    link: socket.socket, inbox: deque[list[Job]], bucket: FastBucket, fleet: Fleet, stop: StopSignal,
+    say: Callable[[Told | Lent | Fetched], None],
+) -> None:  # fmt: skip
     """Takes what the run sends; its silence for good is the end."""
-    with contextlib.suppress(EOFError, OSError, pickle.UnpicklingError), link.makefile("rb") as words:
+    lent: dict[tuple[int, int], Piece] = {}
+    with contextlib.suppress(EOFError, OSError, pickle.UnpicklingError, Stopped), link.makefile("rb") as words:
         while True:
             message = pickle.load(words)  # noqa: S301 - from the process that forked us
             if isinstance(message, Keys):
                 bucket.keys = Latest(message)
             elif isinstance(message, float):
                 fleet.good_elsewhere(message)
+            elif isinstance(message, Lend):
+                pieces = fleet.lend(message.count)
+                lent |= {(piece.large.job.id, piece.number): piece for piece in pieces}
+                say(Lent(_loans(pieces)))
+            elif isinstance(message, Lent):
+                for loan in message.loans:
+                    job = Job(*loan.job)
+                    fleet.borrow(job, loan.etag, loan.numbers, lambda number, came, id=job.id: say(Fetched(id, number, came)))
+            elif isinstance(message, Fetched):
+                piece = lent.pop((message.job_id, message.number))
+                fleet.take([piece._replace(has_come=message.has_come)])
             else:
                 inbox.append([Job(*each) for each in message])
                 fleet.wake()
     stop.set(signal.SIGTERM)
     fleet.wake()
+
+
+def _loans(pieces: list[Piece]) -> list[Loan]:
+    loans: dict[int, Loan] = {}
+    for large, number, _ in pieces:
+        loan = loans.setdefault(large.job.id, Loan(tuple(large.job), large.etag, []))
+        loan.numbers.append(number)
+    return list(loans.values())
