@@ -88,15 +88,14 @@ class Fleet:
         self._lent.extend(pieces)
         self.wake()
 
-    def borrow(self, job: Job, etag: str, numbers: list[int], tell: Callable[[int, bool], None]) -> None:
-        """Has pieces of another process' object fetched here; `tell` hears of each whether it has come."""
+    def borrow(self, job: Job, etag: str, numbers: list[int], tell: Callable[[int, bool], None]) -> bool:
+        """Has pieces of another process' object fetched; `tell` hears of each. False when its file cannot be opened."""
         try:
             large = self._fetcher.borrowed(job, etag, tell)
-        except OSError:  # its own process meets that, too, and knows what it is
-            for number in numbers:
-                tell(number, False)
-        else:
-            self.take([Piece(large, number) for number in numbers])
+        except OSError:
+            return False
+        self.take([Piece(large, number) for number in numbers])
+        return True
 
     @property
     def retries(self) -> int:

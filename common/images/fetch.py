@@ -112,12 +112,16 @@ class Fetcher:
             if job.size_bytes >= LARGE_BYTES:
                 return self._begin_large(job, reader, began)
             return self._small(job, reader, began)
-        except S3Error as error:  # also OtherRegion: the listing came from here, so that is this object's trouble
+        except (S3Error, OSError) as error:
+            return self._ended_by(error, todo, job, began)
+
+    def _ended_by(self, error: S3Error | OSError, todo: Job | Piece, job: Job, began: float) -> Outcome | None:
+        """What becomes of a file or a piece that met such trouble. Raises RunEnds when it is not its own."""
+        if isinstance(error, S3Error):  # also OtherRegion: the listing came from here, so that is this object's trouble
             return self._failed(todo, job, began, str(error), error.code, of_no_use=_is_of_no_use(error))
-        except OSError as error:
-            if error.errno in _ONE_FILE:
-                return self._failed(todo, job, began, f"it cannot be kept under this name: {error.strerror}", "Name")
-            raise self._disk_trouble(error) from None
+        if error.errno in _ONE_FILE:
+            return self._failed(todo, job, began, f"it cannot be kept under this name: {error.strerror}", "Name")
+        raise self._disk_trouble(error) from None
 
     def _disk_trouble(self, error: OSError) -> RunEnds:
         if error.errno in _FULL:
@@ -261,7 +265,7 @@ class Fetcher:
     # --- in pieces -----------------------------------------------------------------------------------------------
 
     def _begin_large(self, job: Job, reader: Reader, began: float) -> Outcome | None:
-        """Fetches the first piece, which tells of the whole, and leaves the others to whoever has time."""
+        """Fetches the first piece. Its head tells of the whole: from then on whoever has time fetches the others."""
         path = self.parts / part_name(job)
         path.touch()
         large = Large(job, path, io.FileIO(path, "r+b"), job.etag, began, set())
@@ -271,10 +275,22 @@ class Fetcher:
         self.count(min(len(done) * PIECE_BYTES, job.size_bytes))
         if not large.waiting:
             return self._finish_large(large)
-        first = min(large.waiting)
+        first, *others = (Piece(large, number) for number in sorted(large.waiting))
+        shared = False
+
+        def share() -> None:
+            nonlocal shared
+            if not shared:
+                shared = True
+                self.spread(others)
+
         try:
-            self._get_piece(large, first, reader)
-        except (Changed, KeyFailed) as error:
+            self._get_piece(large, first.number, reader, share)
+        except (S3Error, OSError) as error:
+            if shared:  # then it is a piece like the others, and one of them tells what became of the file
+                return self._ended_by(error, first, job, began)
+            if not isinstance(error, Changed | KeyFailed):
+                raise
             if _is_of_no_use(error):
                 _forget(large)
             if isinstance(error, KeyFailed) and error.code != "NoRanges":
@@ -283,15 +299,15 @@ class Fetcher:
             outcome = self._small(job, reader, began)
             _forget(large)
             return outcome
-        self.spread([Piece(large, number) for number in sorted(large.waiting) if number != first])
-        return self._piece_done(large, first)
+        return self._piece_done(large, first.number)
 
     def _piece(self, piece: Piece, reader: Reader) -> Outcome | None:
         large, number = piece.large, piece.number
         if large.over:
             return None
         if large.tell is not None:
-            return self._lent(large, number, reader, large.tell)
+            self._lent(large, number, reader, large.tell)
+            return None
         if not piece.has_come:
             self._get_piece(large, number, reader)
         return self._piece_done(large, number)
@@ -310,10 +326,11 @@ class Fetcher:
         else:
             tell(number, True)
 
-    def _get_piece(self, large: Large, number: int, reader: Reader) -> None:
-        self._patiently(large.job, lambda: self._get_piece_once(large, number, reader))
+    def _get_piece(self, large: Large, number: int, reader: Reader, begun: Callable[[], None] = lambda: None) -> None:
+        """`begun` is called when its head has come and is what was expected."""
+        self._patiently(large.job, lambda: self._get_piece_once(large, number, reader, begun))
 
-    def _get_piece_once(self, large: Large, number: int, reader: Reader) -> None:
+    def _get_piece_once(self, large: Large, number: int, reader: Reader, begun: Callable[[], None]) -> None:
         first = at = number * PIECE_BYTES
         count = min(PIECE_BYTES, large.job.size_bytes - first)
 
@@ -323,6 +340,7 @@ class Fetcher:
             if head.size_bytes != large.job.size_bytes or (large.etag and head.etag and head.etag != large.etag):
                 raise Changed("the object changed while it was fetched", "Changed")
             large.encrypted = large.encrypted or head.encrypted
+            begun()
 
         def use(piece: memoryview) -> None:
             written = 0

@@ -12,27 +12,25 @@ import gc
 import os
 import pickle
 import queue
-import signal
 import socket
 import struct
 import sys
 import threading
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from common import log
 from common.exits import Exit, RunEnds
 from common.forked import Forked, can_fork
-from common.images.crew import TICK_SECONDS, Fleet
-from common.images.fetch import LARGE_BYTES, Outcome, Piece
+from common.images.crew import TICK_SECONDS
+from common.images.fetch import LARGE_BYTES, Outcome
+from common.images.messages import LEAST_TO_LEND, Ended, Fetched, Heard, Lend, Lent, Told
 from common.images.plan import Job
+from common.images.process import Latest, Make, be_a_process
 from common.s3.errors import CredentialsRefused
 from common.s3.fast import FastBucket
-from common.s3.signing import Keys
 from common.waiting import Deadline, Stopped, StopSignal
 
 MOST_PROCESSES = 4
@@ -48,80 +46,13 @@ MOST_AHEAD, MOST_AHEAD_BYTES = 512, 64 << 20
 # for its own workers (`crew.LAST_SECONDS`).
 DEAF_SECONDS = 60.0
 END_SECONDS = 0.4
-# So many pieces of large objects must wait in a process before it is asked for half of them.
-LEAST_TO_LEND = 2
 KEYS_EVERY_SECONDS = 1.0
 # How often the processes hear whether something came in another one.
 GOOD_EVERY_SECONDS = 0.25
 
 
-class Told(NamedTuple):
-    """What a process tells: outcomes since the last time, and its figures since its start."""
-
-    outcomes: list[Outcome]
-    bytes_done: int
-    retries: int
-    throttled: int
-    name_now: str
-    last_good: float = 0.0  # see `Pace`; the monotonic clock is the same in all processes
-    to_lend: int = 0  # see `Fleet`
-    is_idle: bool = True
-
-
-class Ended(NamedTuple):
-    """Why a process is at its end before the run is. `kind`: "ends" (RunEnds), "refused" (CredentialsRefused), "fault"."""
-
-    kind: str
-    why: str = ""
-    remedy: str = ""
-    exit_code: int = Exit.NOTHING_WORKED
-
-
-class Lend(NamedTuple):
-    """What a process is asked: to give up so many of its pieces, for another one."""
-
-    count: int
-
-
-class Loan(NamedTuple):
-    """Pieces of one object, which is brought together elsewhere."""
-
-    job: tuple[Any, ...]
-    etag: str
-    numbers: list[int]
-
-
-class Lent(NamedTuple):
-    """What a process answers to `Lend`; passed on to the other one."""
-
-    loans: list[Loan]
-
-
-class Fetched(NamedTuple):
-    """What became of a piece that was lent."""
-
-    job_id: int
-    number: int
-    has_come: bool
-
-
 class WorkerFault(Exception):
     """A fault of the program in one of the processes; the text is its traceback."""
-
-
-@dataclass(frozen=True)
-class Latest:
-    """The keys that a process was given last, in place of what asks botocore for them."""
-
-    keys: Keys | None
-
-    def __call__(self) -> Keys | None:
-        return self.keys
-
-
-Heard = Told | Ended | Lent | Fetched | BaseException | None
-# Builds the workers of one process, in that process.
-Make = Callable[[FastBucket, StopSignal], Fleet]
 
 
 def count_for(jobs: int, size_bytes: int, workers: int, wanted: int = 0) -> int:
@@ -215,7 +146,7 @@ class Processes:
                 other.close()
             if self._bucket.renews:
                 self._bucket.keys = Latest(self._keys)
-            _be_a_process(link, self._bucket, make)
+            be_a_process(link, self._bucket, make)
 
         return body
 
@@ -281,7 +212,7 @@ class Processes:
             process.send([tuple(job) for job in jobs])
 
     def _even_out(self) -> None:
-        """Has those with pieces of large objects to spare lend some to those without work."""
+        """Has a process with pieces of large objects to spare lend half of them to one that has nothing left to do."""
         for idle in self._processes:
             lenders = [each for each in self._processes if each.told.to_lend >= LEAST_TO_LEND and not each.lends_to]
             if idle.told.is_idle and lenders:
@@ -290,25 +221,30 @@ class Processes:
                 lender.lends_to = idle
                 lender.send(Lend(lender.told.to_lend // 2))
 
-    def _pass_on(self, process: _Process, message: Lent | Fetched) -> None:
-        match message:
-            case Lent(loans):
-                to, process.lends_to = process.lends_to, None
-                process.told = process.told._replace(to_lend=0)
-                if to is not None and loans:
-                    to.send(message)
-            case Fetched(job_id):
-                for owner in self._processes:
-                    if job_id in owner.open:
-                        owner.send(message)
+    def _pass_on(self, process: _Process, message: Lent | Fetched) -> RunEnds | None:
+        """Gives what ends the run: what else came at the same time must not be lost for it."""
+        to: list[_Process | None] = []
+        if isinstance(message, Fetched):
+            process.told = process.told._replace(bytes_done=message.bytes_done)
+            to = [each for each in self._processes if each.forked.pid == message.lender]
+        else:
+            process.told = process.told._replace(to_lend=0)  # until it tells again
+            to, process.lends_to = [process.lends_to] if message.loans else [], None
+        try:
+            for each in to:
+                if each is not None:
+                    each.send(message)
+        except RunEnds as ending:
+            return ending
+        return None
 
     def _tell_good(self) -> None:
-        """Tells those at work when something last came: one that meets bad files only must not take the server for gone."""
+        """Tells all when something last came: one that meets bad files only must not take the server for gone."""
         last_good = max(process.told.last_good for process in self._processes)
         if last_good - self._good_told > GOOD_EVERY_SECONDS:
             self._good_told = last_good
             for process in self._processes:
-                if process.open and process.told.last_good < last_good:
+                if process.told.last_good < last_good:
                     process.send(last_good)
 
     def _collect(self) -> tuple[list[Outcome], BaseException | None]:
@@ -320,7 +256,7 @@ class Processes:
             while True:
                 done += self._take(process, message)
                 if isinstance(message, Lent | Fetched):
-                    self._pass_on(process, message)
+                    problem = problem or self._pass_on(process, message)
                 elif not isinstance(message, Told):
                     problem = problem or self._problem(process, message)
                 process, message = self._heard.get_nowait()
@@ -398,109 +334,3 @@ class Processes:
         patience = Deadline(END_SECONDS)
         for process in self._processes:
             process.forked.end(patience)
-
-
-# --- within a new process ------------------------------------------------------------------------------------------
-
-
-def _be_a_process(link: socket.socket, bucket: FastBucket, make: Make) -> None:
-    """Fetches what it is told to, until it is told to end or nobody is left to tell it."""
-    with contextlib.suppress(OSError):  # nobody is left to be told
-        ended = _fetch(link, bucket, make)
-        if ended is not None:
-            link.sendall(pickle.dumps(ended))
-
-
-def _fetch(link: socket.socket, bucket: FastBucket, make: Make) -> Ended | None:
-    stop = StopSignal()
-    inbox: deque[list[Job]] = deque()
-    fleet = make(bucket, stop)
-    turn = threading.Lock()
-
-    def say(message: Told | Lent | Fetched) -> None:
-        try:
-            with turn:
-                link.sendall(pickle.dumps(message))
-        except OSError:  # nobody is left to be told
-            raise Stopped from None
-
-    try:
-        threading.Thread(target=_hear, args=(link, inbox, bucket, fleet, stop, say), name="hear", daemon=True).start()
-    except RuntimeError as error:
-        return Ended(
-            "ends", f"The system grants no threads to a process that fetches ({error}).", "Use fewer --processes."
-        )
-    told_at, told_state = time.monotonic(), (True, False)
-
-    def jobs() -> Iterator[list[Job]]:
-        while True:
-            yield inbox.popleft() if inbox else []
-
-    def tell(outcomes: list[Outcome]) -> None:
-        nonlocal told_at, told_state
-        told_at, told_state = time.monotonic(), state()
-        say(
-            Told(
-                outcomes, fleet.bytes_done, fleet.retries, fleet.throttled, fleet.name_now, fleet.last_good,
-                fleet.to_lend, fleet.is_idle,
-            )
-        )  # fmt: skip
-
-    def state() -> tuple[bool, bool]:
-        return fleet.is_idle, fleet.to_lend >= LEAST_TO_LEND
-
-    def every() -> None:
-        if time.monotonic() - told_at > TICK_SECONDS or told_state != state():
-            tell([])
-
-    try:
-        for outcomes in fleet.outcomes(jobs(), every):
-            tell(outcomes)
-    except Stopped:
-        return None
-    except CredentialsRefused as error:
-        return Ended("refused", error.why, error.remedy)
-    except RunEnds as error:
-        return Ended("ends", error.why, error.remedy, error.exit_code)
-    except Exception:  # noqa: BLE001 - told to the run, which tells the user
-        return Ended("fault", traceback.format_exc())
-    return None
-
-
-def _hear(
-    link: socket.socket, inbox: deque[list[Job]], bucket: FastBucket, fleet: Fleet, stop: StopSignal,
-    say: Callable[[Told | Lent | Fetched], None],
-) -> None:  # fmt: skip
-    """Takes what the run sends; its silence for good is the end."""
-    lent: dict[tuple[int, int], Piece] = {}
-    with contextlib.suppress(EOFError, OSError, pickle.UnpicklingError, Stopped), link.makefile("rb") as words:
-        while True:
-            message = pickle.load(words)  # noqa: S301 - from the process that forked us
-            if isinstance(message, Keys):
-                bucket.keys = Latest(message)
-            elif isinstance(message, float):
-                fleet.good_elsewhere(message)
-            elif isinstance(message, Lend):
-                pieces = fleet.lend(message.count)
-                lent |= {(piece.large.job.id, piece.number): piece for piece in pieces}
-                say(Lent(_loans(pieces)))
-            elif isinstance(message, Lent):
-                for loan in message.loans:
-                    job = Job(*loan.job)
-                    fleet.borrow(job, loan.etag, loan.numbers, lambda number, came, id=job.id: say(Fetched(id, number, came)))
-            elif isinstance(message, Fetched):
-                piece = lent.pop((message.job_id, message.number))
-                fleet.take([piece._replace(has_come=message.has_come)])
-            else:
-                inbox.append([Job(*each) for each in message])
-                fleet.wake()
-    stop.set(signal.SIGTERM)
-    fleet.wake()
-
-
-def _loans(pieces: list[Piece]) -> list[Loan]:
-    loans: dict[int, Loan] = {}
-    for large, number, _ in pieces:
-        loan = loans.setdefault(large.job.id, Loan(tuple(large.job), large.etag, []))
-        loan.numbers.append(number)
-    return list(loans.values())

@@ -337,8 +337,10 @@ class Download:
         parts = parts_of(self.folder)
         allow_files(settings.workers)
 
+        large = counts.bytes_to_fetch > counts.to_fetch * LARGE_BYTES
+
         def make(bucket: Bucket, stop: StopSignal) -> Fleet:
-            pace = Pace(settings.workers // count, min(1.0, processors() / count), count)
+            pace = Pace(settings.workers // count, min(1.0, processors() / count), count, large=large)
 
             def fetcher(fleet: Fleet) -> Fetcher:
                 return Fetcher(

@@ -183,6 +183,67 @@ def test_pieces_are_kept_unless_the_object_is_another_one_or_gone(fetcher, tmp_p
     assert not list((tmp_path / "parts").glob("*.part"))
 
 
+class Pieces:
+    """A connection that brings any piece; `meanwhile` is called between its head and its body."""
+
+    def __init__(self, meanwhile=lambda: None) -> None:
+        self.meanwhile = meanwhile
+
+    def get(self, key: str, begin, use, *, first: int, count: int, **_: object) -> Head:
+        begin(Head(SIZE, "e"))
+        self.meanwhile()
+        for _number in range(count // (1 << 20)):
+            use(memoryview(bytes([first // PIECE_BYTES]) * (1 << 20)))
+        return Head(SIZE, "e")
+
+
+@pytest.fixture
+def begun(fetcher) -> list[Piece]:
+    """What the first piece of an object has left to the others."""
+    (fetcher.folder / "parts").mkdir(exist_ok=True)
+    pieces: list[Piece] = []
+    fetcher.spread = pieces.extend
+    fetcher.retry_seconds = 0
+    fetcher.pace.gave_up = lambda: 1  # no end of the run
+    return pieces
+
+
+JOB = Job(1, "a.jpg", "p/a.jpg", SIZE, "e")
+
+
+def test_the_other_pieces_begin_as_soon_as_the_head_of_the_first_has_come(fetcher, begun):
+    others: list[object] = []
+    meanwhile = lambda: others.extend(fetcher.work(piece, Pieces()) for piece in begun)  # noqa: E731
+    outcome = fetcher.work(JOB, Pieces(meanwhile))
+    assert [piece.number for piece in begun] == [1, 2] and others == [None, None]
+    assert outcome is not None and not outcome.reason
+    assert (fetcher.folder / "a.jpg").read_bytes() == b"".join(bytes([n]) * PIECE_BYTES for n in range(3))
+
+
+def test_a_file_of_which_another_piece_failed_while_the_first_came_fails_once(fetcher, begun):
+    told = []
+    gone = Fails(failure(404, "NoSuchKey", ""))
+    outcome = fetcher.work(JOB, Pieces(lambda: told.append(fetcher.work(begun[0], gone))))
+    assert outcome is None and len(told) == 1 and told[0].code == "NoSuchKey"
+    assert not (fetcher.folder / "a.jpg").exists() and not list((fetcher.folder / "parts").iterdir())
+
+
+@pytest.mark.parametrize("error", [failure(403, "AccessDenied", ""), OSError(errno.EFBIG, "File too large")])
+def test_a_file_whose_first_piece_fails_after_its_head_fails_once(fetcher, begun, error):
+    def fails() -> None:
+        raise error
+
+    outcome = fetcher.work(JOB, Pieces(fails))
+    assert outcome is not None and outcome.reason
+    assert [fetcher.work(piece, Pieces()) for piece in begun] == [None, None]
+    assert not (fetcher.folder / "a.jpg").exists()
+
+
+def test_nobody_begins_with_pieces_of_an_object_that_is_another_one(fetcher, begun):
+    outcome = fetcher.work(JOB, Fails(Head(SIZE, "f")))
+    assert outcome is not None and begun == []
+
+
 def test_a_large_file_that_cannot_have_its_name_is_kept_for_the_next_run(fetcher, large):
     (fetcher.folder / "a.jpg" / "x").mkdir(parents=True)
     with pytest.raises(IsADirectoryError):
