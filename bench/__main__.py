@@ -26,6 +26,7 @@ def main() -> int:
         "downloader", help="downloader.py --mode images beside s5cmd, rclone, aws s3 cp, boto3, obstore"
     )
     three.add_argument("--quick", action="store_true", help="small figures: shows that it works, says little of speed")
+    three.add_argument("--only", action="append", choices=downloader.SCENARIOS, help="this one; may be repeated")
     three.add_argument("--rounds", type=int, default=3, help="how often each is measured; medians count")
     three.add_argument("--work", type=Path, default=downloader.TMPFS, help="where the files go meanwhile (4 GB)")
     three.add_argument("--write", type=Path, help="also writes the tables to this file, as Markdown")
@@ -40,7 +41,8 @@ def main() -> int:
     chosen.work.mkdir(parents=True, exist_ok=True)
     if chosen.what == "downloader":
         with tempfile.TemporaryDirectory(prefix="bench-", dir=chosen.work) as work:
-            results = downloader.scenarios(Path(work), quick=chosen.quick, rounds=chosen.rounds)
+            only = chosen.only or downloader.SCENARIOS
+            results = downloader.scenarios(Path(work), quick=chosen.quick, rounds=chosen.rounds, only=only)
         for result in results:
             show(result)
         if chosen.write:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import statistics
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from bench import s3_peers, s3_server
@@ -12,7 +13,7 @@ from bench.measure import Failed, Ran, peak_of_all, run
 from bench.s3_peers import PEERS, command, environment
 from bench.s3_server import S3Server
 from bench.tables import Result
-from common.text import size
+from common.text import plural, size
 
 OURS = "downloader.py"
 NEEDS = {
@@ -26,10 +27,13 @@ SLOW = ("aws s3 cp", "boto3 transfer manager")
 MEMORY_NAMES = 1_000_000
 MEMORY_GOAL_BYTES = 200e6
 TMPFS = Path("/dev/shm")
+SIZES = {"small": (5000, 20_000), "middle": (500, 1 << 20), "large": (4, 256 << 20), "single": (1, 1 << 30)}
+QUICK = {"small": (500, 20_000), "middle": (50, 1 << 20), "large": (2, 64 << 20), "single": (1, 128 << 20)}
+SCENARIOS = (*SIZES, "listing", "memory")
 
 
-def scenarios(folder: Path, *, quick: bool, rounds: int) -> list[Result]:
-    """All of them; the server's files and what is fetched lie on tmpfs."""
+def scenarios(folder: Path, *, quick: bool, rounds: int, only: Sequence[str] = SCENARIOS) -> list[Result]:
+    """Those of `only`; the server's files and what is fetched lie on tmpfs."""
     if reason := s3_server.why_not():
         raise Failed(reason)
     missing = s3_peers.install()
@@ -37,21 +41,18 @@ def scenarios(folder: Path, *, quick: bool, rounds: int) -> list[Result]:
     for line in left_out:
         print(line)
     peers = [OURS, *(peer for peer, package in NEEDS.items() if package not in missing)]
-    sizes = (
-        [("small", 500, 20_000), ("middle", 50, 1 << 20), ("large", 2, 64 << 20)]
-        if quick
-        else [("small", 5000, 20_000), ("middle", 500, 1 << 20), ("large", 4, 256 << 20)]
-    )
+    sizes = {name: each for name, each in (QUICK if quick else SIZES).items() if name in only}
     results = []
     with S3Server(folder / "server") as server:
-        for bucket, count, size_bytes in sizes:
-            server.make(bucket, count, size_bytes)
         server.make("many", 10_000 if quick else 100_000, 20_000, only_listed=True)
-        for bucket, count, size_bytes in sizes:
+        for bucket, (count, size_bytes) in sizes.items():
+            server.make(bucket, count, size_bytes)
             results.append(_fetching(server, folder, bucket, count, size_bytes, peers, rounds))
             shutil.rmtree(server.root / bucket)
-        results.append(_listing(server, folder, 10_000 if quick else 100_000, rounds))
-        results.append(_memory(server, folder, 20_000 if quick else MEMORY_NAMES))
+        if "listing" in only:
+            results.append(_listing(server, folder, 10_000 if quick else 100_000, rounds))
+        if "memory" in only:
+            results.append(_memory(server, folder, 20_000 if quick else MEMORY_NAMES))
     results[0].how += " " + " ".join(left_out)
     return results
 
@@ -72,7 +73,7 @@ def _fetching(
     ways = [(tls, delay) for delay in (False, True) for tls in (False, True) if not delay or s3_server.has_delay()]
     titles = [f"{'TLS' if tls else 'plain'}, {30 if delay else 0} ms" for tls, delay in ways]
     result = Result(
-        f"{count:,} objects of {size(size_bytes)}",
+        f"{plural(count, 'object')} of {size(size_bytes)}",
         f"Whole processes, from start to end, into an empty folder on tmpfs; medians of {rounds} in turns (aws s3 cp and "
         "boto3: 1, and without the delay only); ratios are medians of those of each round. nginx on the same cores; the "
         f"delay is before the first byte of each object. {OURS} also reads a CSV, lists, matches, checks sizes, and keeps a "

@@ -14,7 +14,7 @@ from common.exits import RunEnds
 from common.images.fetch import LARGE_BYTES, Fetcher, Outcome, Piece
 from common.images.pace import LOOK_EVERY_SECONDS, Pace
 from common.images.plan import Job
-from common.s3.bucket import Bucket
+from common.s3.bucket import Bucket, Reader
 from common.waiting import Deadline, Stopped, StopSignal
 
 # So many jobs wait for a worker at most; more would only cost memory.
@@ -72,7 +72,7 @@ class Fleet:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing waits for a worker, and nothing is begun that will be more than one worker's."""
+        """Whether nothing waits for a worker, nor will soon: a large object that is begun becomes many pieces."""
         return not (self._begun or self._waiting)
 
     def lend(self, most: int) -> list[Piece]:
@@ -217,16 +217,11 @@ class Fleet:
                 return
             self._threads.append(thread)
 
-    @contextlib.contextmanager
-    def _beginning(self, todo: Job | Piece) -> Iterator[None]:
-        large = isinstance(todo, Job) and todo.size_bytes >= LARGE_BYTES
-        if not large:
-            yield
-            return
+    def _begin_large(self, todo: Job | Piece, reader: Reader) -> Outcome | None:
         with self._lock:
             self._begun += 1
         try:
-            yield
+            return self._fetcher.work(todo, reader)
         finally:
             with self._lock:
                 self._begun -= 1
@@ -248,8 +243,8 @@ class Fleet:
                         time.sleep(IDLE_SECONDS)
                         continue
                     self.name_now = todo.large.job.path if isinstance(todo, Piece) else todo.path
-                    with self._beginning(todo):
-                        outcome = self._fetcher.work(todo, reader)
+                    is_large = isinstance(todo, Job) and todo.size_bytes >= LARGE_BYTES
+                    outcome = (self._begin_large if is_large else self._fetcher.work)(todo, reader)
                     if outcome is not None:
                         self._done.put(outcome)
         except BaseException as error:  # noqa: BLE001 - handed to the main thread, which raises it

@@ -98,16 +98,15 @@ class Pace:
         Where other programs use the processors, or the line is full, more connections bring nothing but switching.
         """
         at, cpu = time.monotonic(), time.process_time()
-        since, cpu_then, spare_then, bytes_then = self._period
-        passed = at - since
-        if passed < LOOK_EVERY_SECONDS:
-            return self.limit
-        spare = self._spare()
         if self._from_first_byte and bytes_done:
             # How long a large object was waited for says nothing about the speed it then comes with.
             self._from_first_byte = False
-            self._period = (at, cpu, spare, bytes_done)
+            self._period = (at, cpu, self._spare(), bytes_done)
+        since, cpu_then, spare_then, bytes_then = self._period
+        passed = at - since
+        if passed < (PERIOD_SECONDS if self._large else LOOK_EVERY_SECONDS):
             return self.limit
+        spare = self._spare()
         busy, rate = (cpu - cpu_then) / passed, (bytes_done - bytes_then) / passed
         has_spare = not self._large or spare - spare_then > SPARE * passed * (os.cpu_count() or 1)
         grew_at, rate_before = self._grew
@@ -121,7 +120,7 @@ class Pace:
                 self.limit = min(self._most, self.limit * (4 if busy < self._busy / 3 else 2))
                 self._grew = (at, rate)
                 self._period = (at, cpu, spare, bytes_done)
-            elif passed > PERIOD_SECONDS:
+            elif passed >= PERIOD_SECONDS:
                 self._period = (at, cpu, spare, bytes_done)
             return self.limit
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import time
+from pathlib import Path
 
 import pytest
 
 from common.images.pace import (
+    FIRST_FOR_LARGE,
     FIRST_WORKERS,
     LEAST_FIRST,
     MOST_UNHEARD,
@@ -96,3 +99,67 @@ def test_a_busy_server_halves_them_once_a_second_and_they_stay_so_for_a_while(cl
     assert limits(pace, clock, 1000, 2000, 4000) == [8, 8, 8]
     clock.pass_time(11, 5.0, 100_000)
     assert pace.look(clock.bytes, more_to_do=True) == 16
+
+
+@pytest.fixture
+def spare(monkeypatch) -> list[float]:
+    """How many seconds the processors have had nothing to do, as the system tells."""
+    seconds = [0.0]
+    monkeypatch.setattr(Pace, "_spare", lambda pace: seconds[0])
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    return seconds
+
+
+def test_large_objects_begin_with_fewer_and_no_more_come_before_the_first_byte(clock, spare):
+    assert [Pace(100, processes=count, large=True).limit for count in (1, 2, 4)] == [FIRST_FOR_LARGE, 4, LEAST_FIRST]
+    assert limits(Pace(100, large=True), clock, 0, 0, 0, busy=0.0) == [FIRST_FOR_LARGE] * 3
+
+
+def test_for_large_objects_more_are_tried_only_while_the_processors_have_time_to_spare(clock, spare):
+    pace = Pace(100, large=True)
+    seen = []
+    for share in (1.0, 1.0, 0.1, 0.1, 0.5):  # of the first, all is waiting for the first byte
+        spare[0] += share * 4 * 0.3
+        clock.pass_time(0.3, 0.15, 1000)
+        seen.append(pace.look(clock.bytes, more_to_do=True))
+    assert seen[:2] == [FIRST_FOR_LARGE, 2 * FIRST_FOR_LARGE]
+    assert seen[2:4] == [2 * FIRST_FOR_LARGE] * 2
+    pace = Pace(100, large=True)
+    clock.pass_time(0.3, 0.0, 1)
+    pace.look(clock.bytes, more_to_do=True)
+    seen = []
+    for _ in range(5):  # nobody has anything to spare
+        clock.pass_time(0.3, 0.1, 1000)
+        seen.append(pace.look(clock.bytes, more_to_do=True))
+    assert seen == [FIRST_FOR_LARGE] * 5
+
+
+def test_a_moment_says_nothing_about_large_objects(clock, spare):
+    pace = Pace(100, large=True)
+    clock.pass_time(0.3, 0.0, 1)
+    pace.look(clock.bytes, more_to_do=True)
+    for _ in range(4):
+        spare[0] += 0.2
+        clock.pass_time(PERIOD_SECONDS / 5, 0.01, 1000)
+        assert pace.look(clock.bytes, more_to_do=True) == FIRST_FOR_LARGE
+    spare[0] += 0.2
+    clock.pass_time(PERIOD_SECONDS / 4, 0.01, 1000)
+    assert pace.look(clock.bytes, more_to_do=True) > FIRST_FOR_LARGE
+
+
+@pytest.mark.skipif(not Path("/proc/stat").exists(), reason="this system has no /proc/stat")
+def test_what_the_processors_have_to_spare_is_read_from_the_system():
+    pace = Pace(100, large=True)
+    before, began = pace._spare(), time.monotonic()
+    time.sleep(0.2)
+    assert 0 <= pace._spare() - before <= (time.monotonic() - began + 0.1) * (os.cpu_count() or 1)
+    assert before > 0
+
+
+def test_where_the_system_does_not_tell_it_does_not_count(clock, monkeypatch):
+    def fails(*_: object) -> None:
+        raise FileNotFoundError
+
+    monkeypatch.setattr("builtins.open", fails)
+    pace = Pace(100, large=True)
+    assert limits(pace, clock, 1000, 2000, 4000, busy=0.5)[1:] == [2 * FIRST_FOR_LARGE, 4 * FIRST_FOR_LARGE]
