@@ -116,6 +116,10 @@ class Fleet:
         """There is something new to be done or to be seen: nobody need wait for an outcome."""
         self._done.put(None)
 
+    def fail(self, error: BaseException) -> None:
+        """`outcomes` raises it, as if a worker had met it."""
+        self._done.put(error)
+
     def close(self) -> None:
         """Ends what is at work, when `outcomes` was not asked until its end."""
         if not self._closing:
@@ -248,4 +252,4 @@ class Fleet:
                     if outcome is not None:
                         self._done.put(outcome)
         except BaseException as error:  # noqa: BLE001 - handed to the main thread, which raises it
-            self._done.put(error)
+            self.fail(error)

@@ -154,23 +154,26 @@ def _hear(
     lending: Lending,
     stop: StopSignal,
 ) -> None:
-    """Takes what the run sends; its silence for good is the end."""
-    with contextlib.suppress(EOFError, OSError, pickle.UnpicklingError, Stopped), link.makefile("rb") as words:
-        while True:
-            match message := pickle.load(words):  # noqa: S301 - from the process that forked us
-                case Keys():
-                    bucket.keys = Latest(message)
-                case float():
-                    fleet.good_elsewhere(message)
-                case Lend(most):
-                    lending.lend(most)
-                case Lent(loans):
-                    for loan in loans:
-                        lending.borrow(loan)
-                case Fetched():
-                    lending.take_back(message)
-                case _:
-                    inbox.append([Job(*each) for each in message])
-                    fleet.wake()
+    """Takes what the run sends; its silence for good is the end, and so is a fault here: the run would wait for ever."""
+    try:
+        with contextlib.suppress(EOFError, OSError, pickle.UnpicklingError, Stopped), link.makefile("rb") as words:
+            while True:
+                match message := pickle.load(words):  # noqa: S301 - from the process that forked us
+                    case Keys():
+                        bucket.keys = Latest(message)
+                    case float():
+                        fleet.good_elsewhere(message)
+                    case Lend(most):
+                        lending.lend(most)
+                    case Lent(loans):
+                        for loan in loans:
+                            lending.borrow(loan)
+                    case Fetched():
+                        lending.take_back(message)
+                    case _:
+                        inbox.append([Job(*each) for each in message])
+                        fleet.wake()
+    except BaseException as error:  # noqa: BLE001 - raised in the main thread
+        fleet.fail(error)
     stop.set(signal.SIGTERM)
     fleet.wake()

@@ -17,7 +17,8 @@ from common.images.crew import Fleet
 from common.images.fetch import Fetcher, Outcome, part_name
 from common.images.pace import Pace
 from common.images.plan import Job
-from common.images.processes import Processes
+from common.images.process import Lending
+from common.images.processes import Processes, WorkerFault
 from common.s3.bucket import Head
 from common.s3.errors import Changed, KeyFailed
 from common.waiting import Deadline, Stopped, StopSignal
@@ -181,3 +182,12 @@ def test_several_large_objects_all_come(bucket_with, tmp_path):
     assert sorted(each.job.id for each in outcomes) == list(range(5)) and not any(each.reason for each in outcomes)
     for job in jobs:
         assert (tmp_path / "out" / job.path).read_bytes() == OBJECT
+
+
+def test_a_fault_in_who_hears_the_run_ends_the_run_as_a_fault(bucket_with, tmp_path, monkeypatch):
+    def fails(*_: object) -> None:
+        raise TypeError("a fault of ours")
+
+    monkeypatch.setattr(Lending, "borrow", fails)
+    with several(bucket_with(), tmp_path / "out") as made, pytest.raises(WorkerFault, match="a fault of ours"):
+        fetched(made, JOB)
