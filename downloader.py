@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         opener = Opener()
     import argparse
 
-    from common.run import frame
+    from common.run import Run, frame
 
     parser = argparse.ArgumentParser(
         prog="downloader.py",
@@ -55,11 +55,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         add_dataset_arguments(parser)
         return frame(DatasetSettings, parser, argv, run_datasets, also_check=what_is_missing)
     if mode == "images":
-        from common.images.run import run_images
-        from common.images.settings import ImageSettings, add_image_arguments, what_is_missing
+        from common.images.settings import ImageSettings, add_image_arguments, what_is_missing, with_address
 
         add_image_arguments(parser)
-        return frame(ImageSettings, parser, argv, lambda run: run_images(run, opener), also_check=what_is_missing)
+
+        def fetch(run: Run[ImageSettings]) -> int:
+            opener.begin(with_address(run.settings).reach)
+            from common.images.run import run_images  # takes as long as the answer does
+
+            return run_images(run, opener)
+
+        return frame(ImageSettings, parser, argv, fetch, also_check=what_is_missing)
     parser.parse_known_args(argv)  # says what is wrong with the mode; flags are those of a mode
     parser.print_usage(sys.stderr)
     print("configuration: say what to download: --mode datasets, or --mode images --csv-file FILE", file=sys.stderr)

@@ -155,7 +155,8 @@ class Fleet:
             if ending is None:
                 more_to_do = self._waiting > len(self._threads)
                 self._hire(self._pace.look(self.bytes_done, more_to_do=more_to_do))
-            done, problem = self._collect(LOOK_EVERY_SECONDS if more_to_do and self._pace.may_grow else TICK_SECONDS)
+            patience = LOOK_EVERY_SECONDS if more_to_do and self._pace.may_grow else TICK_SECONDS
+            done, problem = self._collect(patience, gather=open_jobs > 1)
             open_jobs -= len(done)
             if done:
                 yield done
@@ -185,13 +186,13 @@ class Fleet:
             done += self._collect(0.0)[0]
         return done
 
-    def _collect(self, patience_seconds: float) -> tuple[list[Outcome], BaseException | None]:
+    def _collect(self, patience_seconds: float, *, gather: bool = True) -> tuple[list[Outcome], BaseException | None]:
         """What is done by now; waits so long for the first, and then for those that come with it."""
         done: list[Outcome] = []
         problem: BaseException | None = None
         with contextlib.suppress(queue.Empty):
             item = self._done.get(timeout=patience_seconds)
-            if item is not None:
+            if item is not None and gather:
                 # Nobody who puts an outcome there must wake us up for it: that costs as much as fetching a small object.
                 time.sleep(GATHER_SECONDS)
             while True:

@@ -32,7 +32,7 @@ from common.images.plan import Plan
 from common.images.processes import Processes, count_for, processors
 from common.images.report import Report
 from common.images.screen import AnalysisLine, DownloadBar
-from common.images.settings import ImageSettings
+from common.images.settings import ImageSettings, with_address
 from common.run import Run, put, say
 from common.s3.address import source_of
 from common.s3.bucket import Bucket
@@ -84,20 +84,6 @@ def run_images(run: Run[ImageSettings], open_bucket: Callable[[Reach], Bucket]) 
         contextlib.closing(report_of(run, settings, bucket, layout)) as report,
     ):
         return Download(run, settings, bucket, plan, report).whole(layout)
-
-
-def with_address(settings: ImageSettings) -> ImageSettings:
-    """--s3-prefix s3://bucket/folder names the bucket too. A leading `/`, which people write and keys rarely have, goes."""
-    prefix, bucket = settings.s3_prefix, settings.bucket
-    if prefix.startswith("s3://"):
-        named, _, prefix = prefix.removeprefix("s3://").partition("/")
-        if bucket and bucket != named:
-            what = (
-                f"CVAT_IMAGES_S3_PREFIX={settings.s3_prefix!r} and CVAT_IMAGES_BUCKET={bucket!r} contradict each other."
-            )
-            raise RunEnds(what, "Keep one of the buckets.", Exit.BAD_CONFIGURATION)
-        bucket = named
-    return settings.model_copy(update={"bucket": bucket, "s3_prefix": prefix.lstrip("/")})
 
 
 def plan_of(settings: ImageSettings, bucket: Bucket) -> Plan:

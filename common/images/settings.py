@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from common.exits import Exit, RunEnds
 from common.s3.settings import S3Settings
 from common.settings import absolute
 
@@ -88,6 +89,20 @@ class ImageSettings(S3Settings):
         if info.field_name == "csv_file" and str(value) == "-":
             return Path("/dev/stdin")
         return absolute(value) if value else None
+
+
+def with_address(settings: ImageSettings) -> ImageSettings:
+    """--s3-prefix s3://bucket/folder names the bucket too. A leading `/`, which people write and keys rarely have, goes."""
+    prefix, bucket = settings.s3_prefix, settings.bucket
+    if prefix.startswith("s3://"):
+        named, _, prefix = prefix.removeprefix("s3://").partition("/")
+        if bucket and bucket != named:
+            what = (
+                f"CVAT_IMAGES_S3_PREFIX={settings.s3_prefix!r} and CVAT_IMAGES_BUCKET={bucket!r} contradict each other."
+            )
+            raise RunEnds(what, "Keep one of the buckets.", Exit.BAD_CONFIGURATION)
+        bucket = named
+    return settings.model_copy(update={"bucket": bucket, "s3_prefix": prefix.lstrip("/")})
 
 
 def add_image_arguments(parser: argparse.ArgumentParser) -> None:

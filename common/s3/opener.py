@@ -29,8 +29,19 @@ class Opener:
 
     def __init__(self) -> None:
         self._forked: Forked | None = None
+        self._asked: Reach | None = None
         with contextlib.suppress(OSError):  # no process more, no memory: then all is done here
             self._forked = Forked(_find_for) if can_fork() else None
+
+    def begin(self, reach: Reach) -> None:
+        """Asks the other process, which answers while the caller does something else. The bucket is then opened as this one."""
+        import pickle
+
+        if self._forked is not None:
+            self._asked = reach
+            self._forked.link.settimeout(PATIENCE_SECONDS)
+            with contextlib.suppress(OSError):  # it is gone: then there is no answer either
+                self._forked.link.sendall(pickle.dumps(reach))
 
     def __call__(self, reach: Reach) -> Bucket:
         """Raises RunEnds: no credentials, an unknown profile, settings that contradict each other."""
@@ -54,17 +65,18 @@ class Opener:
         from common.exits import Exit, RunEnds
         from common.s3.reach import Found
 
+        if self._asked is None:
+            self.begin(reach)
         forked, self._forked = self._forked, None
         if forked is None:
             return None
         answer: Found | tuple[str, str, int] | None = None
-        forked.link.settimeout(PATIENCE_SECONDS)
-        with contextlib.suppress(OSError, EOFError, pickle.UnpicklingError), forked.link.makefile("rwb") as words:
-            pickle.dump(reach, words)
-            words.flush()
+        with contextlib.suppress(OSError, EOFError, pickle.UnpicklingError), forked.link.makefile("rb") as words:
             answer = pickle.load(words)  # noqa: S301 - from our own fork
         forked.link.close()
         forked.end(Deadline(0.0))
+        if reach != self._asked:
+            return None
         if isinstance(answer, tuple) and not isinstance(answer, Found):
             why, remedy, code = answer
             raise RunEnds(why, remedy, Exit(code))
