@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 
 from common.exits import RunEnds
-from common.images.fetch import LARGE_BYTES, Fetcher, Outcome, Piece
+from common.images.fetch import LARGE_BYTES, Fetcher, Large, Outcome, Piece
 from common.images.pace import LOOK_EVERY_SECONDS, Pace
 from common.images.plan import Job
 from common.s3.bucket import Bucket, Reader
@@ -42,7 +42,10 @@ def allow_files(workers: int) -> None:
 
 
 class Fleet:
-    """Workers over one bucket. `name_now` is a file that is being worked on, `bytes_done` what has arrived."""
+    """Workers over one bucket. `name_now` is a file that is being worked on, `bytes_done` what has arrived.
+
+    Of that, `bytes_found` came in earlier runs.
+    """
 
     def __init__(self, bucket: Bucket, pace: Pace, stop: StopSignal, make: Callable[[Fleet], Fetcher]) -> None:
         self._bucket = bucket
@@ -51,12 +54,13 @@ class Fleet:
         self._todo: deque[Job | Piece] = deque()
         self._pieces: deque[Piece] = deque()
         self._lent: deque[Piece] = deque()
+        self._back: deque[Piece] = deque()
         self._begun = 0
         self._done: queue.SimpleQueue[Outcome | BaseException | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._closing = False
         self._lock = threading.Lock()
-        self.bytes_done = 0
+        self.bytes_done = self.bytes_found = 0
         self.name_now = ""
         self._fetcher = make(self)
 
@@ -68,7 +72,7 @@ class Fleet:
     @property
     def to_lend(self) -> int:
         """How many pieces wait that another process could fetch as well."""
-        return len(self._pieces)
+        return len(self._pieces) + len(self._lent)
 
     @property
     def is_idle(self) -> bool:
@@ -76,26 +80,31 @@ class Fleet:
         return not (self._begun or self._waiting)
 
     def lend(self, most: int) -> list[Piece]:
-        """Gives up so many of the pieces that wait, those that would come last."""
+        """Gives up so many of the pieces that wait, those that would come last; what was lent to us goes on, too."""
         lent: list[Piece] = []
         with contextlib.suppress(IndexError):
             while len(lent) < most:
-                lent.append(self._pieces.pop())
+                piece = (self._pieces or self._lent).pop()
+                if not piece.large.over:
+                    lent.append(piece)
         return lent
 
-    def take(self, pieces: list[Piece]) -> None:
-        """Pieces that other processes lend to this one, or give back: these are waited for there."""
-        self._lent.extend(pieces)
+    def take_back(self, piece: Piece) -> None:
+        """A piece of our own object that was lent."""
+        self._back.append(piece)
         self.wake()
 
-    def borrow(self, job: Job, etag: str, numbers: list[int], tell: Callable[[int, bool], None]) -> bool:
-        """Has pieces of another process' object fetched; `tell` hears of each. False when its file cannot be opened."""
+    def borrow(
+        self, job: Job, etag: str, numbers: list[int], tell: Callable[[int, bool], None], lender: int
+    ) -> Large | None:
+        """Has pieces of another process' object fetched; `tell` hears of each. None when its file cannot be opened."""
         try:
-            large = self._fetcher.borrowed(job, etag, tell)
+            large = self._fetcher.borrowed(job, etag, tell, lender)
         except OSError:
-            return False
-        self.take([Piece(large, number) for number in numbers])
-        return True
+            return None
+        self._lent.extend([Piece(large, number) for number in numbers])
+        self.wake()
+        return large
 
     @property
     def retries(self) -> int:
@@ -127,11 +136,15 @@ class Fleet:
 
     @property
     def _waiting(self) -> int:
-        return len(self._todo) + len(self._pieces) + len(self._lent)
+        return len(self._todo) + len(self._pieces) + len(self._lent) + len(self._back)
 
     def count(self, count: int) -> None:
         with self._lock:
             self.bytes_done += count
+
+    def found(self, count: int) -> None:
+        with self._lock:
+            self.bytes_found += count
 
     def outcomes(self, jobs: Iterator[list[Job]], every: Callable[[], None]) -> Iterator[list[Outcome]]:
         """Works all jobs off; yields what is done, many at a time. `every` is called several times a second.
@@ -154,7 +167,7 @@ class Fleet:
                 return
             if ending is None:
                 more_to_do = self._waiting > len(self._threads)
-                self._hire(self._pace.look(self.bytes_done, more_to_do=more_to_do))
+                self._hire(self._pace.look(self.bytes_done - self.bytes_found, more_to_do=more_to_do))
             patience = LOOK_EVERY_SECONDS if more_to_do and self._pace.may_grow else TICK_SECONDS
             done, problem = self._collect(patience, gather=open_jobs > 1)
             open_jobs -= len(done)
@@ -177,6 +190,7 @@ class Fleet:
         self._todo.clear()
         self._pieces.clear()
         self._lent.clear()
+        self._back.clear()
         patience = Deadline(LAST_SECONDS)
         for thread in self._threads if at_work else ():
             thread.join(max(0.0, patience.left_seconds))
@@ -240,7 +254,7 @@ class Fleet:
                         time.sleep(IDLE_SECONDS)
                         continue
                     try:
-                        todo = (self._lent or self._pieces or self._todo).popleft()
+                        todo = (self._back or self._lent or self._pieces or self._todo).popleft()
                     except IndexError:
                         if isinstance(todo, Piece):
                             self.wake()  # other processes may have pieces for us

@@ -70,8 +70,9 @@ class Large:
     over: bool = False
     settled: bool = False
     encrypted: bool = False
-    # Where another process brings the object together: tells it whether the piece of that number has come.
+    # Where another process, `lender`, brings the object together: tells it whether the piece of that number has come.
     tell: Callable[[int, bool], None] | None = None
+    lender: int = 0
 
     @property
     def done_path(self) -> Path:
@@ -99,6 +100,8 @@ class Fetcher:
     reserve_bytes: int
     spread: Callable[[list[Piece]], None]
     count: Callable[[int], None]
+    # Hears of bytes, counted as well, that an earlier run has brought.
+    found: Callable[[int], None] = lambda count: None
     # Set when the books are closed: a file that came now would stand in none of them.
     closed: bool = False
 
@@ -272,7 +275,9 @@ class Fetcher:
         done = _pieces_done(large)
         large.file.truncate(job.size_bytes)
         large.waiting = set(range(-(-job.size_bytes // PIECE_BYTES))) - done
-        self.count(min(len(done) * PIECE_BYTES, job.size_bytes))
+        found = min(len(done) * PIECE_BYTES, job.size_bytes)
+        self.found(found)
+        self.count(found)
         if not large.waiting:
             return self._finish_large(large)
         first, *others = (Piece(large, number) for number in sorted(large.waiting))
@@ -312,16 +317,16 @@ class Fetcher:
             self._get_piece(large, number, reader)
         return self._piece_done(large, number)
 
-    def borrowed(self, job: Job, etag: str, tell: Callable[[int, bool], None]) -> Large:
+    def borrowed(self, job: Job, etag: str, tell: Callable[[int, bool], None], lender: int) -> Large:
         """An object that another process brings together, in the file that it has begun. Raises OSError."""
         path = self.parts / part_name(job)
-        return Large(job, path, io.FileIO(path, "r+b"), etag, 0.0, set(), tell=tell)
+        return Large(job, path, io.FileIO(path, "r+b"), etag, 0.0, set(), tell=tell, lender=lender)
 
     def _lent(self, large: Large, number: int, reader: Reader, tell: Callable[[int, bool], None]) -> None:
         """Fetches a piece for another process, which makes it durable. Whatever fails, it meets and tells itself."""
         try:
             self._get_piece(large, number, reader)
-        except S3Error:
+        except (S3Error, OSError):
             tell(number, False)
         else:
             tell(number, True)

@@ -54,9 +54,16 @@ class Loan(NamedTuple):
 
 
 class Lent(NamedTuple):
-    """What a process answers to `Lend`; the run passes it on."""
+    """What a process answers to `Lend`; the run passes it on. `to_lend`: what is left there."""
 
     loans: list[Loan]
+    to_lend: int = 0
+
+
+class Over(NamedTuple):
+    """What those who have borrowed pieces hear: the object has failed."""
+
+    job_id: int
 
 
 class Fetched(NamedTuple):

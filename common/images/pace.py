@@ -131,7 +131,9 @@ class Pace:
         try:
             with open("/proc/stat", "rb") as figures:
                 of_all = figures.readline().split()
-            return (int(of_all[4]) + int(of_all[5])) / os.sysconf("SC_CLK_TCK")  # idle, and idle until a disk answers
+            idle = int(of_all[4]) + int(of_all[5])  # and idle until a disk answers
         except (OSError, ValueError, IndexError):
-            self._large = False  # it cannot be told here: then it does not count
-            return 0.0
+            idle = 0
+        if not idle:
+            self._large = False  # it is not told here (gVisor, for example): then it does not count
+        return idle / os.sysconf("SC_CLK_TCK")

@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 import traceback
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,8 +18,8 @@ from functools import partial
 
 from common.exits import RunEnds
 from common.images.crew import TICK_SECONDS, Fleet
-from common.images.fetch import Outcome, Piece
-from common.images.messages import LEAST_TO_LEND, Ended, Fetched, Lend, Lent, Loan, Told
+from common.images.fetch import Large, Outcome, Piece
+from common.images.messages import LEAST_TO_LEND, Ended, Fetched, Lend, Lent, Loan, Over, Told
 from common.images.plan import Job
 from common.s3.errors import CredentialsRefused
 from common.s3.fast import FastBucket
@@ -45,7 +46,7 @@ def be_a_process(link: socket.socket, bucket: FastBucket, make: Make) -> None:
     with contextlib.suppress(Stopped):
         ended = _fetch(link, mouth, bucket, make)
         if ended is not None:
-            mouth.say(ended)
+            mouth.say(lambda: ended)
 
 
 class Mouth:
@@ -55,11 +56,14 @@ class Mouth:
         self._link = link
         self._turn = threading.Lock()
 
-    def say(self, message: Told | Ended | Lent | Fetched) -> None:
-        """Raises Stopped when nobody is left to be told."""
+    def say(self, make: Callable[[], Told | Ended | Lent | Fetched]) -> None:
+        """`make` is called when it is our turn, so that no figure is older than one that was said before.
+
+        Raises Stopped when nobody is left to be told.
+        """
         try:
             with self._turn:
-                self._link.sendall(pickle.dumps(message))
+                self._link.sendall(pickle.dumps(make()))
         except OSError:
             raise Stopped from None
 
@@ -71,32 +75,43 @@ class Lending:
         self._fleet = fleet
         self._mouth = mouth
         self._out: dict[tuple[int, int], Piece] = {}
+        self._here: weakref.WeakSet[Large] = weakref.WeakSet()
 
-    def lend(self, count: int) -> None:
+    def lend(self, most: int) -> None:
         loans: dict[int, Loan] = {}
-        for piece in self._fleet.lend(count):
-            job = piece.large.job
-            self._out[job.id, piece.number] = piece
-            loan = loans.setdefault(job.id, Loan(os.getpid(), tuple(job), piece.large.etag, []))
+        for piece in self._fleet.lend(most):
+            large, job = piece.large, piece.large.job
+            if large.tell is None:
+                self._out[job.id, piece.number] = piece
+            loan = loans.setdefault(job.id, Loan(large.lender or os.getpid(), tuple(job), large.etag, []))
             loan.numbers.append(piece.number)
-        self._mouth.say(Lent(list(loans.values())))
+        self._mouth.say(lambda: Lent(list(loans.values()), self._fleet.to_lend))
 
     def borrow(self, loan: Loan) -> None:
         """Has pieces fetched for another process, in the file that it has begun."""
         job = Job(*loan.job)
         tell = partial(self._tell, loan.lender, job.id)
-        if not self._fleet.borrow(job, loan.etag, loan.numbers, tell):
-            for number in loan.numbers:  # that process meets it, too, and knows what it is
-                tell(number, False)
+        large = self._fleet.borrow(job, loan.etag, loan.numbers, tell, loan.lender)
+        if large is not None:
+            self._here.add(large)
+            return
+        for number in loan.numbers:  # that process meets it, too, and knows what it is
+            tell(number, False)
 
     def _tell(self, lender: int, job_id: int, number: int, has_come: bool) -> None:
-        self._mouth.say(Fetched(lender, job_id, number, has_come, self._fleet.bytes_done))
+        self._mouth.say(lambda: Fetched(lender, job_id, number, has_come, self._fleet.bytes_done))
 
     def take_back(self, fetched: Fetched) -> None:
         """A piece that did not come is fetched here."""
         piece = self._out.pop((fetched.job_id, fetched.number), None)
         if piece is not None:
-            self._fleet.take([piece._replace(has_come=fetched.has_come)])
+            self._fleet.take_back(piece._replace(has_come=fetched.has_come))
+
+    def give_up(self, job_id: int) -> None:
+        """The object has failed: nobody needs its pieces any more."""
+        for large in list(self._here):
+            if large.job.id == job_id:
+                large.over = True
 
 
 def _fetch(link: socket.socket, mouth: Mouth, bucket: FastBucket, make: Make) -> Ended | None:
@@ -122,7 +137,7 @@ def _fetch(link: socket.socket, mouth: Mouth, bucket: FastBucket, make: Make) ->
         nonlocal told_at, told_state
         told_at, told_state = time.monotonic(), state()
         mouth.say(
-            Told(
+            lambda: Told(
                 outcomes, fleet.bytes_done, fleet.retries, fleet.throttled, fleet.name_now, fleet.last_good,
                 fleet.to_lend, fleet.is_idle,
             )
@@ -165,11 +180,13 @@ def _hear(
                         fleet.good_elsewhere(message)
                     case Lend(most):
                         lending.lend(most)
-                    case Lent(loans):
-                        for loan in loans:
+                    case Lent():
+                        for loan in message.loans:
                             lending.borrow(loan)
                     case Fetched():
                         lending.take_back(message)
+                    case Over(job_id):
+                        lending.give_up(job_id)
                     case _:
                         inbox.append([Job(*each) for each in message])
                         fleet.wake()

@@ -26,7 +26,7 @@ from common.exits import Exit, RunEnds
 from common.forked import Forked, can_fork
 from common.images.crew import TICK_SECONDS
 from common.images.fetch import LARGE_BYTES, Outcome
-from common.images.messages import LEAST_TO_LEND, Ended, Fetched, Heard, Lend, Lent, Told
+from common.images.messages import LEAST_TO_LEND, Ended, Fetched, Heard, Lend, Lent, Over, Told
 from common.images.plan import Job
 from common.images.process import Latest, Make, be_a_process
 from common.s3.errors import CredentialsRefused
@@ -181,6 +181,7 @@ class Processes:
             done, problem = self._collect()
             if done:
                 yield done
+            self._tell_over(done)
             every()
             if problem is None and self._stop.is_set:
                 problem = Stopped()
@@ -228,7 +229,7 @@ class Processes:
             process.told = process.told._replace(bytes_done=message.bytes_done)
             to = [each for each in self._processes if each.forked.pid == message.lender]
         else:
-            process.told = process.told._replace(to_lend=0)  # until it tells again
+            process.told = process.told._replace(to_lend=message.to_lend)
             to, process.lends_to = [process.lends_to] if message.loans else [], None
         try:
             for each in to:
@@ -237,6 +238,13 @@ class Processes:
         except RunEnds as ending:
             return ending
         return None
+
+    def _tell_over(self, done: list[Outcome]) -> None:
+        """Tells all which large objects have failed: they may have pieces of these."""
+        for outcome in done:
+            if outcome.reason and outcome.job.size_bytes >= LARGE_BYTES:
+                for process in self._processes:
+                    process.send(Over(outcome.job.id))
 
     def _tell_good(self) -> None:
         """Tells all when something last came: one that meets bad files only must not take the server for gone."""

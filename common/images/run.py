@@ -331,7 +331,7 @@ class Download:
             def fetcher(fleet: Fleet) -> Fetcher:
                 return Fetcher(
                     self.folder, parts, stop, pace, settings.verify, settings.retry_seconds,
-                    int(settings.min_free_gb * 1e9), fleet.spread, fleet.count,
+                    int(settings.min_free_gb * 1e9), fleet.spread, fleet.count, fleet.found,
                 )  # fmt: skip
 
             return Fleet(bucket, pace, stop, fetcher)

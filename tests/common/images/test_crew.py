@@ -211,3 +211,14 @@ def test_many_connections_ask_for_the_open_files_they_need(workers, soft, hard, 
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_SECONDS
     )
     assert run.stdout.strip() == f"({allowed}, {hard})", run.stderr
+
+
+def test_what_an_earlier_run_has_brought_is_no_sign_of_a_server_that_answers(fetcher, monkeypatch):
+    seen = []
+    pace = Pace(4)
+    monkeypatch.setattr(pace, "look", lambda bytes_done, more_to_do: seen.append(bytes_done) or 4)
+    fleet = Fleet(Bucket(), pace, StopSignal(), lambda fleet: fetcher)
+    fleet.found(1000)
+    fleet.count(1005)
+    list(fleet.outcomes(iter([jobs_of(1)]), lambda: None))
+    assert set(seen) == {5} and fleet.bytes_done == 1005

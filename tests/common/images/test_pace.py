@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import time
 from pathlib import Path
@@ -163,3 +164,9 @@ def test_where_the_system_does_not_tell_it_does_not_count(clock, monkeypatch):
     monkeypatch.setattr("builtins.open", fails)
     pace = Pace(100, large=True)
     assert limits(pace, clock, 1000, 2000, 4000, busy=0.5)[1:] == [2 * FIRST_FOR_LARGE, 4 * FIRST_FOR_LARGE]
+
+
+def test_a_system_that_tells_zeros_only_does_not_tell(monkeypatch):
+    monkeypatch.setattr("builtins.open", lambda *_: io.BytesIO(b"cpu  0 0 0 0 0 0 0 0 0 0\n"))
+    pace = Pace(100, large=True)
+    assert pace._spare() == 0 and not pace._large

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
+import io
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,10 +17,11 @@ import pytest
 
 from common.images import crew, fetch
 from common.images.crew import Fleet
-from common.images.fetch import Fetcher, Outcome, part_name
+from common.images.fetch import Fetcher, Large, Outcome, Piece, part_name
+from common.images.messages import Fetched, Lent, Loan
 from common.images.pace import Pace
 from common.images.plan import Job
-from common.images.process import Lending
+from common.images.process import Lending, Mouth
 from common.images.processes import Processes, WorkerFault
 from common.s3.bucket import Head
 from common.s3.errors import Changed, KeyFailed
@@ -55,7 +59,7 @@ class Bucket:
         begin(head)
         time.sleep(0.02)
         use(memoryview(OBJECT[first : first + count]))
-        (self.notes / f"{number}-{'owner' if is_owner else 'other'}").touch()
+        (self.notes / f"{number}-{'owner' if is_owner else 'other'}").write_text(str(os.getpid()))
         return head
 
     def pieces_of(self, who: str) -> set[int]:
@@ -113,6 +117,25 @@ def test_one_large_object_is_fetched_by_all_processes(bucket_with, tmp_path):
     assert own | others == set(range(PIECES)) and not own & others  # each once
     assert len(others) >= PIECES // 5
     assert list((tmp_path / "out" / "parts").iterdir()) == []
+
+
+def test_of_many_processes_none_has_the_most_of_one_object_to_itself(bucket_with, tmp_path):
+    bucket = bucket_with()
+    with several(bucket, tmp_path / "out", 4) as made:
+        assert [each.reason for each in fetched(made, JOB)] == [""]
+    shares = Counter(path.read_text() for path in bucket.notes.glob("*-o*"))
+    assert len(shares) >= 3 and sum(shares.values()) == PIECES and max(shares.values()) < PIECES * 0.6, shares
+    assert (tmp_path / "out" / "a.bin").read_bytes() == OBJECT
+
+
+def test_a_piece_that_another_process_cannot_write_is_fetched_by_its_own_one(bucket_with, tmp_path):
+    def trouble(number: int, is_owner: bool) -> None:
+        if not is_owner:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+
+    with several(bucket_with(trouble), tmp_path / "out") as made:
+        assert [each.reason for each in fetched(made, JOB)] == [""]
+    assert (tmp_path / "out" / "a.bin").read_bytes() == OBJECT
 
 
 def test_a_piece_that_another_process_cannot_get_is_fetched_by_the_one_that_brings_the_object_together(
@@ -191,3 +214,50 @@ def test_a_fault_in_who_hears_the_run_ends_the_run_as_a_fault(bucket_with, tmp_p
     monkeypatch.setattr(Lending, "borrow", fails)
     with several(bucket_with(), tmp_path / "out") as made, pytest.raises(WorkerFault, match="a fault of ours"):
         fetched(made, JOB)
+
+
+class Shelf:
+    """A fleet of one process that lends and borrows."""
+
+    def __init__(self, *pieces: Piece) -> None:
+        self.pieces = list(pieces)
+        self.bytes_done, self.to_lend = 7, 5
+
+    def lend(self, most: int) -> list[Piece]:
+        return self.pieces[:most]
+
+    def borrow(self, job: Job, etag: str, numbers: list[int], tell: Callable[[int, bool], None], lender: int) -> Large:
+        self.borrowed = Large(job, Path("x"), io.FileIO(os.devnull), etag, 0.0, set(), tell=tell, lender=lender)
+        return self.borrowed
+
+
+class Words(Mouth):
+    def __init__(self) -> None:
+        self.said = []
+
+    def say(self, make: Callable[[], object]) -> None:
+        self.said.append(make())
+
+
+def test_what_was_borrowed_is_lent_on_in_the_name_of_the_process_that_it_belongs_to():
+    own = Large(JOB, Path("x"), io.FileIO(os.devnull), "e1", 0.0, {0})
+    other = Large(
+        JOB._replace(id=2), Path("x"), io.FileIO(os.devnull), "e2", 0.0, set(), tell=lambda *_: None, lender=99
+    )
+    words = Words()
+    Lending(Shelf(Piece(own, 3), Piece(other, 4)), words).lend(2)
+    assert words.said == [
+        Lent([Loan(os.getpid(), tuple(JOB), "e1", [3]), Loan(99, tuple(JOB._replace(id=2)), "e2", [4])], 5)
+    ]
+
+
+def test_pieces_of_an_object_that_has_failed_elsewhere_are_given_up():
+    shelf, words = Shelf(), Words()
+    lending = Lending(shelf, words)
+    lending.borrow(Loan(99, tuple(JOB), "e", [1, 2]))
+    lending.give_up(JOB.id + 1)
+    assert not shelf.borrowed.over
+    lending.give_up(JOB.id)
+    assert shelf.borrowed.over
+    shelf.borrowed.tell(2, True)
+    assert words.said == [Fetched(99, JOB.id, 2, True, 7)]

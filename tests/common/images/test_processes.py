@@ -7,7 +7,8 @@ from collections import deque
 import pytest
 
 from common.images import processes as module
-from common.images.messages import Lend, Lent, Loan, Told
+from common.images.fetch import Outcome
+from common.images.messages import Lend, Lent, Loan, Over, Told
 from common.images.plan import Job
 from common.images.processes import MOST_AHEAD, Processes, count_for
 
@@ -123,3 +124,12 @@ def test_who_had_nothing_left_to_lend_is_asked_again_when_it_has_told_of_more():
     lender.told = lender.told._replace(to_lend=9)
     several._even_out()
     assert lender.given == [Lend(2), Lend(4)]
+
+
+def test_that_a_large_object_has_failed_is_told_to_all_who_may_have_pieces_of_it():
+    several, hands = lending((0, False), (0, False))
+    large, small = (Job(number, "a", "p/a", size, "") for number, size in ((1, 100 * MB), (2, 1 * MB)))
+    several._tell_over([Outcome(large, 1, "", 0.0), Outcome(small, 0, "", 0.0, "gone", "NoSuchKey")])
+    assert [hand.given for hand in hands] == [[], []]
+    several._tell_over([Outcome(large, 0, "", 0.0, "gone", "NoSuchKey")])
+    assert [hand.given for hand in hands] == [[Over(1)], [Over(1)]]
