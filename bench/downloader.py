@@ -104,8 +104,13 @@ def _fetching(
             f"{medians[peer][title]:.2f} s" if title in medians[peer] else "failed" if (peer, title) in failed else ""
             for title in titles
         ]
-        peak = _peak(server, folder, peer, bucket, names) if medians[peer] else 0
-        result.rows.append((peer, *cells, size(peak)))
+        peak = ""
+        try:
+            peak = size(_peak(server, folder, peer, bucket, names)) if medians[peer] else ""
+        except Failed as error:  # a peer's fault must not cost the figures of the others
+            peak = "failed"
+            print(f"{peer}, memory: {error}")
+        result.rows.append((peer, *cells, peak))
     for title in titles:
         times = {peer: took[peer][title] for peer in peers if title in medians[peer]}
         _goals(result, title, times, small=size_bytes < 1 << 18)
